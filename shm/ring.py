@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""Single-producer single-consumer rings that exchange buffers.
+
+A slot owns one buffer of each size, always. To push a packet is to *swap* two words: the slot takes the
+packet's buffer, the word the packet came from takes the slot's empty one. So no free list exists, a
+dropped packet costs nothing (its buffer stays where it is), and no ring can run out of buffers.
+
+The producer fills slots from `next_head` and publishes them all by storing `head` (release); the
+consumer claims slots up to `next_tail` and gives them back by storing `tail` (release). Both do so in
+:func:`commit_head` and :func:`commit_tail`, at the end of a batch, so a killed process leaves a ring
+either before a batch or after it; :mod:`workers.recovery` takes back the swaps in between.
+"""
+
+from __future__ import annotations
+
+from shm.layout import CORE, RING, SLOT, UNDO
+from shm.memory import acquire64, kernel, load32, load64, release64, settle, store32, store64
+
+HEAD, NEXT_HEAD, SEEN_TAIL = RING["head"], RING["next_head"], RING["seen_tail"]
+FULL, TAIL, NEXT_TAIL = RING["full"], RING["tail"], RING["next_tail"]
+SEEN_HEAD, SLOTS, NOTES = RING["seen_head"], RING["slots"], RING["notes"]
+MASK, CAPACITY, POOL = RING["mask"], RING["capacity"], RING["pool"]
+TAGS = RING["tags"]
+SLOT_SIZE = SLOT.size
+_UNDO, _UNDO_COUNT = CORE["undo"], CORE["undo_count"]
+_UNDO_SIZE, _B, _A_VALUE, _B_VALUE = UNDO.size, UNDO["b"], UNDO["a_value"], UNDO["b_value"]
+
+
+@kernel
+def room(ring, wanted):
+    """Return how many slots the producer may fill, at most `wanted`."""
+    head = load64(ring + NEXT_HEAD)
+    capacity = load64(ring + CAPACITY)
+    free = capacity - (head - load64(ring + SEEN_TAIL))
+    if free < wanted:
+        # Pairs with commit_tail: the consumer is done with what it gave back.
+        tail = acquire64(ring + TAIL)
+        store64(ring + SEEN_TAIL, tail)
+        free = capacity - (head - tail)
+    return free if free < wanted else wanted
+
+
+@kernel
+def available(ring, wanted):
+    """Return how many slots the consumer may claim, at most `wanted`."""
+    tail = load64(ring + NEXT_TAIL)
+    ready = load64(ring + SEEN_HEAD) - tail
+    if ready < wanted:
+        # Pairs with commit_head: the slots up to head are filled.
+        head = acquire64(ring + HEAD)
+        store64(ring + SEEN_HEAD, head)
+        ready = head - tail
+    return ready if ready < wanted else wanted
+
+
+@kernel
+def is_empty(ring):
+    """Return whether the producer sees no packet in the ring: none waits, none is being handled."""
+    return load64(ring + NEXT_HEAD) == acquire64(ring + TAIL)
+
+
+@kernel
+def slot_at(ring, index):
+    """Return the address of the slot for `index`, a count that never wraps."""
+    return load64(ring + SLOTS) + (index & load64(ring + MASK)) * SLOT_SIZE
+
+
+@kernel
+def swap(core, a, b):
+    """Exchange the buffer references in the words at `a` and `b`, and note in `core` how to undo it."""
+    count = load64(core + _UNDO_COUNT)
+    entry = load64(core + _UNDO) + count * _UNDO_SIZE
+    one, other = load32(a), load32(b)
+    store64(entry, a)
+    store64(entry + _B, b)
+    store64(entry + _A_VALUE, one)
+    store64(entry + _B_VALUE, other)
+    store64(core + _UNDO_COUNT, count + 1)
+    # A kill must find the entry complete before either word has changed.
+    settle()
+    store32(a, other)
+    store32(b, one)
+
+
+@kernel
+def bump(core, counter):
+    """Add one to the 64-bit word at `counter`, and note in `core` how to undo it."""
+    count = load64(core + _UNDO_COUNT)
+    entry = load64(core + _UNDO) + count * _UNDO_SIZE
+    value = load64(counter)
+    store64(entry, counter)
+    store64(entry + _B, 0)
+    store64(entry + _A_VALUE, value)
+    store64(core + _UNDO_COUNT, count + 1)
+    settle()
+    store64(counter, value + 1)
+
+
+@kernel
+def commit_head(ring):
+    """Publish the slots filled since the last commit."""
+    head = load64(ring + NEXT_HEAD)
+    if head != load64(ring + HEAD):
+        release64(ring + HEAD, head)
+
+
+@kernel
+def commit_tail(ring):
+    """Give back the slots claimed since the last commit."""
+    tail = load64(ring + NEXT_TAIL)
+    if tail != load64(ring + TAIL):
+        release64(ring + TAIL, tail)
+
+
+@kernel
+def length(ring):
+    """Return how many packets are in the ring, to whoever asks."""
+    return acquire64(ring + HEAD) - acquire64(ring + TAIL)

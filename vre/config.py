@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: MIT
+"""From a platform file, or from Python, to a checked model.
+
+Everything wrong with it is reported at once, before anything starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vre.check import check
+from vre.errors import ConfigError, Problem, nearest
+from vre.graph import Graph
+from vre.lexer import Source
+from vre.model import Cable, Capture, Generator, Link, Model, Nic, Replay, Router, RouterPort, Sink
+from vre.toml import Document
+from workers.arguments import ether, rate, show_ether
+
+#: Most cores of a platform: a bound for mistakes, not for the design.
+MAX_CORES = 256
+_NAME_CHARS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+
+
+def load_model(file: Path, name: str | None = None) -> Model:
+    """Return the model that a platform file describes.
+
+    Raises
+    ------
+    ConfigError
+        With every mistake and its place.
+    """
+    document = Document(file)
+    reader = _Reader(document, file.parent)
+    model = reader.model()
+    model.name = name or file.stem
+    reader.problems += validate(model, lambda message, *path: document.problem(message, *path))
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return model
+
+
+class _Reader:
+    """Turns tables into dataclasses; what does not fit becomes a problem."""
+
+    def __init__(self, document: Document, folder: Path) -> None:
+        self.document, self.folder = document, folder
+        self.problems: list[Problem] = []
+
+    def _problem(self, message: str, *path: str) -> None:
+        self.problems.append(self.document.problem(message, *path))
+
+    def _take(self, table: Any, path: tuple[str, ...], kinds: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
+        """Return the values of a table by `kinds`: key to a function that returns the value or raises ValueError."""
+        if not isinstance(table, dict):
+            self._problem(f"{'.'.join(path)} must be a table", *path)
+            return {}
+        values = {}
+        for key, value in table.items():
+            if key not in kinds:
+                hint = nearest(key, kinds) or f"; there are {', '.join(kinds)}"
+                self._problem(f"unknown key '{key}' in {'.'.join(path) or 'the file'}{hint}", *path, key)
+                continue
+            try:
+                values[key] = kinds[key](value)
+            except ValueError as error:
+                self._problem(f"{key}: {error}", *path, key)
+        return values
+
+    def model(self) -> Model:
+        """Return the model; `problems` says what is missing from it."""
+        data = self.document.data
+        top = self._take(data, (), {"platform": _any, "nics": _any, "routers": _any})
+        settings = self._take(
+            top.get("platform", {}),
+            ("platform",),
+            {
+                "cores": _integer(1, MAX_CORES),
+                "machine": _choice("host"),
+                "clock": _choice("auto", "wall", "cpu"),
+                "idle": _choice("auto", "poll", "sleep"),
+                "quantum": _integer(1, 256),
+            },
+        )
+        settings.pop("machine", None)
+        model = Model(**settings)
+        nics = top.get("nics", {})
+        for name, table in nics.items() if isinstance(nics, dict) else ():
+            model.nics[name] = self._nic(name, table)
+        routers = top.get("routers", {})
+        for name, table in routers.items() if isinstance(routers, dict) else ():
+            router = self._router(name, table, model)
+            if router:
+                model.routers[name] = router
+        if not routers:
+            self._problem("no routers: add a table [routers.NAME] with a config", "routers")
+        return model
+
+    def _nic(self, name: str, table: Any) -> Nic:
+        path = ("nics", name)
+        values = self._take(
+            table, path, {"link": _any, "slots": _integer(16, 65536), "queues": _choice("multi")}
+        )
+        links = values.pop("link", [])
+        nic = Nic(name, **values)
+        found = [self._link(one, (*path, "link")) for one in (links if isinstance(links, list) else [links])]
+        nic.links = tuple(link for link in found if link)
+        return nic
+
+    def _link(self, table: Any, path: tuple[str, ...]) -> Link | None:
+        if not isinstance(table, dict):
+            self._problem('link must be a table, as in link = { rate = "1Mpps", size = 64 }', *path)
+            return None
+        kinds: dict[str, Callable[[Any], Any]]
+        before = len(self.problems)
+        if "pcap" in table:
+            kinds = {"pcap": self._file, "rate": _rate, "loop": _boolean}
+            values = self._take(table, path, kinds)
+            return Replay(**values) if len(self.problems) == before else None
+        if "capture" in table:
+            values = self._take(table, path, {"capture": self._output})
+            return Capture(**values) if len(self.problems) == before else None
+        if "to" in table:
+            values = self._take(table, path, {"to": _string})
+            return Cable(**values) if len(self.problems) == before else None
+        kinds = {
+            "rate": _number_or_rate,
+            "size": _size,
+            "flows": _integer(1, 65536),
+            "burst": _integer(1, 256),
+            "ttl": _integer(1, 255),
+            "count": _integer(1, 1 << 62),
+            "destinations": _destinations,
+            "seed": _integer(0, 1 << 62),
+            "sink": _boolean,
+        }
+        values = self._take(table, path, kinds)
+        if len(self.problems) != before:
+            return None
+        return Sink() if values.pop("sink", False) else Generator(**values)
+
+    def _file(self, value: Any) -> str:
+        path = self.folder / _string(value)
+        if not path.is_file():
+            raise ValueError(f"there is no file {path}")
+        from workers.traffic import CaptureError, read_capture
+
+        try:
+            read_capture(path)
+        except CaptureError as error:
+            raise ValueError(str(error)) from None
+        return str(path)
+
+    def _output(self, value: Any) -> str:
+        path = self.folder / _string(value)
+        if not path.parent.is_dir():
+            raise ValueError(f"there is no folder {path.parent}")
+        return str(path)
+
+    def _router(self, name: str, table: Any, model: Model) -> Router | None:
+        path = ("routers", name)
+        values = self._take(
+            table,
+            path,
+            {"entitlement": _entitlement, "config": _string, "ports": _any, "cores": _cores, "define": _any},
+        )
+        graph = self._graph(values.get("config"), values.get("define", {}), path)
+        ports = {}
+        given = values.get("ports", {})
+        for nic, port in given.items() if isinstance(given, dict) else ():
+            found = self._take(port, (*path, "ports", nic), {"mac": _mac, "vlan": _integer(0, 4094)})
+            ports[nic] = RouterPort(nic, found.get("mac", -1), found.get("vlan", -1))
+        if graph is None:
+            return None
+        return Router(name, values.get("entitlement", 1.0), graph, ports, values.get("cores"))
+
+    def _graph(self, config: str | None, define: Any, path: tuple[str, ...]) -> Graph | None:
+        if config is None:
+            self._problem(f"router '{path[-1]}' has no config: a .click file or the text itself", *path)
+            return None
+        if "\n" not in config and config.endswith(".click"):
+            file = self.folder / config
+            try:
+                source = Source(file.read_text(), str(file))
+            except OSError as error:
+                self._problem(f"config: cannot read {file}: {error.strerror}", *path, "config")
+                return None
+        else:
+            line, column = self.document.value_place(*path, "config")
+            source = Source(config, str(self.document.file), line, column)
+        try:
+            return check(source, {k: str(v) for k, v in define.items()} if isinstance(define, dict) else {})
+        except ConfigError as error:
+            self.problems += error.problems
+            return None
+
+
+def complete(model: Model) -> None:
+    """Fill in what a model leaves open: ports named only in graphs, and MAC addresses."""
+    number = 0
+    for router in model.routers.values():
+        for node in router.graph.nodes:
+            if "devname" in node.values and node.values["devname"] in model.nics:
+                router.ports.setdefault(node.values["devname"], RouterPort(node.values["devname"], -1))
+        for port in router.ports.values():
+            number += 1
+            if port.mac == -1:
+                # Locally administered (IEEE 802), "V", then a number of its own.
+                port.mac = 0x02_56_00_00_00_00 | number
+
+
+Place = Callable[..., Problem]
+
+
+def validate(model: Model, problem: Place) -> list[Problem]:
+    """Complete a model and return what is wrong between its parts.
+
+    Parameters
+    ----------
+    model : Model
+    problem : callable
+        `(message, *path)` to a Problem with its place.
+    """
+    complete(model)
+    found: list[Problem] = []
+    for kind, names in (("nics", model.nics), ("routers", model.routers)):
+        for name in names:
+            if not name or not set(name) <= _NAME_CHARS:
+                found.append(problem(f"'{name}' is not a name: letters, digits, _ and - only", kind, name))
+    found += _check_devices(model, problem)
+    found += _check_claims(model, problem)
+    found += _check_links(model, problem)
+    for router in model.routers.values():
+        if not 0 < router.entitlement < float("inf"):
+            found.append(problem(f"entitlement must be positive, not {router.entitlement}", "routers", router.name, "entitlement"))
+        for core in router.cores or ():
+            if core >= model.cores:
+                found.append(problem(f"there is no core {core}: the platform has {model.cores}, from 0", "routers", router.name, "cores"))
+    return found
+
+
+def _check_devices(model: Model, problem: Place) -> list[Problem]:
+    found = []
+    for router in model.routers.values():
+        path = ("routers", router.name, "config")
+        receivers: dict[str, str] = {}
+        for node in router.graph.nodes:
+            device = node.values.get("devname")
+            if device is None:
+                continue
+            if device not in model.nics:
+                hint = nearest(device, model.nics) or f"; there are {', '.join(model.nics) or 'none'}"
+                found.append(Problem(node.where, f"'{node.name}': there is no port '{device}'{hint}", ""))
+            elif node.cls.driver == "rx" and device in receivers:
+                found.append(Problem(node.where, f"port '{device}' is used twice: '{receivers[device]}' and '{node.name}' both receive from it", ""))
+            elif node.cls.driver == "rx":
+                receivers[device] = node.name
+        for nic in router.ports:
+            if nic not in model.nics:
+                found.append(problem(f"there is no port '{nic}'{nearest(nic, model.nics)}", "routers", router.name, "ports", nic))
+        if not router.graph.tasks:
+            found.append(problem(f"router '{router.name}' has nothing to run: no FromDevice, no source", *path))
+    return found
+
+
+def _check_claims(model: Model, problem: Place) -> list[Problem]:
+    found = []
+    claims: dict[tuple[str, int | None, int], str] = {}
+    for router in model.routers.values():
+        for port in router.ports.values():
+            key = (port.nic, port.mac, port.vlan)
+            other = claims.setdefault(key, router.name)
+            if other != router.name:
+                what = "all frames that no other claims" if port.mac is None else f"MAC {show_ether(port.mac)}"
+                vlan = f" on VLAN {port.vlan}" if port.vlan >= 0 else ""
+                found.append(
+                    problem(
+                        f"routers '{other}' and '{router.name}' both claim {what}{vlan} on port '{port.nic}'",
+                        "routers", router.name, "ports", port.nic,
+                    )
+                )
+    return found
+
+
+def _check_links(model: Model, problem: Place) -> list[Problem]:
+    found = []
+    for nic in model.nics.values():
+        senders = [one for one in nic.links if isinstance(one, Generator | Replay)]
+        takers = [one for one in nic.links if isinstance(one, Capture | Cable | Sink)]
+        if len(senders) > 1 or len(takers) > 1:
+            found.append(problem(f"port '{nic.name}' has two links the same way", "nics", nic.name, "link"))
+        for one in takers:
+            if isinstance(one, Cable) and one.to not in model.nics:
+                found.append(problem(f"there is no port '{one.to}'{nearest(one.to, model.nics)}", "nics", nic.name, "link", "to"))
+    return found
+
+
+def _any(value: Any) -> Any:
+    return value
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a string, not {value!r}")
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {value!r}")
+    return value
+
+
+def _integer(low: int, high: int) -> Callable[[Any], int]:
+    def kind(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"must be an integer from {low} to {high}, not {value!r}")
+        return value
+
+    return kind
+
+
+def _choice(*choices: str) -> Callable[[Any], str]:
+    def kind(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"must be {' or '.join(repr(c) for c in choices)}, not {value!r}")
+        return value
+
+    return kind
+
+
+def _number_or_rate(value: Any) -> float | None:
+    if isinstance(value, str):
+        return None if value == "max" else rate(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return float(value)
+    raise ValueError(f'must be a rate, as in 1000000, "1Mpps" or "max", not {value!r}')
+
+
+def _rate(value: Any) -> float | str | None:
+    return "recorded" if value == "recorded" else _number_or_rate(value)
+
+
+def _size(value: Any) -> int | str:
+    if value == "imix":
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 14 + 28 <= value <= 2048:
+        return value
+    raise ValueError(f'must be from 42 to 2048, or "imix", not {value!r}')
+
+
+def _destinations(value: Any) -> tuple[str, ...]:
+    from workers.arguments import prefix
+
+    if not isinstance(value, list) or not value:
+        raise ValueError("must be a list of addresses or prefixes")
+    for one in value:
+        prefix(_string(one))
+    return tuple(value)
+
+
+def _mac(value: Any) -> int | None:
+    if value == "*":
+        return None
+    mac = ether(_string(value))
+    if mac >> 40 & 1:
+        raise ValueError(f"{value} is a group address")
+    return mac
+
+
+def _entitlement(value: Any) -> float:
+    if isinstance(value, str) and value.endswith("%"):
+        try:
+            value = float(value[:-1])
+        except ValueError:
+            raise ValueError(f"'{value}' is not a percentage") from None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+        raise ValueError(f"must be a positive weight, or a share as in \"60%\", not {value!r}")
+    return float(value)
+
+
+def _cores(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("must be a list of core numbers")
+    return tuple(_integer(0, MAX_CORES)(core) for core in value)
+
+
+def from_text(text: str, file: str = "config") -> Graph:
+    """Return the checked graph of a Click configuration given as text."""
+    return check(Source(text, file))

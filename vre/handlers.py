@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""Click handlers: the values of elements that can be read, and written, while they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vre.build import view
+from vre.errors import nearest
+from vre.model import Model
+from workers.element import cap, load
+from workers.elements.route import control, show_table
+from workers.fib import Fib
+
+
+class HandlerError(ValueError):
+    """A handler that is not there, or a value that it does not take."""
+
+
+class Handlers:
+    """Reads and writes the handlers of a platform's elements in shared memory."""
+
+    def __init__(self, manifest: dict[str, Any], model: Model, fibs: dict[tuple[str, str], Fib]) -> None:
+        self._model, self._fibs = model, fibs
+        self._elements = {
+            router["name"]: {element["name"]: element for element in router["elements"]} for router in manifest["routers"]
+        }
+
+    def _find(self, router: str, handler: str) -> tuple[dict[str, Any], Any, Any, str]:
+        name, _, what = handler.rpartition(".")
+        element = self._elements[router].get(name)
+        if element is None:
+            raise HandlerError(f"no element '{name}' in router '{router}'{nearest(name, self._elements[router])}")
+        cls = load()[element["class"]]
+        return element, cls, view(element["state"], cls.layout().dtype)[0], what
+
+    def read(self, router: str, handler: str) -> str:
+        """Return the value of `element.handler`."""
+        element, cls, state, what = self._find(router, handler)
+        fib = self._fibs.get((router, element["name"]))
+        if fib and what == "table":
+            return show_table(fib)
+        fixed = {"name": element["name"], "class": element["class"], "config": element["config"]}
+        if what in fixed:
+            return fixed[what]
+        readers = {a.field: cap(a.field) for a in cls.arguments if a.live and a.field in cls.state} | cls.read_handlers
+        if what == "handlers":
+            return "".join(f"{name}\n" for name in sorted({*fixed, *readers, *cls.write_handlers, "handlers"}))
+        if what not in readers:
+            raise HandlerError(f"'{element['name']}' has no read handler '{what}'{nearest(what, readers)}")
+        return readers[what](state)
+
+    def write(self, router: str, handler: str, text: str) -> None:
+        """Give `element.handler` a value."""
+        element, cls, state, what = self._find(router, handler)
+        fib = self._fibs.get((router, element["name"]))
+        try:
+            if fib and what in ("add", "set", "remove", "ctrl", "flush"):
+                outputs = {e[1] for e in self._model.routers[router].graph.edges if self._is(router, e[0], element)}
+                control(fib, max(outputs, default=-1) + 1, what, text)
+                return
+            live = {a.field: a for a in cls.arguments if a.live and a.field in cls.state}
+            if what in cls.write_handlers:
+                cls.write_handlers[what](state, text)
+            elif what in live:
+                state[what] = live[what].kind(text)
+            else:
+                raise HandlerError(f"'{element['name']}' has no write handler '{what}'{nearest(what, [*live, *cls.write_handlers])}")
+        except ValueError as error:
+            raise HandlerError(str(error)) from None
+
+    def _is(self, router: str, number: int, element: dict[str, Any]) -> bool:
+        return self._model.routers[router].graph.nodes[number].name == element["name"]
+
+    def sources_done(self) -> bool:
+        """Return whether all source elements that have a limit and STOP have reached it, and there is one."""
+        found = False
+        for router in self._elements.values():
+            for element in router.values():
+                cls = load()[element["class"]]
+                if "stop" not in cls.state:
+                    continue
+                state = view(element["state"], cls.layout().dtype)[0]
+                if state["limit"] < 0 or state["count"] < state["limit"]:
+                    return False
+                found = True
+        return found

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""What the host offers, and what follows for a platform: its clock and which processor runs what."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+SHM = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a platform runs on this host: `cpus` has one entry a core, None for "anywhere"."""
+
+    cpus: tuple[int | None, ...]
+    wire_cpu: int | None
+    dilated: bool
+    why: str
+
+
+def cpus() -> list[int]:
+    """Return the processors that this process may use."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def shm_free() -> int:
+    """Return the bytes free in /dev/shm; raises OSError where there is none."""
+    return shutil.disk_usage(SHM).free
+
+
+def fit(cores: int, clock: str, available: list[int]) -> Plan:
+    """Decide on clock and processors for `cores` emulated cores and one wire.
+
+    Each emulated core wants a processor, and so does the wire. With fewer, the platform is dilated: a core's
+    clock is the CPU time it has had, and its traffic follows that clock (Gupta et al., NSDI 2006).
+    """
+    short = cores + 1 > len(available)
+    dilated = clock == "cpu" or (clock == "auto" and short)
+    wire = available[0]
+    if not short:
+        return Plan(tuple(available[1 : cores + 1]), wire, dilated, "each core has a processor of its own")
+    # The wire keeps its processor as long as the cores have another; all else is shared in turn.
+    others = available[1:] or available
+    why = f"{cores} cores and a wire on {len(available)} processors"
+    return Plan(tuple(others[i % len(others)] for i in range(cores)), wire, dilated, why)

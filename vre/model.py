@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""What a platform is made of, as checked data: the same from a TOML file and from Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vre.graph import Graph
+
+#: The simple Internet mix: frame size and share of the packets (7:4:1).
+IMIX = ((64, 7), (576, 4), (1518, 1))
+#: A finite amount of RX buffering at each port and router, and of TX buffering at each port and core.
+RING_SLOTS = 512
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A link whose far end makes UDP packets.
+
+    Parameters
+    ----------
+    rate : float, optional
+        Packets a second, all routers of the port together; None: as fast as the rings take them.
+    size : int or "imix"
+        Frame size in bytes, without frame check sequence: 60 and less are sent as 60.
+    flows : int
+        Different (source address, source port) pairs.
+    burst : int
+        Packets sent back to back.
+    ttl : int
+        Time to live of each packet.
+    count : int, optional
+        Packets in all, None without end.
+    destinations : tuple of str
+        Destination addresses or prefixes, in turn; addresses of RFC 2544's test network by default.
+    seed : int
+        Of everything that is random.
+    """
+
+    rate: float | None = None
+    size: int | str = 64
+    flows: int = 64
+    burst: int = 1
+    ttl: int = 64
+    count: int | None = None
+    destinations: tuple[str, ...] = ()
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A link whose far end replays a capture file.
+
+    Parameters
+    ----------
+    pcap : str
+        A pcap or pcapng file of Ethernet frames.
+    rate : float or "recorded", optional
+        Packets a second, or the file's own times; None: as fast as the rings take them.
+    loop : bool
+        Begin again at the end.
+    """
+
+    pcap: str
+    rate: float | str | None = None
+    loop: bool = False
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A link whose far end writes what the port sends to a pcapng file."""
+
+    capture: str
+
+
+@dataclass(frozen=True)
+class Cable:
+    """A link to another port of the platform: what one sends the other receives."""
+
+    to: str
+
+
+@dataclass(frozen=True)
+class Sink:
+    """A link whose far end only counts."""
+
+
+Link = Generator | Replay | Capture | Cable | Sink
+
+
+@dataclass
+class Nic:
+    """A port of the platform.
+
+    `links` may hold one that sends to the port (generator or replay) and one that takes from it.
+    """
+
+    name: str
+    links: tuple[Link, ...] = ()
+    slots: int = RING_SLOTS
+    queues: str = "multi"
+
+
+@dataclass
+class RouterPort:
+    """A router's share of a port: it gets the frames for its MAC, on its VLAN; mac None takes the rest."""
+
+    nic: str
+    mac: int | None
+    vlan: int = -1
+
+
+@dataclass
+class Router:
+    """A virtual router: its entitlement, its graph and its ports."""
+
+    name: str
+    entitlement: float
+    graph: Graph
+    ports: dict[str, RouterPort] = field(default_factory=dict)
+    cores: tuple[int, ...] | None = None
+
+
+@dataclass
+class Model:
+    """A whole platform, checked."""
+
+    name: str = "default"
+    cores: int = 1
+    clock: str = "auto"
+    idle: str = "auto"
+    quantum: int = 128
+    nics: dict[str, Nic] = field(default_factory=dict)
+    routers: dict[str, Router] = field(default_factory=dict)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""The Internet checksum (RFC 1071), and how it changes with one word (RFC 1624)."""
+
+from __future__ import annotations
+
+from shm.memory import kernel, load8, load16, load32, store16
+
+
+@kernel
+def fold(total):
+    """Fold a sum of 16-bit or 32-bit words into 16 bits."""
+    total = (total & 0xFFFF) + (total >> 16 & 0xFFFF) + (total >> 32)
+    total = (total & 0xFFFF) + (total >> 16)
+    return (total & 0xFFFF) + (total >> 16)
+
+
+@kernel
+def add_up(address, size):
+    """Return the folded one's-complement sum of `size` bytes, in host order.
+
+    One's-complement sums do not depend on byte order (RFC 1071, section 2 B), so whole host words do.
+    """
+    total = 0
+    end = address + size
+    while address + 4 <= end:
+        total += load32(address)
+        address += 4
+    if address + 2 <= end:
+        total += load16(address)
+        address += 2
+    if address < end:
+        total += load8(address)
+    return fold(total)
+
+
+@kernel
+def header_sum(address, size):
+    """Return :func:`add_up` of an IP header, unrolled for the usual 20 bytes; 0xffff where it is right."""
+    total = load32(address) + load32(address + 4) + load32(address + 8) + load32(address + 12) + load32(address + 16)
+    at = address + 20
+    while at < address + size:
+        total += load32(at)
+        at += 4
+    return fold(total)
+
+
+@kernel
+def set_header_sum(address, size):
+    """Compute and store the checksum of the IP header at `address`."""
+    store16(address + 10, 0)
+    store16(address + 10, ~header_sum(address, size))
+
+
+@kernel
+def replace16(address, old, new):
+    """Update the checksum word at `address` for a 16-bit word that changed (RFC 1624, equation 3).
+
+    All three are in host order.
+    """
+    total = (~load16(address) & 0xFFFF) + (~old & 0xFFFF) + (new & 0xFFFF)
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    store16(address, ~total)
+
+
+def checksum(data: bytes | bytearray) -> int:
+    """Return the checksum of bytes, for the slow path; network order as an integer."""
+    if len(data) % 2:
+        data = bytes(data) + b"\0"
+    total = sum(data[i] << 8 | data[i + 1] for i in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

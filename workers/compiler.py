@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""Compiling paths and kernels, with a cache on disk.
+
+Imported where packets run; :mod:`workers.path` composes without Numba.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from workers.path import Shape, cache_folder, import_module
+
+# Numba reads it once, when it is first imported.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
+# Loops here run over a handful of options or addresses; as vectors they only take longer to compile.
+os.environ.setdefault("NUMBA_LOOP_VECTORIZE", "0")
+os.environ.setdefault("NUMBA_SLP_VECTORIZE", "0")
+
+import numba  # noqa: E402
+
+from shm import compiled  # noqa: E402
+
+_SIGNATURE = "int64(int64, int64, int64, int64)"
+
+
+def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` compiled for int64 arguments, from the cache where it is there."""
+    compiled.register_kernels()
+    return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+
+
+def compile_shape(shape: Shape) -> list[Any]:
+    """Return the compiled entry points of a shape's tasks; each has an `address`.
+
+    The objects must be kept: the code goes with them.
+    """
+    module = import_module(shape)
+    compiled.register_kernels()
+    for name, value in list(vars(module).items()):
+        # P_ and E_: process and emit of element classes, put where they are called. eN and rN: a trunk; it
+        # becomes part of the task that it begins.
+        if name[:2] in ("P_", "E_") or (name[0] in "er" and name[1:].isdigit()):
+            inline = name[1] == "_" or name in module.ENTRIES
+            setattr(module, name, numba.njit(error_model="numpy", forceinline=inline)(value))
+    return [
+        numba.cfunc(_SIGNATURE, cache=True, nopython=True, error_model="numpy")(getattr(module, f"task{n}"))
+        for n in range(len(shape.tasks))
+    ]

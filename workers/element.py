@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""What an element is: one declaration, one `process`.
+
+From the declaration come the check of its arguments, its state and counters in shared memory, its
+handlers and its manual page. Elements are classes of functions, never instances: all state is in the
+record that `process` is given, so any worker can run any element at any time.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, ClassVar
+
+from shm.layout import APART, Layout
+from workers.arguments import Argument, bind, split
+
+_FAMILIES = ("basic", "classify", "device", "ether", "arp", "ip", "route", "ipopt", "fragment", "icmp", "queue", "source")
+
+#: Class name to class. Filled by :func:`load`.
+REGISTRY: dict[str, type[Element]] = {}
+
+
+@dataclass
+class SlowPacket:
+    """A packet on the slow path: bytes and annotations in Python objects.
+
+    `net`, `mac` and `transport` are offsets into `data`, None where unset.
+    """
+
+    data: bytearray
+    net: int | None = None
+    mac: int | None = None
+    transport: int | None = None
+    dst: int = 0
+    paint: int = 0
+    type: int = 0
+    param_off: int = 0
+    fix_src: int = 0
+    vlan: int = 0
+    device: int = 0
+    time: int = 0
+
+    def strip(self, size: int) -> None:
+        """Remove `size` bytes at the front (negative: prepend zeros); header annotations move along."""
+        if size >= 0:
+            del self.data[:size]
+        else:
+            self.data[:0] = bytes(-size)
+        for name in ("net", "mac", "transport"):
+            place = getattr(self, name)
+            if place is not None:
+                setattr(self, name, place - size)
+
+    def copy(self) -> SlowPacket:
+        """Return an independent copy."""
+        return SlowPacket(bytearray(self.data), **{k: v for k, v in vars(self).items() if k != "data"})
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What a slow path yields instead of `(port, packet)` to drop its packet for a reason.
+
+    With `packet`, it goes to the element's bad port where that is connected.
+    """
+
+    reason: str
+    packet: SlowPacket | None = None
+
+
+@dataclass
+class Needs:
+    """Shared memory that an element owns besides its state.
+
+    `areas` maps state fields to bytes, `rings` to slots; the field receives the address.
+    """
+
+    areas: dict[str, int] = field(default_factory=dict)
+    rings: dict[str, int] = field(default_factory=dict)
+
+
+def cap(name: str) -> Callable[[Any], str]:
+    """Return a read handler that shows a state field."""
+    return lambda state: str(int(state[name]))
+
+
+class Element:
+    """Base of all elements. Subclasses are declarations; see `workers/elements`.
+
+    Attributes
+    ----------
+    ports : str
+        Inputs and outputs in Click's notation: `"1/1"`, `"1/1-2"`, `"1/-"`.
+    processing : str
+        Push, pull or agnostic per port: `"h/l"`, `"a/ah"`; the last code repeats.
+    state : dict
+        Fields of its state record, see :class:`shm.layout.Layout`.
+    reasons : tuple of str
+        Why it drops packets, in the order of the codes `DROP - i`.
+    driver : str
+        `"rx"`, `"source"` or `"pull"` where a task starts or ends here.
+    spreads : bool
+        Sends a copy of each packet to every output.
+    """
+
+    ports: ClassVar[str] = "1/1"
+    processing: ClassVar[str] = "a/a"
+    arguments: ClassVar[tuple[Argument, ...]] = ()
+    state: ClassVar[dict[str, Any]] = {}
+    reasons: ClassVar[tuple[str, ...]] = ()
+    read_handlers: ClassVar[dict[str, Callable[[Any], str]]] = {}
+    write_handlers: ClassVar[dict[str, Callable[[Any, str], None]]] = {}
+    driver: ClassVar[str] = ""
+    spreads: ClassVar[bool] = False
+    bad_port: ClassVar[int] = 0  #: output that takes dropped packets where it is connected, 0 for none
+    lines: ClassVar[int] = 0  #: cache lines of its own that it touches per packet
+
+    # `process(state, packet)`, and `port`, `core` where it names them, returns an output port or one of
+    # the codes of workers.packet. An element without one lives on the slow path.
+    process: ClassVar[Callable[..., int] | None] = None
+    # `slow(state, packet, port)` yields (port, SlowPacket) pairs and Drops.
+    slow: ClassVar[Callable[..., Iterator[Any]] | None] = None
+
+    @classmethod
+    @cache
+    def layout(cls) -> Layout:
+        """Return the layout of its state: `made`, a counter for each reason and one for the slow path, its own."""
+        base: dict[str, Any] = {"made": "i8", "drops": f"{len(cls.reasons) + 1}*i8"}
+        natural = Layout(cls.__name__, base | cls.state)
+        return Layout(cls.__name__, base | cls.state, size=-(-natural.size // APART) * APART)
+
+    @classmethod
+    def bind(cls, text: str) -> tuple[dict[str, Any], list[Any]]:
+        """Return the values and the errors of a configuration string."""
+        values, errors = bind(cls.arguments, split(text))
+        return values, errors if errors else cls.check(values)
+
+    @classmethod
+    def check(cls, values: dict[str, Any]) -> list[Any]:
+        """Return errors that concern several arguments at once."""
+        return []
+
+    @classmethod
+    def outputs(cls, values: dict[str, Any]) -> int | None:
+        """Return how many outputs these arguments ask for, None where any allowed number will do."""
+        return None
+
+    @classmethod
+    def needs(cls, values: dict[str, Any]) -> Needs:
+        """Return the memory it needs besides its state."""
+        return Needs()
+
+    @classmethod
+    def configure(cls, state: Any, values: dict[str, Any]) -> None:
+        """Fill a fresh state from the arguments: fields of the same name, then :meth:`set_up`."""
+        for name, value in values.items():
+            if name in cls.state and isinstance(value, int | float | bool):
+                state[name] = value
+        cls.set_up(state, values)
+
+    @classmethod
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
+        """Fill what is not simply an argument."""
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return the first line of its documentation."""
+        return (inspect.getdoc(cls) or "").split("\n", 1)[0]
+
+
+def load() -> dict[str, type[Element]]:
+    """Return the registry, filled from the platform's families and from `vre.elements` entry points."""
+    if not REGISTRY:
+        for family in _FAMILIES:
+            _register(import_module(f"workers.elements.{family}"))
+        for point in entry_points(group="vre.elements"):
+            _register(point.load())
+    return REGISTRY
+
+
+def _register(module: Any) -> None:
+    for name, value in vars(module).items():
+        if inspect.isclass(value) and issubclass(value, Element) and value is not Element and not name.startswith("_"):
+            REGISTRY.setdefault(name, value)
+
+
+def port_range(text: str) -> tuple[int, int]:
+    """Return least and most of one side of a port count: `"1"`, `"1-2"`, `"-"`, `"2-"`."""
+    found = re.fullmatch(r"(\d*)(-?)(\d*)", text)
+    assert found, text
+    low, dash, high = found.groups()
+    least = int(low or 0)
+    return least, (int(high) if high else 1 << 30) if dash else least
+
+
+def processing_of(code: str, port: int) -> str:
+    """Return the code of a port, `h` push, `l` pull or `a` agnostic, from one side of `processing`."""
+    return code[min(port, len(code) - 1)] if code else "a"

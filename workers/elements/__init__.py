@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The platform's elements, one file a family."""

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: MIT
+"""Elements that look at no header: counting, painting, copying, dropping, printing."""
+
+from __future__ import annotations
+
+import sys
+
+from shm.memory import load64, store64
+from workers.arguments import Argument, between, boolean, integer, string
+from workers.element import Element, cap
+from workers.packet import CLONE, DROP, headroom
+
+_BYTE = between(0, 255)
+
+
+class Null(Element):
+    """Passes packets on unchanged.
+
+    Syntax: `Null`
+    """
+
+    @staticmethod
+    def process(state, packet):
+        return 0
+
+
+class Counter(Element):
+    """Counts packets and bytes that pass.
+
+    Syntax: `Counter`
+
+    Handlers: `count`, `byte_count` (read), `reset_counts` (write).
+    """
+
+    state = {"count": "i8", "byte_count": "i8"}
+    read_handlers = {"count": cap("count"), "byte_count": cap("byte_count")}
+
+    @staticmethod
+    def process(state, packet):
+        state["count"] += 1
+        state["byte_count"] += packet["length"]
+        return 0
+
+    @staticmethod
+    def _reset(state, text):
+        state["count"] = state["byte_count"] = 0
+
+    write_handlers = {"reset_counts": _reset}
+
+
+class Discard(Element):
+    """Drops every packet; pulls packets where its input is a pull path.
+
+    Syntax: `Discard`
+
+    Handlers: `count` (read).
+    """
+
+    ports = "1/0"
+    reasons = ("discard",)
+    driver = "pull"
+    read_handlers = {"count": lambda state: str(int(state["drops"][0]))}
+
+    @staticmethod
+    def process(state, packet):
+        return DROP
+
+
+class Idle(Element):
+    """Sends no packet ever and drops what it is given.
+
+    Syntax: `Idle`
+    """
+
+    ports = "-/-"
+    reasons = ("idle",)
+
+    @staticmethod
+    def process(state, packet):
+        return DROP
+
+
+class Tee(Element):
+    """Sends a copy of each packet to every output.
+
+    Syntax: `Tee([N])`, N the number of outputs; without it, as many as are connected.
+    """
+
+    ports = "1/1-"
+    processing = "h/h"
+    spreads = True
+    arguments = (Argument("N", between(1, 255), None),)
+    lines = 1
+
+    @classmethod
+    def outputs(cls, values):
+        return values["n"]
+
+    @staticmethod
+    def process(state, packet):
+        return 0
+
+
+class Paint(Element):
+    """Sets the paint annotation.
+
+    Syntax: `Paint(COLOR)`, COLOR from 0 to 255.
+
+    Handlers: `color` (read, write).
+    """
+
+    arguments = (Argument("COLOR", _BYTE, live=True),)
+    state = {"color": "u1"}
+
+    @staticmethod
+    def process(state, packet):
+        packet["paint"] = state["color"]
+        return 0
+
+
+class PaintTee(Element):
+    """Sends a copy of packets painted COLOR to output 1, and every packet to output 0.
+
+    A router uses it to send redirects: a packet that leaves where it came in carries the colour of that
+    interface (RFC 1812, section 5.2.7.2).
+
+    Syntax: `PaintTee(COLOR)`
+    """
+
+    ports = "1/2"
+    processing = "h/h"
+    arguments = (Argument("COLOR", _BYTE, live=True),)
+    state = {"color": "u1"}
+
+    @staticmethod
+    def process(state, packet):
+        if packet["paint"] == state["color"]:
+            return CLONE + 1
+        return 0
+
+
+class CheckPaint(Element):
+    """Sends packets painted COLOR to output 0, others to output 1 or nowhere.
+
+    Syntax: `CheckPaint(COLOR)`
+    """
+
+    ports = "1/1-2"
+    processing = "a/ah"
+    arguments = (Argument("COLOR", _BYTE, live=True),)
+    state = {"color": "u1"}
+    reasons = ("other_paint",)
+    bad_port = 1
+
+    @staticmethod
+    def process(state, packet):
+        if packet["paint"] != state["color"]:
+            return DROP
+        return 0
+
+
+class Switch(Element):
+    """Sends every packet to one output, chosen by hand.
+
+    Syntax: `Switch([OUTPUT])`, OUTPUT 0 by default; -1 drops.
+
+    Handlers: `switch` (read, write).
+    """
+
+    ports = "1/1-"
+    processing = "h/h"
+    arguments = (Argument("OUTPUT", integer, 0),)
+    state = {"output": "i8", "ports": "i8"}
+    reasons = ("switched_off",)
+
+    @staticmethod
+    def process(state, packet):
+        if state["output"] < 0:
+            return DROP
+        return state["output"]
+
+    @staticmethod
+    def _switch(state, text):
+        state["output"] = integer(text)
+
+    read_handlers = {"switch": cap("output")}
+    write_handlers = {"switch": _switch}
+
+
+class Strip(Element):
+    """Removes LENGTH bytes at the front of each packet.
+
+    Syntax: `Strip(LENGTH)`
+    """
+
+    arguments = (Argument("LENGTH", between(0, 2048)),)
+    state = {"length": "i8"}
+    reasons = ("too_short",)
+
+    @staticmethod
+    def process(state, packet):
+        if packet["length"] < state["length"]:
+            return DROP
+        packet["data"] += state["length"]
+        packet["length"] -= state["length"]
+        return 0
+
+
+class Unstrip(Element):
+    """Puts back LENGTH bytes at the front of each packet: what was stripped, where it still stands.
+
+    Syntax: `Unstrip(LENGTH)`
+    """
+
+    arguments = (Argument("LENGTH", between(0, 2048)),)
+    state = {"length": "i8"}
+    reasons = ("no_headroom",)
+
+    @staticmethod
+    def process(state, packet):
+        if headroom(packet) < state["length"]:
+            return DROP
+        packet["data"] -= state["length"]
+        packet["length"] += state["length"]
+        return 0
+
+
+class Print(Element):
+    """Prints a line for each packet, on the slow path.
+
+    Syntax: `Print([LABEL, MAXLENGTH, CONTENTS c, ACTIVE a])`
+
+    MAXLENGTH bytes are shown in hexadecimal (default 24, -1 all; CONTENTS false: none). The line is
+    Click's: label, length, contents.
+
+    Handlers: `active` (read, write).
+    """
+
+    arguments = (
+        Argument("LABEL", string, ""),
+        Argument("MAXLENGTH", integer, 24),
+        Argument("CONTENTS", boolean, True, keyword=True),
+        Argument("ACTIVE", boolean, True, keyword=True, live=True),
+    )
+    state = {"maxlength": "i8", "contents": "u1", "active": "u1", "label": "S32"}
+
+    @classmethod
+    def set_up(cls, state, values):
+        state["label"] = values["label"].encode()[:32]
+
+    @staticmethod
+    def slow(state, packet, port, context):
+        if state["active"]:
+            label = bytes(state["label"]).decode("utf-8", "replace")
+            size = len(packet.data) if state["maxlength"] < 0 else int(state["maxlength"])
+            shown = packet.data[:size].hex(" ", 4).split(" ") if state["contents"] else []
+            head = f"{label}: " if label else ""
+            print(f"{head}{len(packet.data):4d} | {' '.join(shown)}".rstrip(), file=sys.stderr, flush=True)
+        yield 0, packet
+
+
+class CheckLength(Element):
+    """Sends packets of at most LENGTH bytes to output 0, longer ones to output 1 or nowhere.
+
+    Syntax: `CheckLength(LENGTH)`
+    """
+
+    ports = "1/1-2"
+    processing = "a/ah"
+    arguments = (Argument("LENGTH", between(0, 65535), live=True),)
+    state = {"length": "i8"}
+    reasons = ("too_long",)
+    bad_port = 1
+
+    @staticmethod
+    def process(state, packet):
+        if packet["length"] > state["length"]:
+            return DROP
+        return 0
+
+
+class Touch(Element):
+    """Adds one to the first word of each packet: the least a path can do to a packet.
+
+    Syntax: `Touch`
+    """
+
+    lines = 1
+
+    @staticmethod
+    def process(state, packet):
+        store64(packet["data"], load64(packet["data"]) + 1)
+        return 0

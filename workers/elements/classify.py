@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""Classifying packets by their bytes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from shm.memory import load32, load64
+from workers.arguments import Argument, ArgumentError
+from workers.element import Element, Needs
+from workers.packet import DROP
+
+#: A decision: at `offset` of the packet, the word (host order) under `mask` equals `value` or not.
+#: `yes` and `no` are the next node, or minus one minus the output; FAIL is no output at all.
+_NODE_SIZE = 40
+FAIL = -1 << 20
+
+
+@dataclass(frozen=True)
+class Test:
+    """Four bytes at a multiple of four are compared, under a mask, with a value."""
+
+    offset: int
+    mask: int
+    value: int
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Tests that must all hold, and groups of tests (`!`) that must each fail."""
+
+    tests: tuple[Test, ...]
+    refused: tuple[tuple[Test, ...], ...]
+
+
+def pattern(text: str) -> Pattern:
+    """Parse `off/hex%mask` clauses, `?` nibbles, a leading `!`; `-` matches all."""
+    if text == "-":
+        return Pattern((), ())
+    tests: list[Test] = []
+    refused: list[tuple[Test, ...]] = []
+    for clause in text.split():
+        found = re.fullmatch(r"(!?)(\d+)/([0-9a-fA-F?]+)(?:%([0-9a-fA-F]+))?", clause)
+        if not found:
+            raise ArgumentError(f"'{clause}' is not OFFSET/VALUE[%MASK], as in 12/0800", text.index(clause))
+        bang, offset, value, mask = found.groups()
+        if len(value) % 2:
+            raise ArgumentError(f"'{value}' has an odd number of digits", text.index(clause))
+        if mask and len(mask) != len(value):
+            raise ArgumentError(f"mask '{mask}' is not as long as '{value}'", text.index(clause))
+        if int(offset) + len(value) // 2 > 2048:
+            raise ArgumentError(f"offset {offset} lies beyond any packet", text.index(clause))
+        wild = "".join("0" if c == "?" else "f" for c in value)
+        bits = int(wild, 16) & int(mask or "f" * len(value), 16)
+        done = _tests(int(offset), int(value.replace("?", "0"), 16), bits, len(value) // 2)
+        if bang:
+            refused.append(done)
+        else:
+            tests += done
+    return Pattern(tuple(tests), tuple(refused))
+
+
+def _tests(offset: int, value: int, mask: int, size: int) -> tuple[Test, ...]:
+    """Cut a comparison into aligned words of four bytes, in the byte order of this machine."""
+    before = offset % 4
+    total = -(-(before + size) // 4) * 4
+    shift = 8 * (total - before - size)
+    masks = (mask << shift).to_bytes(total, "big")
+    values = ((value & mask) << shift).to_bytes(total, "big")
+    words = (
+        Test(offset - before + i, int.from_bytes(masks[i : i + 4], "little"), int.from_bytes(values[i : i + 4], "little"))
+        for i in range(0, total, 4)
+    )
+    return tuple(t for t in words if t.mask)
+
+
+def tree(patterns: list[Pattern]) -> list[tuple[int, int, int, int, int]]:
+    """Return the decision nodes `(offset, mask, value, yes, no)` for patterns tried in order.
+
+    What earlier tests have settled is not tested again: after `12/0806` failed, a second pattern that
+    begins with it is skipped at once.
+    """
+    nodes: list[tuple[int, int, int, int, int]] = []
+
+    def build(rest: list[tuple[int, list[Test], list[list[Test]]]], known: dict[Test, bool]) -> int:
+        while rest:
+            output, tests, refused = rest[0]
+            tests = [t for t in tests if known.get(t) is not True]
+            refused = [[t for t in group if known.get(t) is not True] for group in refused]
+            refused = [g for g in refused if not any(_settled_false(t, known) for t in g)]
+            if any(_settled_false(t, known) for t in tests) or any(not g for g in refused):
+                rest = rest[1:]
+                continue
+            if not tests and not refused:
+                return -1 - output
+            test = tests[0] if tests else refused[0][0]
+            here = len(nodes)
+            nodes.append((0, 0, 0, 0, 0))
+            remaining = [(output, tests, refused), *rest[1:]]
+            yes = build(remaining, known | {test: True})
+            no = build(remaining, known | {test: False})
+            nodes[here] = (test.offset, test.mask, test.value, yes, no)
+            return here
+        return FAIL
+
+    root = build([(i, list(p.tests), [list(g) for g in p.refused]) for i, p in enumerate(patterns)], {})
+    if root < 0:
+        nodes.append((0, 0, 0, root, root))
+    return nodes
+
+
+def _settled_false(test: Test, known: dict[Test, bool]) -> bool:
+    if known.get(test) is False:
+        return True
+    return any(
+        holds and k.offset == test.offset and (k.value ^ test.value) & k.mask & test.mask for k, holds in known.items()
+    )
+
+
+class Classifier(Element):
+    """Sends each packet to the output of the first pattern that it matches.
+
+    Syntax: `Classifier(PATTERN, ...)`, one output each. A pattern is a list of clauses
+    `OFFSET/VALUE[%MASK]` in hexadecimal, `?` for any nibble, `!` before a clause for "not"; `-` matches
+    everything. A packet too short for a clause does not match it; one that matches nothing is dropped.
+
+    Example: `Classifier(12/0806 20/0001, 12/0806 20/0002, 12/0800, -)` tells ARP requests, ARP replies,
+    IP and the rest apart.
+    """
+
+    ports = "1/-"
+    processing = "h/h"
+    arguments = (Argument("PATTERN", pattern, rest=True),)
+    state = {"nodes": "i8"}
+    reasons = ("no_match",)
+
+    @classmethod
+    def check(cls, values):
+        return [] if values["pattern"] else [ArgumentError("PATTERN is missing: give at least one, or -")]
+
+    @classmethod
+    def outputs(cls, values):
+        return len(values["pattern"])
+
+    @classmethod
+    def needs(cls, values):
+        return Needs(areas={"nodes": _NODE_SIZE * len(tree(values["pattern"]))})
+
+    @classmethod
+    def set_up(cls, state, values):
+        import numpy as np
+
+        from shm.memory import copy
+
+        table = np.array(tree(values["pattern"]), dtype="i8")
+        copy(int(state["nodes"]), table.ctypes.data, table.nbytes)
+
+    @staticmethod
+    def process(state, packet):
+        nodes = state["nodes"]
+        at = 0
+        while at >= 0:
+            node = nodes + at * _NODE_SIZE
+            offset = load64(node)
+            mask = load64(node + 8)
+            # Bytes beyond the packet match nothing: a mask that reaches there makes the test fail.
+            short = offset + 4 - packet["length"]
+            if short > 0 and (short >= 4 or mask >> (8 * (4 - short))):
+                at = load64(node + 32)
+            elif load32(packet["data"] + offset) & mask == load64(node + 16):
+                at = load64(node + 24)
+            else:
+                at = load64(node + 32)
+        if at == FAIL:
+            return DROP
+        return -1 - at

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Where packets enter a router and leave it: its ports."""
+
+from __future__ import annotations
+
+from shm.memory import be16, be32, copy, load64, put_be32, store16
+from shm.ring import MASK, NEXT_HEAD, TAGS, room
+from workers.arguments import Argument, string
+from workers.element import Element, cap
+from workers.packet import BROADCAST, DROP, HOST, MULTICAST, OTHERHOST, TAKEN, headroom, place
+
+_DEVICE = (Argument("DEVNAME", string),)
+
+
+class FromDevice(Element):
+    """Receives packets from one of the router's ports.
+
+    Syntax: `FromDevice(PORT)`
+
+    Sets the packet type annotation (host, broadcast, multicast, other host), the MAC header and the
+    device annotation.
+
+    Handlers: `count` (read).
+    """
+
+    ports = "0/1"
+    processing = "/h"
+    arguments = _DEVICE
+    driver = "rx"
+    state = {"ring": "i8", "mac": "i8", "device": "i8", "count": "i8"}
+    read_handlers = {"count": cap("count")}
+    lines = 1
+
+    @staticmethod
+    def process(state, packet):
+        data = packet["data"]
+        mac = be16(data) << 32 | be32(data + 2)
+        if mac != state["mac"]:
+            if mac == 0xFFFFFFFFFFFF:
+                packet["type"] = BROADCAST
+            elif mac >> 40 & 1:
+                packet["type"] = MULTICAST
+            else:
+                packet["type"] = OTHERHOST
+        else:
+            packet["type"] = HOST
+        packet["mac"] = data
+        packet["device"] = state["device"]
+        state["count"] += 1
+        return 0
+
+
+class PollDevice(FromDevice):
+    """Receives packets from one of the router's ports by polling, as every port here does.
+
+    Syntax: `PollDevice(PORT)`; the same as FromDevice.
+    """
+
+
+class ToDevice(Element):
+    """Sends packets to one of the router's ports.
+
+    Syntax: `ToDevice(PORT)`
+
+    Pulls where its input is a pull path, and then only as fast as the port sends; where packets are
+    pushed to it, those the port cannot take are dropped. On a port with a VLAN the tag is inserted
+    (IEEE 802.1Q).
+
+    Handlers: `count` (read).
+    """
+
+    ports = "1/0"
+    arguments = _DEVICE
+    driver = "pull"
+    state = {"ring": "i8", "vlan": "i8", "router": "i8", "count": "i8"}
+    reasons = ("tx_ring_full", "no_headroom")
+    read_handlers = {"count": cap("count")}
+
+    @staticmethod
+    def process(state, packet, core):
+        ring = state["ring"]
+        if room(ring, 1) == 0:
+            return DROP
+        if state["vlan"] >= 0:
+            if headroom(packet) < 4:
+                return DROP - 1
+            packet["data"] -= 4
+            packet["length"] += 4
+            copy(packet["data"], packet["data"] + 4, 12)
+            put_be32(packet["data"] + 12, 0x81000000 | state["vlan"])
+        # The wire keeps accounts by router, and several routers send through one ring.
+        store16(load64(ring + TAGS) + 2 * (load64(ring + NEXT_HEAD) & load64(ring + MASK)), state["router"])
+        place(ring, packet, core)
+        state["count"] += 1
+        return TAKEN

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Ethernet headers (IEEE 802.3)."""
+
+from __future__ import annotations
+
+from shm.memory import load16, load32, put_be16, put_be32, store16, store32
+from workers.arguments import Argument, between, ether
+from workers.element import Element
+from workers.packet import BROADCAST, DROP, MULTICAST, headroom
+
+
+class EtherEncap(Element):
+    """Prepends an Ethernet header.
+
+    Syntax: `EtherEncap(ETHERTYPE, SRC, DST)`, as in `EtherEncap(0x0800, 02:00:00:00:00:01, 02:00:00:00:00:02)`
+    """
+
+    arguments = (Argument("ETHERTYPE", between(0, 0xFFFF)), Argument("SRC", ether), Argument("DST", ether))
+    state = {"ethertype": "i8", "src": "i8", "dst": "i8"}
+    reasons = ("no_headroom",)
+
+    @staticmethod
+    def process(state, packet):
+        if headroom(packet) < 14:
+            return DROP
+        data = packet["data"] - 14
+        packet["data"] = data
+        packet["length"] += 14
+        packet["mac"] = data
+        put_be16(data, state["dst"] >> 32)
+        put_be32(data + 2, state["dst"])
+        put_be16(data + 6, state["src"] >> 32)
+        put_be32(data + 8, state["src"])
+        put_be16(data + 12, state["ethertype"])
+        return 0
+
+
+class EtherMirror(Element):
+    """Exchanges the source and destination addresses.
+
+    Syntax: `EtherMirror`
+    """
+
+    reasons = ("too_short",)
+
+    @staticmethod
+    def process(state, packet):
+        data = packet["data"]
+        if packet["length"] < 14:
+            return DROP
+        low, high = load32(data), load16(data + 4)
+        store32(data, load32(data + 6))
+        store16(data + 4, load16(data + 10))
+        store32(data + 6, low)
+        store16(data + 10, high)
+        return 0
+
+
+class EtherRewrite(Element):
+    """Sets the source and destination addresses.
+
+    Syntax: `EtherRewrite(SRC, DST)`
+    """
+
+    arguments = (Argument("SRC", ether, live=True), Argument("DST", ether, live=True))
+    state = {"src": "i8", "dst": "i8"}
+    reasons = ("too_short",)
+
+    @staticmethod
+    def process(state, packet):
+        data = packet["data"]
+        if packet["length"] < 14:
+            return DROP
+        put_be16(data, state["dst"] >> 32)
+        put_be32(data + 2, state["dst"])
+        put_be16(data + 6, state["src"] >> 32)
+        put_be32(data + 8, state["src"])
+        return 0
+
+
+class DropBroadcasts(Element):
+    """Drops packets that came in as link-level broadcast or multicast (RFC 1812, section 4.2.3.1).
+
+    Syntax: `DropBroadcasts`
+    """
+
+    reasons = ("link_broadcast",)
+
+    @staticmethod
+    def process(state, packet):
+        if packet["type"] == BROADCAST or packet["type"] == MULTICAST:
+            return DROP
+        return 0

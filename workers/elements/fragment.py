@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""Fragmentation (RFC 791 section 3.2, RFC 1812 section 5.2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shm.memory import be16, load8
+from workers.arguments import Argument, between, boolean
+from workers.checksum import checksum
+from workers.element import Drop, Element, SlowPacket
+from workers.packet import DROP, PUNT
+
+_DONT, _MORE, _PLACE = 0x4000, 0x2000, 0x1FFF
+
+
+class IPFragmenter(Element):
+    """Fragments packets longer than MTU; those that must not be go to output 1.
+
+    Syntax: `IPFragmenter(MTU [, HONOR_DF h, VERBOSE v, HEADROOM r])`
+
+    MTU is the length of the largest IP packet. HONOR_DF false fragments in spite of "don't fragment".
+    Fragments leave in order. Packets that fit take the fast path.
+    """
+
+    ports = "1/1-2"
+    processing = "h/h"
+    bad_port = 1
+    arguments = (
+        Argument("MTU", between(68, 65535), live=True),
+        Argument("HONOR_DF", boolean, True),
+        Argument("VERBOSE", boolean, False),
+        Argument("HEADROOM", between(0, 1024), 28, keyword=True),
+    )
+    state = {"mtu": "i8", "honor_df": "i8"}
+    reasons = ("too_long", "no_ip_header")
+
+    @staticmethod
+    def process(state, packet):
+        if packet["length"] <= state["mtu"]:
+            return 0
+        net = packet["net"]
+        if net == 0:
+            return DROP - 1
+        if be16(net + 2) <= state["mtu"]:
+            return 0
+        if state["honor_df"] and load8(net + 6) & 0x40:
+            return DROP
+        return PUNT
+
+    @staticmethod
+    def slow(state, packet, port, context):
+        if packet.net is None:
+            yield Drop("no_ip_header")
+            return
+        for piece in fragments(packet, int(state["mtu"])):
+            yield 0, piece
+
+
+def fragments(packet: SlowPacket, mtu: int) -> Iterator[SlowPacket]:
+    """Yield the fragments of a packet, in order."""
+    net = packet.net
+    assert net is not None
+    head = packet.data[:net]
+    size = (packet.data[net] & 15) * 4
+    header = packet.data[net : net + size]
+    total = int.from_bytes(header[2:4], "big")
+    payload = packet.data[net + size : net + total]
+    flags = int.from_bytes(header[6:8], "big")
+    later = header[:20] + _copied_options(header[20:])
+    later[0] = 0x40 | len(later) // 4
+    done = 0
+    while done < len(payload):
+        first = header if done == 0 else later
+        room = (mtu - len(first)) // 8 * 8
+        part = payload[done : done + room]
+        more = _MORE if done + len(part) < len(payload) else flags & _MORE
+        out = bytearray(first)
+        out[2:4] = (len(first) + len(part)).to_bytes(2, "big")
+        out[6:8] = (flags & ~(_MORE | _PLACE) & 0xFFFF | more | (flags & _PLACE) + done // 8).to_bytes(2, "big")
+        out[10:12] = b"\0\0"
+        out[10:12] = checksum(out).to_bytes(2, "big")
+        piece = packet.copy()
+        piece.data = head + out + part
+        piece.transport = net + len(out)
+        yield piece
+        done += len(part)
+
+
+def _copied_options(options: bytearray) -> bytearray:
+    """Return the options that every fragment carries: those with the copied flag (RFC 791)."""
+    kept = bytearray()
+    at = 0
+    while at < len(options) and options[at] != 0:
+        size = 1 if options[at] == 1 else options[at + 1] if at + 1 < len(options) else 0
+        if size < 1 or at + size > len(options):
+            break
+        if options[at] & 0x80:
+            kept += options[at : at + size]
+        at += size
+    return kept + bytes(-len(kept) % 4)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""ICMP errors (RFC 792; RFC 1812, section 4.3)."""
+
+from __future__ import annotations
+
+from workers.arguments import Argument, between, boolean, integer, ip
+from workers.checksum import checksum
+from workers.element import Drop, Element, SlowPacket
+from workers.elements.ip import addresses
+from workers.packet import HOST
+
+_TYPES = {"unreachable": 3, "sourcequench": 4, "redirect": 5, "timeexceeded": 11, "parameterproblem": 12}
+_CODES = {
+    3: {"net": 0, "host": 1, "protocol": 2, "port": 3, "needfrag": 4, "srcroutefailed": 5},
+    5: {"net": 0, "host": 1, "tosnet": 2, "toshost": 3},
+    11: {"transit": 0, "reassembly": 1},
+    12: {"erroratptr": 0, "missingopt": 1, "length": 2},
+}
+#: ICMP messages about which no error is sent (RFC 1812, section 4.3.2.7).
+_ERRORS = {3, 4, 5, 11, 12}
+_LOOSE, _STRICT = 131, 137
+
+
+def icmp_type(text):
+    """Parse an ICMP error type: a name or a number."""
+    if text in _TYPES:
+        return _TYPES[text]
+    value = integer(text)
+    if value not in _ERRORS:
+        raise ValueError(f"{value} is not an ICMP error type: {', '.join(f'{n} ({v})' for n, v in _TYPES.items())}")
+    return value
+
+
+class ICMPError(Element):
+    """Answers a packet with an ICMP error message, on the slow path.
+
+    Syntax: `ICMPError(SRC, TYPE [, CODE, BADADDRS, MTU, PMTU p, SET_FIX_ANNO s])`
+
+    TYPE is unreachable, redirect, timeexceeded, parameterproblem or a number; CODE a name or a number, 0
+    by default. None is sent about ICMP errors, fragments but the first, link-level broadcasts, packets
+    from or to an address that is not one host's, or in BADADDRS (RFC 1812, section 4.3.2.7). The message is
+    at most MTU bytes (576). PMTU is reported with "fragmentation needed" (RFC 1191). The gateway of a redirect
+    is the destination annotation. A source route is reversed. The output goes back to the lookup; SET_FIX_ANNO
+    (true by default) asks FixIPSrc to set the source to that of the way out.
+    """
+
+    processing = "h/h"
+    arguments = (
+        Argument("SRC", ip, live=True),
+        Argument("TYPE", icmp_type),
+        Argument("CODE", str, "0"),
+        Argument("BADADDRS", addresses, []),
+        Argument("MTU", between(68, 1500), 576),
+        Argument("PMTU", between(0, 65535), 0, keyword=True),
+        Argument("SET_FIX_ANNO", boolean, True, keyword=True),
+    )
+    state = {
+        "src": "i8",
+        "type": "i8",
+        "code": "i8",
+        "mtu": "i8",
+        "pmtu": "i8",
+        "set_fix_anno": "i8",
+        "bad": "32*i8",
+        "bad_count": "i8",
+        "identification": "i8",
+    }
+    reasons = ("icmp_not_due",)
+
+    @classmethod
+    def set_up(cls, state, values):
+        names = _CODES.get(values["type"], {})
+        code = values["code"]
+        state["code"] = names[code] if code in names else between(0, 255)(code)
+        state["bad"][: len(values["badaddrs"])] = values["badaddrs"][:32]
+        state["bad_count"] = len(values["badaddrs"][:32])
+
+    @classmethod
+    def check(cls, values):
+        from workers.arguments import ArgumentError
+
+        names = _CODES.get(values["type"], {})
+        if values["code"] not in names and not values["code"].isdigit():
+            return [ArgumentError(f"CODE: '{values['code']}' is not a number, nor one of {', '.join(names)}")]
+        return []
+
+    @staticmethod
+    def slow(state, packet, port, context):
+        bad = {int(a) for a in state["bad"][: int(state["bad_count"])]}
+        if not due(packet, bad):
+            yield Drop("icmp_not_due")
+            return
+        state["identification"] = (int(state["identification"]) + 1) & 0xFFFF
+        yield 0, message(packet, state)
+
+
+def due(packet: SlowPacket, bad: set[int]) -> bool:
+    """Return whether an error may be sent about `packet` (RFC 1812, section 4.3.2.7)."""
+    net, data = packet.net, packet.data
+    if net is None or len(data) < net + 20 or packet.type not in (HOST, 3):
+        return False
+    size = (data[net] & 15) * 4
+    source = int.from_bytes(data[net + 12 : net + 16], "big")
+    target = int.from_bytes(data[net + 16 : net + 20], "big")
+    if int.from_bytes(data[net + 6 : net + 8], "big") & 0x1FFF:
+        return False
+    if data[net + 9] == 1 and len(data) > net + size and data[net + size] in _ERRORS:
+        return False
+    return not (_no_host(source) or source in bad or target in bad or _group(target))
+
+
+def _group(address: int) -> bool:
+    """Multicast, reserved or limited broadcast (RFC 1112, RFC 919)."""
+    return address >> 28 >= 14
+
+
+def _no_host(address: int) -> bool:
+    return _group(address) or address >> 24 in (0, 127)
+
+
+def message(packet: SlowPacket, state) -> SlowPacket:
+    """Return the ICMP error about `packet`, an IP packet without link header."""
+    net = packet.net
+    assert net is not None
+    kind, code = int(state["type"]), int(state["code"])
+    original = packet.data[net:]
+    size = (original[0] & 15) * 4
+    source = int.from_bytes(original[12:16], "big")
+    target, options = reverse_route(original[20:size], source)
+    rest = bytes(4)
+    if kind == 12 and code == 0:
+        rest = bytes([packet.param_off, 0, 0, 0])
+    elif kind == 5:
+        rest = packet.dst.to_bytes(4, "big")
+    elif kind == 3 and code == 4:
+        rest = int(state["pmtu"]).to_bytes(4, "big")
+    header_size = 20 + len(options)
+    quoted = original[: int(state["mtu"]) - header_size - 8]
+    body = bytearray(bytes([kind, code, 0, 0]) + rest + quoted)
+    body[2:4] = checksum(body).to_bytes(2, "big")
+    header = bytearray(20)
+    header[0] = 0x40 | header_size // 4
+    header[1] = 0xC0  # precedence internetwork control (RFC 1812, section 4.3.2.5)
+    header[2:4] = (header_size + len(body)).to_bytes(2, "big")
+    header[4:6] = int(state["identification"]).to_bytes(2, "big")
+    header[8], header[9] = 255, 1
+    header[12:16] = int(state["src"]).to_bytes(4, "big")
+    header[16:20] = target.to_bytes(4, "big")
+    header += options
+    header[10:12] = checksum(header).to_bytes(2, "big")
+    return SlowPacket(
+        header + body,
+        net=0,
+        transport=header_size,
+        dst=target,
+        fix_src=int(state["set_fix_anno"]),
+        time=packet.time,
+        device=packet.device,
+    )
+
+
+def reverse_route(options: bytes | bytearray, source: int) -> tuple[int, bytes]:
+    """Return (destination, options) of an answer along the reversed source route (RFC 1812, 4.3.2.6)."""
+    at = 0
+    while at + 2 < len(options) and options[at] != 0:
+        if options[at] == 1:
+            at += 1
+            continue
+        size = options[at + 1]
+        if size < 2:
+            break
+        if options[at] in (_LOOSE, _STRICT):
+            passed = bytes(options[at + 3 : at + options[at + 2] - 1])
+            hops = [passed[i : i + 4] for i in range(0, len(passed) // 4 * 4, 4)]
+            if hops:
+                route = [*reversed(hops[:-1]), source.to_bytes(4, "big")]
+                option = bytes([options[at], 3 + 4 * len(route), 4]) + b"".join(route)
+                return int.from_bytes(hops[-1], "big"), option + bytes(-len(option) % 4)
+        at += size
+    return source, b""

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: MIT
+"""The fast path of an IPv4 router (RFC 1812), but for the lookup."""
+
+from __future__ import annotations
+
+from shm.memory import be16, be32, load8, load16, load32, put_be32, store8, store16, store32
+from workers.arguments import Argument, ArgumentError, between, boolean, ip, prefix, words
+from workers.checksum import header_sum, replace16
+from workers.element import Element, Needs
+from workers.packet import DROP
+
+_OFFSET = between(0, 1500)
+#: Sources that no packet may have (RFC 1812, section 5.3.7): "this host" and limited broadcast.
+_NEVER_SOURCES = (0x00000000, 0xFFFFFFFF)
+
+
+def addresses(text):
+    """Parse a space-separated list of IP addresses."""
+    return [ip(word) for word in words(text)]
+
+
+def interfaces(text):
+    """Parse a space-separated list of `ADDR/MASK`."""
+    return [prefix(word) for word in words(text)]
+
+
+class MarkIPHeader(Element):
+    """Sets the IP header annotation without looking at the header.
+
+    Syntax: `MarkIPHeader([OFFSET])`
+    """
+
+    arguments = (Argument("OFFSET", _OFFSET, 0),)
+    state = {"offset": "i8"}
+    reasons = ("too_short",)
+
+    @staticmethod
+    def process(state, packet):
+        if packet["length"] < state["offset"] + 20:
+            return DROP
+        net = packet["data"] + state["offset"]
+        packet["net"] = net
+        packet["transport"] = net + (load8(net) & 15) * 4
+        return 0
+
+
+class CheckIPHeader(Element):
+    """Checks the IP header (RFC 1812, section 5.2.2) and sets the header and destination annotations.
+
+    Syntax: `CheckIPHeader([OFFSET, INTERFACES i, BADSRC b, GOODDST g, CHECKSUM c, VERBOSE v, DETAILS d])`
+
+    Checked in this order: the header fits, version, header length, total length, checksum, source address
+    (RFC 1812, section 5.3.7). INTERFACES lists the router's own `ADDR/MASK`: their broadcast addresses
+    become bad sources, the addresses good destinations, for which the source is not checked. Link padding
+    behind the total length is cut off. Bad packets go to output 1, or are dropped.
+
+    Handlers: `drops` (read).
+    """
+
+    ports = "1/1-2"
+    processing = "a/ah"
+    bad_port = 1
+    arguments = (
+        Argument("OFFSET", _OFFSET, 0),
+        Argument("INTERFACES", interfaces, [], keyword=True),
+        Argument("BADSRC", addresses, None, keyword=True),
+        Argument("GOODDST", addresses, [], keyword=True),
+        Argument("CHECKSUM", boolean, True, keyword=True),
+        Argument("VERBOSE", boolean, False, keyword=True),
+        Argument("DETAILS", boolean, False, keyword=True),
+    )
+    state = {"offset": "i8", "checksum": "i8", "bad": "i8", "bad_count": "i8", "good": "i8", "good_count": "i8"}
+    reasons = ("not_ip", "ip_version", "ip_header_length", "ip_length", "ip_checksum", "ip_source")
+    read_handlers = {"drops": lambda state: str(int(state["drops"].sum()))}
+
+    @classmethod
+    def _lists(cls, values):
+        bad = list(_NEVER_SOURCES) if values["badsrc"] is None else list(values["badsrc"])
+        good = list(values["gooddst"])
+        for address, length in values["interfaces"]:
+            good.append(address)
+            if length < 31:
+                bad.append(address | 0xFFFFFFFF >> length)
+        return bad, good
+
+    @classmethod
+    def check(cls, values):
+        bad, good = cls._lists(values)
+        return [ArgumentError("at most 256 addresses each")] if max(len(bad), len(good)) > 256 else []
+
+    @classmethod
+    def needs(cls, values):
+        bad, good = cls._lists(values)
+        return Needs(areas={"bad": 4 * len(bad) + 4, "good": 4 * len(good) + 4})
+
+    @classmethod
+    def set_up(cls, state, values):
+        for name, listed in zip(("bad", "good"), cls._lists(values), strict=True):
+            for i, address in enumerate(listed):
+                store32(state[name] + 4 * i, address)
+            state[name + "_count"] = len(listed)
+
+    @staticmethod
+    def process(state, packet):
+        net = packet["data"] + state["offset"]
+        room = packet["length"] - state["offset"]
+        if room < 20:
+            return DROP
+        first = load8(net)
+        if first >> 4 != 4:
+            return DROP - 1
+        size = (first & 15) * 4
+        if size < 20 or size > room:
+            return DROP - 2
+        total = be16(net + 2)
+        if total < size or total > room:
+            return DROP - 3
+        if state["checksum"] and header_sum(net, size) != 0xFFFF:
+            return DROP - 4
+        source = be32(net + 12)
+        dst = be32(net + 16)
+        for i in range(state["bad_count"]):
+            if load32(state["bad"] + 4 * i) == source:
+                good = 0
+                for j in range(state["good_count"]):
+                    if load32(state["good"] + 4 * j) == dst:
+                        good = 1
+                if good == 0:
+                    return DROP - 5
+        packet["length"] -= room - total
+        packet["net"] = net
+        packet["transport"] = net + size
+        packet["dst"] = dst
+        return 0
+
+
+class GetIPAddress(Element):
+    """Sets the destination annotation from the packet's bytes at OFFSET.
+
+    Syntax: `GetIPAddress(OFFSET)`, 16 for the destination of an IP header at the front.
+    """
+
+    arguments = (Argument("OFFSET", _OFFSET),)
+    state = {"offset": "i8"}
+    reasons = ("too_short",)
+
+    @staticmethod
+    def process(state, packet):
+        if packet["length"] < state["offset"] + 4:
+            return DROP
+        packet["dst"] = be32(packet["data"] + state["offset"])
+        return 0
+
+
+class DecIPTTL(Element):
+    """Takes one from the time to live; packets at their end go to output 1 (RFC 1812, section 5.3.1).
+
+    Syntax: `DecIPTTL([ACTIVE a, MULTICAST m])`
+
+    The checksum is updated incrementally (RFC 1624). ACTIVE false passes packets on; MULTICAST false
+    leaves multicast packets alone.
+
+    Handlers: `drops`, `active` (read; active also write).
+    """
+
+    ports = "1/1-2"
+    processing = "a/ah"
+    bad_port = 1
+    arguments = (
+        Argument("ACTIVE", boolean, True, keyword=True, live=True),
+        Argument("MULTICAST", boolean, True, keyword=True),
+    )
+    state = {"active": "i8", "multicast": "i8"}
+    reasons = ("ttl_expired", "no_ip_header")
+    read_handlers = {"drops": lambda state: str(int(state["drops"].sum()))}
+
+    @staticmethod
+    def process(state, packet):
+        net = packet["net"]
+        if net == 0:
+            return DROP - 1
+        if state["active"] == 0:
+            return 0
+        if state["multicast"] == 0 and load8(net + 16) >> 4 == 14:
+            return 0
+        ttl = load8(net + 8)
+        if ttl <= 1:
+            return DROP
+        # TTL is the low byte of its word in host order: the word loses one, which is adding 0xfffe
+        # in one's complement (RFC 1624, equation 3).
+        store8(net + 8, ttl - 1)
+        total = (~load16(net + 10) & 0xFFFF) + 0xFFFE
+        store16(net + 10, ~(total + (total >> 16)))
+        return 0
+
+
+class FixIPSrc(Element):
+    """Sets the source of packets that ask for it: ICMP errors, once their way out is known.
+
+    Syntax: `FixIPSrc(ADDR)`
+    """
+
+    arguments = (Argument("ADDR", ip, live=True),)
+    state = {"addr": "i8"}
+    reasons = ("no_ip_header",)
+
+    @staticmethod
+    def process(state, packet):
+        if packet["fix_src"]:
+            net = packet["net"]
+            if net == 0:
+                return DROP
+            packet["fix_src"] = 0
+            high, low = load16(net + 12), load16(net + 14)
+            put_be32(net + 12, state["addr"])
+            replace16(net + 10, high, load16(net + 12))
+            replace16(net + 10, low, load16(net + 14))
+        return 0
+
+
+class SetIPAddress(Element):
+    """Sets the destination annotation to ADDR.
+
+    Syntax: `SetIPAddress(ADDR)`
+    """
+
+    arguments = (Argument("ADDR", ip, live=True),)
+    state = {"addr": "i8"}
+
+    @staticmethod
+    def process(state, packet):
+        packet["dst"] = state["addr"]
+        return 0
+
+

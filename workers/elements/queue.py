@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Where push becomes pull, and pull becomes push again."""
+
+from __future__ import annotations
+
+from shm.memory import load64, relaxed64
+from shm.ring import NEXT_HEAD, TAIL, room
+from workers.arguments import Argument, between
+from workers.element import Element, Needs, cap
+from workers.packet import DROP, TAKEN, place, write_note
+
+
+def _length(state):
+    return str(load64(state["ring"]) - relaxed64(state["ring"] + TAIL))
+
+
+class Queue(Element):
+    """Stores packets first in, first out; drops what arrives while it is full.
+
+    Syntax: `Queue([CAPACITY])`, 1000 packets by default.
+
+    A queue is also where a router may be cut between cores: what pushes and what pulls need not run on the
+    same one. Where they do, and the puller is a port with room, packets pass an empty queue by.
+
+    Handlers: `length`, `highwater_length`, `capacity`, `drops` (read), `reset_counts` (write).
+    """
+
+    processing = "h/l"
+    arguments = (Argument("CAPACITY", between(1, 65535), 1000),)
+    state = {"ring": "i8", "capacity": "i8", "highwater": "i8", "bypass": "i8"}
+    reasons = ("queue_full",)
+
+    @classmethod
+    def needs(cls, values):
+        return Needs(rings={"ring": values["capacity"]})
+
+    @staticmethod
+    def process(state, packet, core):
+        ring = state["ring"]
+        if room(ring, 1) == 0:
+            return DROP
+        write_note(ring, packet, 0)
+        place(ring, packet, core)
+        used = load64(ring + NEXT_HEAD) - relaxed64(ring + TAIL)
+        if used > state["highwater"]:
+            state["highwater"] = used
+        return TAKEN
+
+    @staticmethod
+    def _reset(state, text):
+        state["highwater"] = 0
+
+    read_handlers = {
+        "length": _length,
+        "highwater_length": cap("highwater"),
+        "capacity": cap("capacity"),
+        "drops": lambda state: str(int(state["drops"][0])),
+    }
+    write_handlers = {"reset_counts": _reset}
+
+
+class Unqueue(Element):
+    """Pulls packets and pushes them on.
+
+    Syntax: `Unqueue([BURST b])`: at most BURST packets a turn; as many as the scheduler grants by default.
+
+    Handlers: `count` (read).
+    """
+
+    processing = "l/h"
+    driver = "pull"
+    arguments = (Argument("BURST", between(1, 65535), 65535),)
+    state = {"burst": "i8", "count": "i8"}
+    read_handlers = {"count": cap("count")}
+
+    @staticmethod
+    def process(state, packet):
+        state["count"] += 1
+        return 0
+
+

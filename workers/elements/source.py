@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""Packets that a router makes itself."""
+
+from __future__ import annotations
+
+from shm.layout import CORE
+from shm.memory import copy, load64
+from workers.arguments import Argument, between, boolean, data, integer, rate
+from workers.element import Element, Needs, cap
+from workers.packet import LARGE_ROOM, spare_packet
+
+_CLOCK = CORE["clock_ns"]
+_RANDOM = bytes(range(64))
+
+
+def _frame(text):
+    value = data(text)
+    if len(value) > LARGE_ROOM:
+        raise ValueError(f"{len(value)} bytes do not fit a buffer of {LARGE_ROOM}")
+    return value
+
+
+class InfiniteSource(Element):
+    """Makes packets as fast as it is scheduled.
+
+    Syntax: `InfiniteSource([DATA, LIMIT, BURST, ACTIVE, STOP s, LENGTH l])`
+
+    DATA is the packet (64 bytes of a pattern by default); LIMIT how many in all, -1 for no end; BURST is
+    accepted and left to the scheduler. STOP true ends the run when LIMIT is reached.
+
+    Handlers: `count`, `active`, `limit` (read, write but count).
+    """
+
+    ports = "0/1"
+    processing = "/a"
+    driver = "source"
+    arguments = (
+        Argument("DATA", _frame, _RANDOM),
+        Argument("LIMIT", integer, -1, live=True),
+        Argument("BURST", between(1, 65535), 1),
+        Argument("ACTIVE", boolean, True, live=True),
+        Argument("STOP", boolean, False, keyword=True),
+        Argument("LENGTH", between(0, LARGE_ROOM), None, keyword=True),
+    )
+    state = {"frame": "i8", "size": "i8", "limit": "i8", "count": "i8", "active": "u1", "stop": "u1"}
+    read_handlers = {"count": cap("count")}
+    lines = 1
+
+    @classmethod
+    def _bytes(cls, values):
+        frame = values["data"]
+        size = values["length"]
+        return frame if size is None else (frame * (size // max(1, len(frame)) + 1))[:size]
+
+    @classmethod
+    def needs(cls, values):
+        return Needs(areas={"frame": max(8, len(cls._bytes(values)))})
+
+    @classmethod
+    def set_up(cls, state, values):
+        frame = cls._bytes(values)
+        _write(int(state["frame"]), frame)
+        state["size"] = len(frame)
+
+    @staticmethod
+    def emit(state, packet, core):
+        if state["active"] == 0 or (state["limit"] >= 0 and state["count"] >= state["limit"]):
+            return 0
+        spare_packet(packet, core, state["size"])
+        copy(packet["data"], state["frame"], state["size"])
+        state["count"] += 1
+        return 1
+
+    @staticmethod
+    def process(state, packet):
+        return 0
+
+
+class RatedSource(InfiniteSource):
+    """Makes packets at a steady rate of its core's clock.
+
+    Syntax: `RatedSource([DATA, RATE, LIMIT, ACTIVE, STOP s, LENGTH l])`, RATE in packets a second (10 by default).
+
+    Handlers: `count`, `active`, `limit` (read, write but count).
+    """
+
+    arguments = (
+        Argument("DATA", _frame, _RANDOM),
+        Argument("RATE", rate, 10.0),
+        Argument("LIMIT", integer, -1, live=True),
+        Argument("ACTIVE", boolean, True, live=True),
+        Argument("STOP", boolean, False, keyword=True),
+        Argument("LENGTH", between(0, LARGE_ROOM), None, keyword=True),
+    )
+    state = InfiniteSource.state | {"interval_ns": "i8", "due_ns": "i8"}
+
+    @classmethod
+    def set_up(cls, state, values):
+        super().set_up(state, values)
+        state["interval_ns"] = max(1, round(1e9 / values["rate"]))
+
+    @staticmethod
+    def emit(state, packet, core):
+        if state["active"] == 0 or (state["limit"] >= 0 and state["count"] >= state["limit"]):
+            return 0
+        now = load64(core + _CLOCK)
+        if now < state["due_ns"]:
+            return 0
+        # A source that fell behind by more than 10 ms starts afresh: no burst after a stop.
+        late = now - state["due_ns"]
+        state["due_ns"] = now if late > 10_000_000 else state["due_ns"] + state["interval_ns"]
+        spare_packet(packet, core, state["size"])
+        copy(packet["data"], state["frame"], state["size"])
+        state["count"] += 1
+        return 1
+
+
+def _write(address, frame):
+    import ctypes
+
+    ctypes.memmove(address, frame, len(frame))

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: MIT
+"""A packet in hand: where its bytes are, and its annotations.
+
+While a path handles a packet it is one :data:`PACKET` record on the kernel's stack, so its fields live in
+registers. In a ring it is a descriptor, and a note where annotations must survive. The frame itself never
+moves: it stays in a buffer, and `owner` is the address of the word that owns that buffer.
+"""
+
+from __future__ import annotations
+
+from shm.layout import CORE, IN_LARGE, LINE, MISSING, NOTE, SLOT, Layout
+from shm.memory import (
+    copy,
+    kernel,
+    load8,
+    load16,
+    load32,
+    load64,
+    store8,
+    store16,
+    store32,
+    store64,
+)
+from shm.ring import MASK, NEXT_HEAD, NOTES, POOL, slot_at, swap
+
+#: Bytes kept free before a received frame, for headers to be prepended.
+HEADROOM = LINE
+#: Bytes of a frame that a small and a large buffer hold.
+SMALL_ROOM, LARGE_ROOM = 2 * LINE, 32 * LINE
+#: Distances between buffers: an odd number of lines, so that headers spread over all cache sets.
+SMALL_STRIDE, LARGE_STRIDE = HEADROOM + SMALL_ROOM, HEADROOM + LARGE_ROOM
+assert (SMALL_STRIDE // LINE) % 2 and (LARGE_STRIDE // LINE) % 2
+
+#: Packet type annotation (Linux: PACKET_HOST and so on).
+HOST, BROADCAST, MULTICAST, OTHERHOST = 0, 1, 2, 3
+
+PACKET = Layout(
+    "packet",
+    {
+        "data": "i8",  # address of the first byte
+        "length": "i8",
+        "owner": "i8",  # address of the word that owns the buffer
+        "buffer": "i8",  # address of the buffer's first byte
+        "room": "i8",  # bytes in the buffer
+        "net": "i8",  # address of the IP header, 0 where unset
+        "mac": "i8",  # address of the Ethernet header, 0 where unset
+        "transport": "i8",
+        "time": "i8",
+        "dst": "i8",  # destination address annotation
+        "paint": "i8",
+        "type": "i8",
+        "param_off": "i8",
+        "fix_src": "i8",
+        "vlan": "i8",
+        "device": "i8",
+    },
+)
+
+_TIME, _LENGTH, _OFFSET = SLOT["time"], SLOT["length"], SLOT["offset"]
+_SPARE, _SPARE_USED, _CORE_POOL = CORE["spare"], CORE["spare_used"], CORE["pool"]
+_NET, _MAC, _TRANSPORT, _ENTRY = NOTE["net"], NOTE["mac"], NOTE["transport"], NOTE["entry"]
+_VLAN, _PAINT, _TYPE, _PARAM = NOTE["vlan"], NOTE["paint"], NOTE["type"], NOTE["param_off"]
+_FIX, _DEVICE, _NOTE_SIZE = NOTE["fix_src"], NOTE["device"], NOTE.size
+
+# What a path's function returns instead of an output port.
+#: Drop the packet for the element's first reason; DROP - i for its reason number i.
+DROP = -1
+#: Hand the packet to the element's slow path.
+PUNT = -1000
+#: Element took the packet (a Queue); nothing is left to do.
+TAKEN = -2000
+#: CLONE + port: send a copy to `port`, and the packet itself to output 0.
+CLONE = 1000
+
+
+@kernel
+def frame_address(slot, pool):
+    """Return the address of the frame that the descriptor `slot` holds."""
+    offset = load16(slot + _OFFSET)
+    large = offset >> 15
+    return pool + load32(slot + 4 * large) * LINE + (offset & (IN_LARGE - 1))
+
+
+@kernel
+def receive(packet, slot, pool):
+    """Open the descriptor `slot` as `packet`, its annotations unset."""
+    offset = load16(slot + _OFFSET)
+    large = offset >> 15
+    word = slot + 4 * large
+    buffer = pool + load32(word) * LINE
+    packet["owner"] = word
+    packet["buffer"] = buffer
+    packet["room"] = LARGE_STRIDE if large else SMALL_STRIDE
+    packet["data"] = buffer + (offset & (IN_LARGE - 1))
+    packet["length"] = load16(slot + _LENGTH)
+    unannotated(packet, load32(slot + _TIME))
+
+
+@kernel
+def transfer(packet, other):
+    """Make `other` the same packet.
+
+    A path does so before it leaves its trunk: what is called there gets the copy's address, so the
+    packet itself never needs one and its fields are registers.
+    """
+    other["owner"] = packet["owner"]
+    other["buffer"] = packet["buffer"]
+    other["room"] = packet["room"]
+    other["data"] = packet["data"]
+    other["length"] = packet["length"]
+    annotate(other, packet, packet["data"])
+
+
+@kernel
+def annotate(other, packet, start):
+    """Give `other` the annotations of `packet`; its own frame begins at `start`."""
+    shift = start - packet["data"]
+    other["net"] = packet["net"] + shift if packet["net"] else 0
+    other["mac"] = packet["mac"] + shift if packet["mac"] else 0
+    other["transport"] = packet["transport"] + shift if packet["transport"] else 0
+    other["time"] = packet["time"]
+    other["dst"] = packet["dst"]
+    other["paint"] = packet["paint"]
+    other["type"] = packet["type"]
+    other["param_off"] = packet["param_off"]
+    other["fix_src"] = packet["fix_src"]
+    other["vlan"] = packet["vlan"]
+    other["device"] = packet["device"]
+
+
+@kernel
+def unannotated(packet, time):
+    """Unset every annotation but the time."""
+    packet["net"] = 0
+    packet["mac"] = 0
+    packet["transport"] = 0
+    packet["time"] = time
+    packet["dst"] = 0
+    packet["paint"] = 0
+    packet["type"] = HOST
+    packet["param_off"] = 0
+    packet["fix_src"] = 0
+    packet["vlan"] = 0
+    packet["device"] = 0
+
+
+@kernel
+def place(ring, packet, core):
+    """Move `packet` into the ring's next slot; the caller has asked :func:`shm.ring.room` for it."""
+    head = load64(ring + NEXT_HEAD)
+    slot = slot_at(ring, head)
+    large = packet["room"] != SMALL_STRIDE
+    swap(core, slot + 4 * large, packet["owner"])
+    store32(slot + _TIME, packet["time"])
+    store16(slot + _LENGTH, packet["length"])
+    store16(slot + _OFFSET, packet["data"] - packet["buffer"] + IN_LARGE * large)
+    store64(ring + NEXT_HEAD, head + 1)
+
+
+@kernel
+def note_at(ring, index):
+    """Return the address of the note that belongs to the slot for `index`."""
+    return load64(ring + NOTES) + (index & load64(ring + MASK)) * _NOTE_SIZE
+
+
+@kernel
+def relative(packet, address):
+    """Return a header's place relative to the frame's start, MISSING where unset."""
+    if address == 0:
+        return MISSING
+    return address - packet["data"]
+
+
+@kernel
+def absolute(packet, place):
+    """Return a header's address from a note's signed 32-bit place, 0 where unset."""
+    if place >= 1 << 31:
+        place -= 1 << 32
+    if place == MISSING:
+        return 0
+    return packet["data"] + place
+
+
+@kernel
+def write_note(ring, packet, entry):
+    """Keep the annotations of the packet about to be placed in `ring`."""
+    note = note_at(ring, load64(ring + NEXT_HEAD))
+    store32(note, packet["dst"])
+    store32(note + _NET, relative(packet, packet["net"]))
+    store32(note + _MAC, relative(packet, packet["mac"]))
+    store32(note + _TRANSPORT, relative(packet, packet["transport"]))
+    store16(note + _ENTRY, entry)
+    store16(note + _VLAN, packet["vlan"])
+    store8(note + _PAINT, packet["paint"])
+    store8(note + _TYPE, packet["type"])
+    store8(note + _PARAM, packet["param_off"])
+    store8(note + _FIX, packet["fix_src"])
+    store16(note + _DEVICE, packet["device"])
+
+
+@kernel
+def read_note(ring, index, packet):
+    """Restore the annotations of the packet from slot `index`; return the entry it was noted for."""
+    note = note_at(ring, index)
+    packet["dst"] = load32(note)
+    packet["net"] = absolute(packet, load32(note + _NET))
+    packet["mac"] = absolute(packet, load32(note + _MAC))
+    packet["transport"] = absolute(packet, load32(note + _TRANSPORT))
+    packet["vlan"] = load16(note + _VLAN)
+    packet["paint"] = load8(note + _PAINT)
+    packet["type"] = load8(note + _TYPE)
+    packet["param_off"] = load8(note + _PARAM)
+    packet["fix_src"] = load8(note + _FIX)
+    packet["device"] = load16(note + _DEVICE)
+    return load16(note + _ENTRY)
+
+
+@kernel
+def spare_packet(packet, core, size):
+    """Open a fresh packet of `size` bytes in a spare buffer of the core; annotations unset.
+
+    The caller gives the spare back with :func:`spare_done` once the packet has been placed or dropped.
+    """
+    used = load64(core + _SPARE_USED)
+    pair = load64(core + _SPARE) + 8 * used
+    store64(core + _SPARE_USED, used + 1)
+    large = size > SMALL_ROOM
+    word = pair + 4 * large
+    buffer = load64(core + _CORE_POOL) + load32(word) * LINE
+    packet["owner"] = word
+    packet["buffer"] = buffer
+    packet["room"] = LARGE_STRIDE if large else SMALL_STRIDE
+    packet["data"] = buffer + HEADROOM
+    packet["length"] = size
+    unannotated(packet, 0)
+
+
+@kernel
+def spare_done(core):
+    """Give back the spare opened last."""
+    store64(core + _SPARE_USED, load64(core + _SPARE_USED) - 1)
+
+
+@kernel
+def clone(packet, core, twin):
+    """Open `twin` as a copy of `packet`, annotations and all, in a spare buffer of the core."""
+    spare_packet(twin, core, packet["length"])
+    # Keep the headroom: what was stripped can be unstripped from a copy too.
+    headroom = packet["data"] - packet["buffer"]
+    if headroom > HEADROOM and headroom + packet["length"] > twin["room"]:
+        headroom = HEADROOM
+    start = twin["buffer"] + headroom
+    copy(start - headroom, packet["data"] - headroom, headroom + packet["length"])
+    twin["data"] = start
+    annotate(twin, packet, start)
+
+
+@kernel
+def headroom(packet):
+    """Return how many bytes can be prepended."""
+    return packet["data"] - packet["buffer"]
+
+
+@kernel
+def tailroom(packet):
+    """Return how many bytes can be appended."""
+    return packet["buffer"] + packet["room"] - packet["data"] - packet["length"]

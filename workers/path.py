@@ -1,0 +1,495 @@
+# SPDX-License-Identifier: MIT
+"""From a router's graph to compiled paths: `compose` writes a small module for each graph *shape*.
+
+A shape is the classes and the wiring, not the parameters: those are in the state block, so identical
+routers share compiled code. Each element becomes one function that runs the element's `process` and goes
+on to the next; each task becomes one entry point that takes a batch through them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shm.layout import APART
+from workers.element import Element, load
+from workers.packet import TAKEN
+from workers.turn import PORT_BITS
+
+#: Code generation changes with this number; the cache is keyed by it and by the package's source.
+_IMPORTS = """\
+from shm.layout import CORE, TASK
+from shm.memory import load64, prefetch, record, stack_record
+from shm.ring import MASK, POOL, SLOTS, available, commit_head, commit_tail, is_empty, room
+from workers.packet import CLONE, PACKET, PUNT, TAKEN, clone, frame_address, read_note, receive, spare_done, transfer
+from workers.turn import (
+    AHEAD, RESUME, begin, claim, commit, drop, finish, keep, least, log_is_full, made, pending, punt, requeue,
+)
+"""
+
+#: Name of a drop that any element with a slow path may count: its ring was full.
+SLOW_FULL = "slow_path_full"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a composed module depends on.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Element classes, by element number.
+    edges : tuple of (int, int, int, int)
+        From element, its output, to element, its input.
+    tasks : tuple of (str, int)
+        Driver kind (`rx`, `source`, `pull`) and the element that drives.
+    """
+
+    classes: tuple[str, ...]
+    edges: tuple[tuple[int, int, int, int], ...]
+    tasks: tuple[tuple[str, int], ...]
+
+    def key(self) -> str:
+        """Return a name for the shape, the same in every process."""
+        return hashlib.sha256(repr((self.classes, self.edges, self.tasks)).encode()).hexdigest()[:16]
+
+
+def reasons(cls: type[Element]) -> tuple[str, ...]:
+    """Return why an element drops packets, the shared reason of slow-path elements last."""
+    return cls.reasons + (SLOW_FULL,)
+
+
+def offsets(classes: tuple[str, ...]) -> tuple[list[int], int]:
+    """Return where each element's state is in the block, and the block's size; it follows from the classes."""
+    registry = load()
+    places, end = [], 0
+    for name in classes:
+        places.append(end)
+        end += registry[name].layout().size
+    return places, -(-end // APART) * APART
+
+
+@dataclass
+class Composer:
+    """Writes the module of one shape."""
+
+    shape: Shape
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        registry = load()
+        self.classes = [registry[name] for name in self.shape.classes]
+        self.places, _ = offsets(self.shape.classes)
+        self.next = {(e[0], e[1]): (e[2], e[3]) for e in self.shape.edges}
+        self.bypasses = bypassable(self.shape)
+
+    def source(self) -> str:
+        """Return the module's text."""
+        used = sorted({c for c in self.classes}, key=lambda c: c.__name__)
+        head = [f'"""Paths of shape {self.shape.key()}: {" ".join(c.__name__ for c in self.classes[:12])}."""', _IMPORTS]
+        head += [f"from {c.__module__} import {c.__name__}" for c in used]
+        entries = [upstream(self.shape, d)[1][0] if kind == "pull" else d for kind, d in self.shape.tasks]
+        head.append(f"\nENTRIES = {[f'e{e}' for e in entries]}")
+        head.append("RECORD = PACKET.dtype")
+        for c in used:
+            head.append(f"S_{c.__name__} = {c.__name__}.layout().dtype")
+            if c.process:
+                head.append(f"P_{c.__name__} = {c.__name__}.process")
+            if hasattr(c, "emit"):
+                head.append(f"E_{c.__name__} = {c.__name__}.emit")
+        for first in self._plan_functions():
+            self._function(first, f"e{first}")
+        resumed = {t for n in range(len(self.shape.tasks)) for e in reach(self.shape, n) for t, _ in self._resumed(e)}
+        for first in sorted(resumed - self.heads):
+            # The slow path comes back into the middle of a trunk: its rest once more, so that the trunk
+            # stays one function.
+            self._function(first, f"r{first}")
+        for number, (kind, element) in enumerate(self.shape.tasks):
+            self._task(number, kind, element)
+        return "\n".join(head + self.lines) + "\n"
+
+    def _plan_functions(self) -> list[int]:
+        """Return the elements that begin a function, callees first.
+
+        A function is a *trunk*: it runs on along each element's output with the most behind it, and calls
+        what branches off. A new one begins where a task or the slow path enters, where paths join and where
+        one branches off. Edges back to a function that is not complete yet are `cut`.
+        """
+        self.trunk: dict[int, int] = {}
+        self.cut: set[tuple[int, int]] = set()
+        callers = [0] * len(self.classes)
+        for element, output in self.next:
+            if not self._ends(element):
+                callers[self.next[element, output][0]] += 1
+        heads = {target for (e, _), (target, _) in self.next.items() if callers[target] != 1}
+        for number, (kind, driver) in enumerate(self.shape.tasks):
+            heads.add(upstream(self.shape, driver)[1][0] if kind == "pull" else driver)
+        for element in range(len(self.classes)):
+            branches = [o for e, o in self.next if e == element and not self._ends(element)]
+            good = [o for o in branches if not o or o != self.classes[element].bad_port]
+            if branches:
+                best = max(good or [-1], key=lambda o: (self._weight(element, o), -o))
+                heads |= {self.next[element, o][0] for o in branches if o != best}
+                if good:
+                    self.trunk[element] = best
+        self.heads = heads
+        order: list[int] = []
+        state: dict[int, int] = {}
+
+        def visit(head: int) -> None:
+            state[head] = 1
+            for element in self._along(head):
+                for (e, output), (target, _) in self.next.items():
+                    if e != element or target not in heads or self._ends(element):
+                        continue
+                    if state.get(target) == 1:
+                        self.cut.add((element, output))
+                    elif target not in state:
+                        visit(target)
+            state[head] = 2
+            order.append(head)
+
+        for head in sorted(heads):
+            if head not in state:
+                visit(head)
+        return order
+
+    def _along(self, head: int) -> Iterator[int]:
+        """Yield the elements of the function that begins with `head`."""
+        at: int | None = head
+        while at is not None:
+            yield at
+            target = self.next.get((at, self.trunk[at]), (None, 0))[0] if at in self.trunk else None
+            at = None if target in self.heads else target
+
+    def _weight(self, element: int, output: int) -> int:
+        """Return how many elements are behind an output."""
+        seen: set[int] = set()
+        todo = [self.next[element, output][0]] if (element, output) in self.next else []
+        while todo:
+            at = todo.pop()
+            if at not in seen:
+                seen.add(at)
+                if not self._ends(at):
+                    todo += [target for (e, _), (target, _) in self.next.items() if e == at]
+        return len(seen)
+
+    def _ends(self, element: int) -> bool:
+        """Return whether no compiled element ever follows: slow-path elements and most queues."""
+        cls = self.classes[element]
+        return cls.process is None or (cls.processing == "h/l" and element not in self.bypasses)
+
+    def _function(self, head: int, name: str) -> None:
+        self.lines.append(f"\n\ndef {name}(block, core, packet, port):")
+        before = None
+        for k in self._along(head):
+            if before is not None and self.next[before, self.trunk[before]][1]:
+                self.lines.append(f"    port = {self.next[before, self.trunk[before]][1]}")
+            self._element(k)
+            before = k
+
+    def _element(self, k: int) -> None:
+        """Write one element of a trunk: whatever does not go along the trunk ends in a return."""
+        cls, place = self.classes[k], self.places[k]
+        w = self.lines.append
+        slow_counter = f"block + {place + 8 + 8 * len(cls.reasons)}"
+        w(f"    # {cls.__name__}")
+        if cls.process is None and cls.slow is not None:
+            w(f"    punt(core, packet, {k << PORT_BITS} + port, {slow_counter})")
+            return
+        w(f"    state = record(block + {place}, S_{cls.__name__})")
+        assert cls.process
+        if k in self.bypasses:
+            self._queue(k)
+            return
+        wanted = list(inspect.signature(cls.process).parameters)
+        if "now" in wanted:
+            w('    now = load64(core + CORE["clock_ns"])')
+        w(f"    out = P_{cls.__name__}({', '.join(wanted)})")
+        names = cls.process.__code__.co_names
+        outputs = sorted(o for e, o in self.next if e == k)
+        trunk = self.trunk.get(k)
+        if cls.spreads or "CLONE" in names:
+            for output in outputs[1:]:
+                if not cls.spreads:
+                    w(f"    if out == CLONE + {output}:")
+                    w("        out = 0")
+                w("        aside = stack_record(RECORD)")
+                w("        transfer(packet, aside)")
+                self._copy(k, output, "    " if cls.spreads else "        ")
+            outputs = outputs[:1]
+        if "TAKEN" in names:
+            w("    if out == TAKEN:")
+            w("        return")
+        if cls.slow is not None:
+            w("    if out == PUNT:")
+            w("        aside = stack_record(RECORD)")
+            w("        transfer(packet, aside)")
+            w(f"        punt(core, aside, {k << PORT_BITS} + port, {slow_counter})")
+            w("        return")
+        for output in outputs:
+            bad = cls.bad_port and output == cls.bad_port
+            if output == trunk and not bad:
+                continue
+            w(f"    if out {'< 0' if bad else f'== {output}'}:")
+            w("        aside = stack_record(RECORD)")
+            w("        transfer(packet, aside)")
+            w(f"        {self._go(k, output).replace('packet', 'aside')}")
+            w("        return")
+        if cls.reasons or trunk is None or (cls.driver == "" and "state" in names):
+            # Dropped, or sent to an output that is not there: a Switch turned too far, a lookup's output.
+            w(f"    if out != {trunk if trunk is not None else TAKEN}:")
+            if cls.reasons:
+                w(f"        drop(core, block + {place}, out if out < 0 else -1)")
+            w("        return")
+        if trunk is not None and self.next[k, trunk][0] in self.heads:
+            w("    aside = stack_record(RECORD)")
+            w("    transfer(packet, aside)")
+            w(f"    {self._go(k, trunk).replace('packet', 'aside')}")
+
+    def _queue(self, k: int) -> None:
+        """Write a queue that feeds a port: while it is empty and the port has room, packets pass it by.
+
+        Only where both its ends are on one core (`bypass`), and so the order of packets stays.
+        """
+        w, place = self.lines.append, self.places[k]
+        sink = self.bypasses[k]
+        port = self.places[sink] + self.classes[sink].layout()["ring"]
+        w('    if state["bypass"] == 0 or is_empty(state["ring"]) == 0 or '
+          f"room(load64(block + {port}), 1) == 0:")
+        w("        aside = stack_record(RECORD)")
+        w("        transfer(packet, aside)")
+        w("        out = P_Queue(state, aside, core)")
+        w("        if out != TAKEN:")
+        w(f"            drop(core, block + {place}, out)")
+        w("        return")
+        if self.next[k, 0][0] in self.heads:
+            w(f"    {self._go(k, 0)}")
+
+    def _go(self, k: int, output: int) -> str:
+        target = self.next.get((k, output))
+        if target is None:
+            return f"drop(core, block + {self.places[k]}, -1)" if self.classes[k].reasons else "return"
+        if (k, output) in self.cut:
+            counter = f"block + {self.places[k] + 8 + 8 * len(self.classes[k].reasons)}"
+            return f"requeue(core, packet, {target[0] << PORT_BITS | target[1]}, {counter})"
+        return f"e{target[0]}(block, core, packet, {target[1]})"
+
+    def _copy(self, k: int, output: int, indent: str) -> None:
+        for text in (
+            f"made(core, block + {self.places[k]})",
+            "twin = stack_record(RECORD)",
+            "clone(packet, core, twin)" if self.classes[k].spreads else "clone(aside, core, twin)",
+            self._go(k, output).replace("packet", "twin"),
+            "spare_done(core)",
+        ):
+            self.lines.append(indent + text)
+
+    def _task(self, number: int, kind: str, k: int) -> None:
+        w = self.lines.append
+        reached = reach(self.shape, number)
+        resumes = sorted({target for e in reached for target in self._resumed(e)})
+        outputs = [e for e in sorted(reached) if "ring" in self.classes[e].state and self.classes[e].ports[0] == "1"]
+        asides = any(self.classes[e].slow is not None for e in reached) or bool(resumes)
+        w(f"\n\ndef task{number}(block, core, task, quantum):  # {kind} {self.classes[k].__name__}")
+        w("    packet = stack_record(RECORD)")
+        if asides:
+            w('    inject, punts = load64(task + TASK["inject"]), load64(task + TASK["punt"])')
+            w("    back = pending(inject, RESUME)")
+        else:
+            w("    back = 0")
+        entry = {"rx": self._rx_input, "pull": self._pull_input, "source": self._no_input}[kind](k)
+        w("    if count == 0 and back == 0:")
+        w("        return 0")
+        w("    begin(core)")
+        if resumes:
+            self._resume(resumes)
+        if kind == "source":
+            self._emit(k)
+        else:
+            self._batch(entry, kind)
+        w("    commit(core)")
+        for e in outputs:
+            ring = f"commit_head(load64(block + {self.places[e] + self.classes[e].layout()['ring']}))"
+            queue = next((q for q, sink in self.bypasses.items() if sink == e and kind != "pull"), None)
+            if queue is None:
+                w(f"    {ring}")
+            else:
+                # Not bypassed, the port's ring belongs to another core, which is in the middle of its turn.
+                flag = self.places[queue] + self.classes[queue].layout()["bypass"]
+                w(f"    if load64(block + {flag}):")
+                w(f"        {ring}")
+        if asides:
+            w("    commit_head(punts)")
+            w("    commit_head(inject)")
+            w("    commit_tail(inject)")
+        if kind != "source":
+            w("    commit_tail(ring)")
+        w("    finish(core)")
+        w("    return count + back")
+
+    def _resumed(self, k: int) -> Iterator[tuple[int, int]]:
+        """Yield the (element, input) that packets come back to: behind slow elements and cut edges."""
+        for (element, output), target in self.next.items():
+            if element == k and (self.classes[k].slow is not None or (k, output) in self.cut):
+                yield target
+
+    def _rx_input(self, k: int) -> str:
+        self._input(k)
+        return f"e{k}(block, core, packet, 0)"
+
+    def _pull_input(self, k: int) -> str:
+        queue, first = upstream(self.shape, k)
+        self._input(queue)
+        if "ring" in self.classes[k].state:
+            sink = self.places[k] + self.classes[k].layout()["ring"]
+            self.lines.append(f"    count = room(load64(block + {sink}), count)")
+        if "burst" in self.classes[k].state:
+            burst = self.places[k] + self.classes[k].layout()["burst"]
+            self.lines.append(f"    count = least(count, load64(block + {burst}))")
+        return f"e{first[0]}(block, core, packet, {first[1]})"
+
+    def _no_input(self, k: int) -> str:
+        self.lines.append("    count = quantum")
+        return ""
+
+    def _input(self, k: int) -> None:
+        self.lines.append(f"    ring = load64(block + {self.places[k] + self.classes[k].layout()['ring']})")
+        self.lines.append("    count = available(ring, quantum)")
+
+    def _batch(self, entry: str, kind: str) -> None:
+        noted = "\n        read_note(ring, tail + i, packet)" if kind == "pull" else ""
+        self.lines.append(f"""\
+    tail = claim(ring, count)
+    slots, mask, pool = load64(ring + SLOTS), load64(ring + MASK), load64(ring + POOL)
+    i = 0
+    while i < count:
+        prefetch(slots + ((tail + i + 4 * AHEAD) & mask) * 16)
+        prefetch(frame_address(slots + ((tail + i + AHEAD) & mask) * 16, pool))
+        receive(packet, slots + ((tail + i) & mask) * 16, pool){noted}
+        {entry}
+        i += 1
+        if log_is_full(core):
+            count = i
+            keep(ring, tail + i)""")
+
+    def _emit(self, k: int) -> None:
+        name, place = self.classes[k].__name__, self.places[k]
+        self.lines.append(f"""\
+    state = record(block + {place}, S_{name})
+    i = 0
+    while i < count and not log_is_full(core):
+        if E_{name}(state, packet, core) == 0:
+            break
+        made(core, block + {place})
+        e{k}(block, core, packet, 0)
+        spare_done(core)
+        i += 1
+    count = i""")
+
+    def _resume(self, resumes: list[tuple[int, int]]) -> None:
+        w = self.lines.append
+        w("""\
+    if back:
+        first = claim(inject, back)
+        pool = load64(inject + POOL)
+        for i in range(back):
+            receive(packet, load64(inject + SLOTS) + ((first + i) & load64(inject + MASK)) * 16, pool)
+            entry = read_note(inject, first + i, packet)""")
+        for n, (element, port) in enumerate(resumes):
+            w(f"            {'el' if n else ''}if entry == {element << PORT_BITS | port}:")
+            w("                aside = stack_record(RECORD)")
+            w("                transfer(packet, aside)")
+            name = f"e{element}" if element in self.heads else f"r{element}"
+            w(f"                {name}(block, core, aside, {port})")
+
+
+def upstream(shape: Shape, element: int) -> tuple[int, tuple[int, int]]:
+    """Return the Queue that a pull driver takes from, and the (element, input) right behind it."""
+    before = {(e[2], e[3]): (e[0], e[1]) for e in shape.edges}
+    at = (element, 0)
+    while True:
+        source, _ = before[at]
+        if load()[shape.classes[source]].processing == "h/l":
+            return source, at
+        at = (source, 0)
+
+
+def reach(shape: Shape, number: int) -> set[int]:
+    """Return the elements that a task runs: from its driver, or from behind its queue, to queues and sinks."""
+    registry = load()
+    kind, driver = shape.tasks[number]
+    following: dict[int, list[int]] = {}
+    for source, _, target, _ in shape.edges:
+        following.setdefault(source, []).append(target)
+    todo = [upstream(shape, driver)[1][0]] if kind == "pull" else [driver]
+    bypasses = bypassable(shape)
+    seen: set[int] = set()
+    while todo:
+        at = todo.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        if registry[shape.classes[at]].processing != "h/l" or (at in bypasses and kind != "pull"):
+            todo += following.get(at, [])
+    return seen
+
+
+def bypassable(shape: Shape) -> dict[int, int]:
+    """Return the queues that feed a ToDevice, and that element: an empty one need not be gone through."""
+    return {
+        upstream(shape, driver)[0]: driver
+        for kind, driver in shape.tasks
+        if kind == "pull" and "vlan" in load()[shape.classes[driver]].state
+    }
+
+
+def compose(shape: Shape) -> str:
+    """Return the source of the module for a shape."""
+    return Composer(shape).source()
+
+
+def source_hash() -> str:
+    """Return a hash over the source of everything that compiled code is made from."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256(sys.version.encode())
+    for folder in ("shm", "workers"):
+        for file in sorted((root / folder).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Return the folder for composed modules and compiled code of exactly this source."""
+    base = os.environ.get("VRE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vre"
+    folder = Path(base) / source_hash()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_module(shape: Shape) -> Path:
+    """Write the shape's module to the cache, unless it is there, and return its file."""
+    file = cache_folder() / f"path_{shape.key()}.py"
+    if not file.exists():
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(compose(shape))
+        partial.replace(file)
+    return file
+
+
+def import_module(shape: Shape) -> Any:
+    """Import the shape's module as plain Python: the compiled path's twin."""
+    name = f"vre_path_{shape.key()}"
+    spec = importlib.util.spec_from_file_location(name, write_module(shape))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""What is done for a worker that died: its turn is finished, or taken back.
+
+| stage found | what it had done | what is done |
+| --- | --- | --- |
+| IDLE | nothing unfinished | nothing |
+| RUNNING | swapped buffers, counted drops | all of it undone; the claimed packets are lost, and counted as killed |
+| COMMITTING | everything but publishing | the rest is published; nothing is lost |
+
+The claimed packets are dropped and not run again: one of them may be what killed the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shm.layout import CLIENT, COMMITTING, CORE, IDLE, IDLE_PASS, RUNNING, TASK, UNDO
+from shm.memory import load64, release64, store32, store64
+from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL
+
+
+def recover(core: int, inputs: Sequence[int], outputs: Sequence[int]) -> int:
+    """Bring a dead worker's core back to a state between turns.
+
+    Parameters
+    ----------
+    core : int
+        Address of the core's record. No worker may be running on it.
+    inputs, outputs : sequence of int
+        Rings whose consumer or producer it was.
+
+    Returns
+    -------
+    int
+        Packets lost, also added to the task's `killed`.
+    """
+    stage, lost = load64(core + CORE["stage"]), 0
+    if stage == RUNNING:
+        _undo(core)
+        for ring in inputs:
+            lost += load64(ring + NEXT_TAIL) - load64(ring + TAIL)
+        for ring in outputs:
+            store64(ring + NEXT_HEAD, load64(ring + HEAD))
+    if stage in (RUNNING, COMMITTING):
+        for ring in outputs:
+            release64(ring + HEAD, load64(ring + NEXT_HEAD))
+        for ring in inputs:
+            release64(ring + TAIL, load64(ring + NEXT_TAIL))
+    task = load64(core + CORE["task"])
+    if task and lost:
+        store64(task + TASK["killed"], load64(task + TASK["killed"]) + lost)
+    for field in ("undo_count", "spare_used", "task", "stage"):
+        store64(core + CORE[field], IDLE)
+    _let_all_join(core)
+    return lost
+
+
+def _undo(core: int) -> None:
+    log = load64(core + CORE["undo"])
+    for i in range(load64(core + CORE["undo_count"]) - 1, -1, -1):
+        entry = log + i * UNDO.size
+        a, b = load64(entry), load64(entry + UNDO["b"])
+        if b:
+            store32(a, load64(entry + UNDO["a_value"]))
+            store32(b, load64(entry + UNDO["b_value"]))
+        else:
+            store64(a, load64(entry + UNDO["a_value"]))
+
+
+def _let_all_join(core: int) -> None:
+    """Make every client idle: those with work join again at once, at their own pass."""
+    clients, passes = load64(core + CORE["clients"]), load64(core + CORE["passes"])
+    for c in range(load64(core + CORE["client_count"])):
+        if load64(passes + 8 * c) != IDLE_PASS:
+            store64(clients + c * CLIENT.size + CLIENT["own_pass"], load64(passes + 8 * c))
+            store64(passes + 8 * c, IDLE_PASS)
+    for t in range(load64(core + CORE["task_count"])):
+        store64(load64(core + CORE["tasks"]) + t * TASK.size + TASK["runnable"], 0)
+    store64(core + CORE["next_poll"], 0)

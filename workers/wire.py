@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: MIT
+"""The wire: what is outside the router. It stands for NIC hardware and links, and costs no core time.
+
+A source writes frames into an RX ring at its rate, and counts those for which the ring has no room. A sink
+empties a TX ring: it keeps each router's account and latency histogram, writes captures, and carries
+frames over cables to other ports. One compiled loop serves all of a wire process.
+"""
+
+from __future__ import annotations
+
+from shm.layout import (
+    CABLE,
+    CAPTURE,
+    CLAIM,
+    CORE,
+    FRAME,
+    IN_LARGE,
+    LINE,
+    SINK,
+    SLOT,
+    SOURCE,
+    SOURCE_INTERVAL_BITS,
+    SUB_BITS,
+    TALLY,
+    TALLY_BUCKETS,
+    TIME_UNIT_NS,
+    WIRE,
+)
+from shm.memory import (
+    be16,
+    be32,
+    bit_length,
+    copy,
+    kernel,
+    load16,
+    load32,
+    load64,
+    prefetch,
+    record,
+    relaxed64,
+    release64,
+    store16,
+    store32,
+    store64,
+    ticks,
+)
+from shm.ring import (
+    FULL,
+    MASK,
+    NEXT_HEAD,
+    NEXT_TAIL,
+    POOL,
+    SLOTS,
+    TAGS,
+    available,
+    commit_head,
+    commit_tail,
+    room,
+    slot_at,
+)
+from workers.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address
+
+#: Frames that a source or sink handles before the next has its turn.
+BATCH = 256
+#: Slots ahead of the one being written whose buffer is asked for.
+AHEAD = 8
+_TIME, _LENGTH, _OFFSET = SLOT["time"], SLOT["length"], SLOT["offset"]
+_SOURCE, _SINK, _WIRE, _CAPTURE, _CABLE = SOURCE.dtype, SINK.dtype, WIRE.dtype, CAPTURE.dtype, CABLE.dtype
+_SOURCE_SIZE, _SINK_SIZE, _FRAME_SIZE, _CLAIM_SIZE = SOURCE.size, SINK.size, FRAME.size, CLAIM.size
+_BUCKETS, _TALLY_SIZE = TALLY["buckets"], TALLY.size
+_COUNT, _SUM, _MAX = TALLY["latency_count"], TALLY["latency_sum"], TALLY["latency_max"]
+#: pcapng Enhanced Packet Block: fixed part and trailer.
+_BLOCK = 32
+
+
+@kernel
+def stamp(clock_ns):
+    """Return the descriptor's time for a clock reading; never 0, which means "made by a router"."""
+    return (clock_ns // TIME_UNIT_NS & 0xFFFFFFFF) | 1
+
+
+@kernel
+def deliver(ring, frame, length, time):
+    """Write one frame into the RX ring's next slot; the caller has asked for room."""
+    head = load64(ring + NEXT_HEAD)
+    pool = load64(ring + POOL)
+    slot = slot_at(ring, head)
+    ahead = slot_at(ring, head + AHEAD)
+    large = length > SMALL_ROOM
+    prefetch(pool + load32(ahead + 4 * large) * LINE + HEADROOM)
+    copy(pool + load32(slot + 4 * large) * LINE + HEADROOM, frame, length)
+    store32(slot + _TIME, time)
+    store16(slot + _LENGTH, length)
+    store16(slot + _OFFSET, HEADROOM + IN_LARGE * large)
+    store64(ring + NEXT_HEAD, head + 1)
+
+
+@kernel
+def due(source, clock):
+    """Return how many frames a source should send now, with those that will find no room."""
+    state = record(source, _SOURCE)
+    if state["interval"] == 0:
+        return BATCH
+    elapsed = clock - state["start_ns"]
+    if state["interval"] > 0:
+        # Whole bursts, the first at the start.
+        whole = (elapsed << SOURCE_INTERVAL_BITS) // (state["interval"] * state["burst"]) + 1
+        return whole * state["burst"] - state["sent"]
+    count, at, wanted = state["count"], state["next"], 0
+    begun = state["sent"] // count * state["period_ns"]
+    while wanted < BATCH:
+        if at + wanted >= count:
+            break
+        if begun + load64(state["frames"] + (at + wanted) * _FRAME_SIZE + 16) > elapsed:
+            break
+        wanted += 1
+    return wanted
+
+
+@kernel
+def run_source(source, wall):
+    """Send what is due. Return how many frames went into the ring."""
+    state = record(source, _SOURCE)
+    if state["done"] or load64(state["gate"]) == 0:
+        return 0
+    clock = wall
+    if state["clock"]:
+        clock = relaxed64(state["clock"])
+    if state["start_ns"] < 0:
+        state["start_ns"] = clock
+    wanted = due(source, clock)
+    if state["limit"] >= 0 and wanted > state["limit"] - state["sent"]:
+        wanted = state["limit"] - state["sent"]
+    if wanted <= 0:
+        return 0
+    ring, at, count = state["ring"], state["next"], state["count"]
+    take = wanted if wanted < BATCH else BATCH
+    free = take
+    if ring:
+        free = room(ring, take)
+    time = stamp(clock)
+    placed = 0
+    for _ in range(free):
+        frame = state["frames"] + at * _FRAME_SIZE
+        length = load64(frame + 8)
+        if length > LARGE_ROOM:
+            state["giants"] += 1
+        elif ring:
+            deliver(ring, load64(frame), length, time)
+            placed += 1
+            state["bytes"] += length
+        at += 1
+        if at == count:
+            at = 0
+    if ring:
+        commit_head(ring)
+    if state["interval"] == 0:
+        wanted = free  # as fast as it is taken: what finds no room waits
+    elif wanted > take and free == take:
+        wanted = take  # there was room: the rest has its turn when the wire comes round again
+    missed = wanted - free
+    if missed > 0:
+        store64(ring + FULL, load64(ring + FULL) + missed)
+        at = (at + missed) % count
+    state["next"] = at
+    state["sent"] += wanted
+    state["placed"] += placed
+    if state["limit"] >= 0 and state["sent"] >= state["limit"]:
+        state["done"] = 1
+    return placed
+
+
+@kernel
+def bucket(units):
+    """Return the histogram bucket of a latency in time units: logarithmic, 32 linear steps per octave."""
+    if units < 1 << SUB_BITS:
+        return units
+    shift = bit_length(units) - SUB_BITS - 1
+    at = ((shift + 1) << SUB_BITS) + (units >> shift) - (1 << SUB_BITS)
+    return at if at < TALLY_BUCKETS else TALLY_BUCKETS - 1
+
+
+@kernel
+def tally(counts, router, length, time, now):
+    """Account one frame that a router sent."""
+    account = counts + router * _TALLY_SIZE
+    store64(account, load64(account) + 1)
+    store64(account + 8, load64(account + 8) + length)
+    if time:
+        # Modulo 2**32, and a clock read a moment before the other's is no latency at all.
+        units = (now - time) & 0xFFFFFFFF
+        if units > 0x80000000:
+            units = 0
+        store64(account + _COUNT, load64(account + _COUNT) + 1)
+        store64(account + _SUM, load64(account + _SUM) + units)
+        if units > load64(account + _MAX):
+            store64(account + _MAX, units)
+        place = account + _BUCKETS + 8 * bucket(units)
+        store64(place, load64(place) + 1)
+
+
+@kernel
+def capture_frame(capture, frame, length, wall):
+    """Append an Enhanced Packet Block (pcapng); the caller has seen to the room."""
+    state = record(capture, _CAPTURE)
+    at = state["buffer"] + state["used"]
+    padded = (length + 3) & ~3
+    time = state["epoch_ns"] + wall
+    store32(at, 6)
+    store32(at + 4, _BLOCK + padded)
+    store32(at + 8, state["interface"])
+    store32(at + 12, time >> 32)
+    store32(at + 16, time)
+    store32(at + 20, length)
+    store32(at + 24, length)
+    store32(at + 28 + padded - 4, 0)
+    copy(at + 28, frame, length)
+    store32(at + 28 + padded, _BLOCK + padded)
+    state["used"] += _BLOCK + padded
+    state["frames"] += 1
+
+
+@kernel
+def claimant(claims, count, default, frame, length):
+    """Return the RX ring that takes a frame: by VLAN and MAC, as VMDq sorts them; 0 for none."""
+    if length < 14:
+        return 0
+    mac = be16(frame) << 32 | be32(frame + 2)
+    vlan = -1
+    if length >= 18 and be16(frame + 12) == 0x8100:
+        vlan = be16(frame + 14) & 0xFFF
+    for i in range(count):
+        claim = claims + i * _CLAIM_SIZE
+        if load64(claim) == mac and load64(claim + 8) == vlan:
+            return load64(claim + 16)
+    for i in range(count):
+        claim = claims + i * _CLAIM_SIZE
+        if load64(claim) < 0 and load64(claim + 8) == vlan:
+            return load64(claim + 16)
+    return default
+
+
+@kernel
+def carry(cable, frame, length, time, account):
+    """Take a frame to the port at the far end of a cable."""
+    state = record(cable, _CABLE)
+    ring = claimant(state["claims"], state["claim_count"], state["default"], frame, length)
+    if ring == 0 or length > LARGE_ROOM:
+        store64(account + TALLY["unclaimed"], load64(account + TALLY["unclaimed"]) + 1)
+    elif room(ring, 1):
+        deliver(ring, frame, length, time)
+        commit_head(ring)
+    else:
+        store64(ring + FULL, load64(ring + FULL) + 1)
+
+
+@kernel
+def run_sink(sink, wall):
+    """Send what a TX ring holds. Return how many frames left."""
+    state = record(sink, _SINK)
+    ring = state["ring"]
+    count = available(ring, BATCH)
+    if count == 0:
+        return 0
+    clock = wall
+    if state["clock"]:
+        clock = relaxed64(state["clock"])
+    now = stamp(clock)
+    tail = load64(ring + NEXT_TAIL)
+    mask, slots, tags, pool = load64(ring + MASK), load64(ring + SLOTS), load64(ring + TAGS), load64(ring + POOL)
+    capture, cable, counts = state["capture"], state["cable"], state["counts"]
+    sent = 0
+    for i in range(count):
+        at = (tail + i) & mask
+        slot = slots + at * 16
+        length = load16(slot + _LENGTH)
+        if capture:
+            if load64(capture + CAPTURE["used"]) + length + 2 * _BLOCK > load64(capture + CAPTURE["size"]):
+                break  # the file is behind: the ring backs up, nothing is lost here
+            capture_frame(capture, frame_address(slot, pool), length, wall)
+        router = load16(tags + 2 * at)
+        tally(counts, router, length, load32(slot + _TIME), now)
+        if cable:
+            carry(cable, frame_address(slot, pool), length, now, counts + router * _TALLY_SIZE)
+        sent += 1
+    store64(ring + NEXT_TAIL, tail + sent)
+    commit_tail(ring)
+    return sent
+
+
+def run_wire(wire, until):
+    """Serve all links of a wire until `until` ticks, or until a round moved nothing.
+
+    Returns
+    -------
+    int
+        Frames moved.
+    """
+    state = record(wire, _WIRE)
+    moved = 0
+    now = ticks()
+    while now < until:
+        wall = int((now - state["epoch_ticks"]) * state["ns_per_tick"])
+        round_moved = 0
+        for i in range(state["core_count"]):
+            core = load64(state["cores"] + 8 * i)
+            store64(core + CORE["now_served"], relaxed64(core + CORE["clock_ns"]))
+        for i in range(state["source_count"]):
+            round_moved += run_source(state["sources"] + i * _SOURCE_SIZE, wall)
+        for i in range(state["sink_count"]):
+            round_moved += run_sink(state["sinks"] + i * _SINK_SIZE, wall)
+        for i in range(state["core_count"]):
+            # Read before the sources ran: all that was due by then has been brought.
+            core = load64(state["cores"] + 8 * i)
+            release64(core + CORE["served_ns"], load64(core + CORE["now_served"]))
+        moved += round_moved
+        state["loops"] += 1
+        now = ticks()
+        if round_moved == 0:
+            break
+    return moved

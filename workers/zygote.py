@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""The zygote: the warmed, single-threaded process that workers and wires are forked from.
+
+It maps the memory and compiles everything once; a worker forked from it runs 3 ms later. It speaks lines of
+JSON over a socket pair with the platform, in both directions:
+
+| from the platform | answer |
+| --- | --- |
+| `{"start": manifest file}` | `{"progress": text}` ..., `{"ns_per_tick": n}`, `{"ready": true}` or `{"failed": text}` |
+| `{"core": n, "cpu": c}` / `{"wire": 0, "cpu": c}` | `{"forked": pid, "core": n}` or `{"forked": pid, "wire": 0}` |
+| | `{"exited": pid, "status": s}` whenever a child ends |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from workers.process import attach_all, follow_parent
+
+
+class Zygote:
+    """State of the zygote process."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self._unread = b""
+        self.manifest: dict[str, Any] = {}
+        self.code: dict[str, list[Any]] = {}
+        self.kernels: dict[str, Any] = {}
+        self.children: set[int] = set()
+
+    def say(self, **message: Any) -> None:
+        """Send one message."""
+        self.channel.sendall(json.dumps(message).encode() + b"\n")
+
+    def loop(self) -> None:
+        """Serve the platform until it closes the channel."""
+        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_write)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # The platform decides when to end; a Ctrl-C of the terminal is not for us.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        while True:
+            ready, _, _ = select.select([self.channel, wake_read], [], [])
+            if wake_read in ready:
+                os.read(wake_read, 512)
+                self._reap()
+            if self.channel in ready:
+                data = self.channel.recv(65536)
+                if not data:
+                    return
+                *lines, self._unread = (self._unread + data).split(b"\n")
+                for line in lines:
+                    self._obey(json.loads(line))
+
+    def _reap(self) -> None:
+        while self.children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self.children.discard(pid)
+            self.say(exited=pid, status=os.waitstatus_to_exitcode(status))
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        if "start" in message:
+            try:
+                self._start(Path(message["start"]))
+            except Exception as error:  # told to the platform, which ends with it
+                traceback.print_exc()
+                self.say(failed=f"{type(error).__name__}: {error}")
+            else:
+                self.say(ready=True)
+        elif "core" in message:
+            self._fork("core", message["core"], message["cpu"])
+        elif "wire" in message:
+            self._fork("wire", message["wire"], message["cpu"])
+
+    def _start(self, manifest: Path) -> None:
+        self.say(progress="loading the compiler")
+        from workers import loop, wire
+        from workers.clock import calibrate, install, read_ticks
+        from workers.compiler import compile_kernel, compile_shape
+        from workers.core import shape_of
+
+        self.manifest = json.loads(manifest.read_text())
+        attach_all(self.manifest)
+        # The kernels are compiled for the signatures they are called with, before anything runs.
+        for name, function, arguments in (
+            ("ticks", read_ticks, ()),
+            ("slice", loop.run_slice, (self.manifest["cores"][0]["address"], 0)),
+            ("wire", wire.run_wire, (self.manifest["wire"]["address"], 0)),
+        ):
+            self.say(progress=f"compiling the {name} kernel")
+            self.kernels[name] = compile_kernel(function)
+            self.kernels[name](*arguments)
+        known: dict[str, list[Any]] = {}
+        for router in self.manifest["routers"]:
+            shape = shape_of(router)
+            if shape.key() not in known:
+                self.say(progress=f"compiling router {router['name']} ({len(shape.classes)} elements)")
+                known[shape.key()] = compile_shape(shape)
+            self.code[router["name"]] = known[shape.key()]
+        calibration = calibrate(self.kernels["ticks"])
+        install(self.manifest, calibration)
+        self.say(ns_per_tick=calibration.ns_per_tick)
+
+    def _fork(self, kind: str, number: int, cpu: int | None) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            self.children.add(pid)
+            self.say(forked=pid, **{kind: number})
+            return
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self.channel.close()
+            follow_parent(parent)
+            self._child(kind, number, cpu)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def _child(self, kind: str, number: int, cpu: int | None) -> None:
+        from workers.core import run_worker
+        from workers.recorder import run_wire_process
+
+        if kind == "core":
+            run_worker(self.manifest, number, cpu, self.code, self.kernels["slice"], self.kernels["ticks"])
+        else:
+            run_wire_process(self.manifest, cpu, self.kernels["wire"], self.kernels["ticks"])
+
+
+def main() -> None:
+    """Serve the platform on the socket whose descriptor is the first argument."""
+    follow_parent(int(sys.argv[2]))
+    Zygote(socket.socket(fileno=int(sys.argv[1]))).loop()
+
+
+if __name__ == "__main__":
+    main()
