@@ -213,7 +213,9 @@ class Platform:
         self._send(wire=0, cpu=self.plan.wire_cpu)
         for core in range(self.model.cores):
             self._send(core=core, cpu=self.plan.cpus[core])
-        self._wait(lambda _: len(self._supervisor.cores) == self.model.cores and bool(self._supervisor.wires))
+        beats = [core["address"] + CORE["heartbeat"] for core in self.manifest["cores"]]
+        while not (all(load64(beat) for beat in beats) and load64(self.manifest["wire"]["address"] + WIRE["pid"])):
+            self.tend(0.002)
 
     def _send(self, **message: Any) -> None:
         assert self._channel

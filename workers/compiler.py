@@ -28,7 +28,42 @@ _SIGNATURE = "int64(int64, int64, int64, int64)"
 def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` compiled for int64 arguments, from the cache where it is there."""
     compiled.register_kernels()
-    return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    kernel = numba.njit(cache=True, error_model="numpy")(function)
+    kernel.compile((numba.int64,) * function.__code__.co_argcount)
+    return kernel
+
+
+def warm(jobs: dict[str, Callable[[], object]], say: Callable[[str], None]) -> None:
+    """Fill the cache by running `jobs` that have not been run with this source, in parallel processes.
+
+    Parameters
+    ----------
+    jobs : dict
+        Name, unique for what is compiled, to what compiles it.
+    say : callable
+        Told what begins.
+
+    Notes
+    -----
+    A job that fails leaves no mark: it is done again, and its error shown, by who needs the code.
+    """
+    marks = {name: cache_folder() / f"{name}.compiled" for name in jobs}
+    todo = [name for name in jobs if not marks[name].exists()]
+    running: dict[int, str] = {}
+    for i, name in enumerate(todo):
+        say(f"compiling {name} ({i + 1} of {len(todo)}); this is done once")
+        pid = os.fork()
+        if pid == 0:
+            try:
+                jobs[name]()
+                marks[name].touch()
+            finally:
+                os._exit(0)
+        running[pid] = name
+        if len(running) >= len(os.sched_getaffinity(0)):
+            running.pop(os.wait()[0], None)
+    while running:
+        running.pop(os.wait()[0], None)
 
 
 def compile_shape(shape: Shape) -> list[Any]:

@@ -12,7 +12,7 @@ from shm.layout import CORE, TASK
 from shm.memory import load64, store64
 from workers.path import Shape
 from workers.process import settle_in
-from workers.slowpath import SlowTask
+from workers.slowpath import BUDGET_NS, SlowTask, run_slow
 
 #: Time between two visits to the interpreter.
 SLICE_NS = 1_000_000
@@ -44,6 +44,7 @@ class Worker:
         self.core: int = place["address"]
         self._slice, self._ticks = run_slice, read_ticks
         self._slice_ticks = round(SLICE_NS / manifest["ns_per_tick"])
+        self._slow_ticks = round(BUDGET_NS / manifest["ns_per_tick"])
         self._dilated: bool = manifest["dilated"]
         shapes = {router["name"]: shape_of(router) for router in manifest["routers"]}
         self.slow: list[SlowTask] = []
@@ -60,7 +61,7 @@ class Worker:
         while load64(core + CORE["stop"]) == 0:
             begun = self._ticks()
             moved = self._slice(core, begun + self._slice_ticks)
-            handled = sum(task.run() for task in self.slow if task.pending())
+            handled = run_slow(self.slow, self._ticks, self._slow_ticks)
             store64(core + CORE["slices"], load64(core + CORE["slices"]) + 1)
             store64(core + CORE["heartbeat"], load64(core + CORE["heartbeat"]) + 1)
             if handled:
@@ -85,5 +86,5 @@ def shape_of(router: dict[str, Any]) -> Shape:
 
 def run_worker(manifest: dict[str, Any], number: int, cpu: int | None, code: Any, run_slice: Kernel, read_ticks: Kernel) -> None:
     """Be core `number` until told to stop."""
-    settle_in(f"vre-core-{number}", cpu)
+    settle_in(f"vre-core-{number}", cpu, manifest)
     Worker(manifest, number, code, run_slice, read_ticks).run()

@@ -133,7 +133,10 @@ class Composer:
             heads.add(upstream(self.shape, driver)[1][0] if kind == "pull" else driver)
         for element in range(len(self.classes)):
             branches = [o for e, o in self.next if e == element and not self._ends(element)]
-            good = [o for o in branches if not o or o != self.classes[element].bad_port]
+            cls = self.classes[element]
+            # Of copies and originals, the originals go on; what is bad branches off.
+            copies = cls.spreads or (cls.process is not None and "CLONE" in cls.process.__code__.co_names)
+            good = [o for o in branches if o == 0 or not (copies or o == cls.bad_port)]
             if branches:
                 best = max(good or [-1], key=lambda o: (self._weight(element, o), -o))
                 heads |= {self.next[element, o][0] for o in branches if o != best}
@@ -221,8 +224,8 @@ class Composer:
                 if not cls.spreads:
                     w(f"    if out == CLONE + {output}:")
                     w("        out = 0")
-                w("        aside = stack_record(RECORD)")
-                w("        transfer(packet, aside)")
+                    w("        aside = stack_record(RECORD)")
+                    w("        transfer(packet, aside)")
                 self._copy(k, output, "    " if cls.spreads else "        ")
             outputs = outputs[:1]
         if "TAKEN" in names:
@@ -318,7 +321,7 @@ class Composer:
         w("    commit(core)")
         for e in outputs:
             ring = f"commit_head(load64(block + {self.places[e] + self.classes[e].layout()['ring']}))"
-            queue = next((q for q, sink in self.bypasses.items() if sink == e and kind != "pull"), None)
+            queue = next((q for q, sink in self.bypasses.items() if sink == e != k), None)
             if queue is None:
                 w(f"    {ring}")
             else:
@@ -437,7 +440,7 @@ def reach(shape: Shape, number: int) -> set[int]:
         if at in seen:
             continue
         seen.add(at)
-        if registry[shape.classes[at]].processing != "h/l" or (at in bypasses and kind != "pull"):
+        if registry[shape.classes[at]].processing != "h/l" or at in bypasses:
             todo += following.get(at, [])
     return seen
 

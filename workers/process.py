@@ -13,6 +13,7 @@ from typing import Any
 from shm.segment import Segment
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_TIMERSLACK = 1, 15, 29
+_MADV_POPULATE_WRITE = 23
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -23,8 +24,8 @@ def follow_parent(parent: int) -> None:
         os._exit(0)
 
 
-def settle_in(name: str, cpu: int | None) -> None:
-    """Take a name and a processor, and keep the garbage collector and signals from the terminal away."""
+def settle_in(name: str, cpu: int | None, manifest: dict[str, Any]) -> None:
+    """Take a name and a processor, map all memory in, and keep the garbage collector and Ctrl-C away."""
     _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
     # 1 us: sleeps of 20 us would otherwise take 70 (the default slack is 50).
     _libc.prctl(_PR_SET_TIMERSLACK, 1000, 0, 0, 0)
@@ -34,8 +35,10 @@ def settle_in(name: str, cpu: int | None) -> None:
     # Ctrl-C goes to the whole terminal; only the platform's own process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    gc.collect()
-    gc.freeze()
+    for _, _, size, base in manifest["segments"]:
+        # A forked process meets shared memory page by page; better now than packet by packet. Kernels
+        # before 5.14 do not know the call, and then it is packet by packet.
+        _libc.madvise(ctypes.c_void_p(base), ctypes.c_size_t(size), _MADV_POPULATE_WRITE)
     gc.disable()
 
 

@@ -52,7 +52,7 @@ def run_wire_process(
     manifest: dict[str, Any], cpu: int | None, run_wire: Callable[..., int], read_ticks: Callable[[], int]
 ) -> None:
     """Be the wire until told to stop."""
-    settle_in("vre-wire", cpu)
+    settle_in("vre-wire", cpu, manifest)
     wire = manifest["wire"]
     address = wire["address"]
     captures = [CaptureFile(at, path) for _, at, path in wire["captures"]]

@@ -22,8 +22,8 @@ from workers.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, note_at
 from workers.path import Shape, offsets, reasons
 from workers.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit, finish
 
-#: Packets of one task handled between two slices.
-BATCH = 16
+#: Time for the slow path between two slices: a fifth of a slice, or a single packet where that takes longer.
+BUDGET_NS = 200_000
 _SLOT = struct.Struct("<IIIHH")
 _NOTE = struct.Struct("<IiiiHHBBBBHH")
 assert NOTE["device"] == 24 and NOTE["paint"] == 20
@@ -128,20 +128,22 @@ class SlowTask:
         """Return whether packets wait here."""
         return acquire64(self.punt + HEAD) != load64(self.punt + TAIL)
 
-    def run(self) -> int:
-        """Handle up to BATCH packets and charge the task; return how many."""
-        count = available(self.punt, BATCH)
-        if count == 0:
-            return 0
+    def current_pass(self) -> int:
+        """Return the pass of the task's client: who has had least goes first here, too."""
+        number = load64(self.task + TASK["client"])
+        at = load64(load64(self.core + CORE["passes"]) + 8 * number)
+        own = load64(load64(self.core + CORE["clients"]) + number * CLIENT.size + CLIENT["own_pass"])
+        return own if at == IDLE_PASS else at
+
+    def run(self) -> None:
+        """Handle one packet and charge the task."""
+        if available(self.punt, 1) == 0:
+            return
         before = self._ticks()
         store64(self.core + CORE["task"], self.task)
         store64(self.core + CORE["since"], before)
         begin(self.core)
-        first = claim(self.punt, count)
-        touched: set[int] = set()
-        for i in range(count):
-            packet, entry = read_packet(self.punt, first + i)
-            touched |= self._handle(packet, entry)
+        touched = self._handle(*read_packet(self.punt, claim(self.punt, 1)))
         commit(self.core)
         for ring in touched:
             commit_head(ring)
@@ -151,7 +153,6 @@ class SlowTask:
         finish(self.core)
         store64(self.core + CORE["task"], 0)
         self._charge(self._ticks() - before)
-        return count
 
     def _handle(self, packet: SlowPacket, entry: int) -> set[int]:
         element, port = entry >> PORT_BITS, entry & PORT_MASK
@@ -197,3 +198,22 @@ class SlowTask:
         store64(slot, load64(slot) + cost)
 
 
+
+
+def run_slow(tasks: list[SlowTask], read_ticks: Tick, budget_ticks: int) -> bool:
+    """Handle waiting packets, the task with the least pass first, until the budget is used.
+
+    Returns
+    -------
+    bool
+        Whether there was anything to do.
+    """
+    end = read_ticks() + budget_ticks
+    handled = False
+    while read_ticks() < end:
+        waiting = [task for task in tasks if task.pending()]
+        if not waiting:
+            break
+        min(waiting, key=SlowTask.current_pass).run()
+        handled = True
+    return handled

@@ -13,6 +13,7 @@ JSON over a socket pair with the platform, in both directions:
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -20,6 +21,7 @@ import signal
 import socket
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,30 +92,27 @@ class Zygote:
         self.say(progress="loading the compiler")
         from workers import loop, wire
         from workers.clock import calibrate, install, read_ticks
-        from workers.compiler import compile_kernel, compile_shape
+        from workers.compiler import compile_kernel, compile_shape, warm
         from workers.core import shape_of
 
         self.manifest = json.loads(manifest.read_text())
         attach_all(self.manifest)
-        # The kernels are compiled for the signatures they are called with, before anything runs.
-        for name, function, arguments in (
-            ("ticks", read_ticks, ()),
-            ("slice", loop.run_slice, (self.manifest["cores"][0]["address"], 0)),
-            ("wire", wire.run_wire, (self.manifest["wire"]["address"], 0)),
-        ):
-            self.say(progress=f"compiling the {name} kernel")
-            self.kernels[name] = compile_kernel(function)
-            self.kernels[name](*arguments)
-        known: dict[str, list[Any]] = {}
-        for router in self.manifest["routers"]:
-            shape = shape_of(router)
-            if shape.key() not in known:
-                self.say(progress=f"compiling router {router['name']} ({len(shape.classes)} elements)")
-                known[shape.key()] = compile_shape(shape)
-            self.code[router["name"]] = known[shape.key()]
+        functions = {"ticks": read_ticks, "slice": loop.run_slice, "wire": wire.run_wire}
+        shapes = {router["name"]: shape_of(router) for router in self.manifest["routers"]}
+        by_key = {shape.key(): shape for shape in shapes.values()}
+        jobs = {f"shape-{key}": partial(compile_shape, shape) for key, shape in by_key.items()}
+        jobs |= {f"kernel-{name}": partial(compile_kernel, function) for name, function in functions.items()}
+        warm(jobs, lambda text: self.say(progress=text))
+        self.say(progress="loading compiled code")
+        self.kernels = {name: compile_kernel(function) for name, function in functions.items()}
+        known = {key: compile_shape(shape) for key, shape in by_key.items()}
+        self.code = {name: known[shape.key()] for name, shape in shapes.items()}
         calibration = calibrate(self.kernels["ticks"])
         install(self.manifest, calibration)
         self.say(ns_per_tick=calibration.ns_per_tick)
+        # What is alive now never dies: no collection in a child shall copy its pages to find that out.
+        gc.collect()
+        gc.freeze()
 
     def _fork(self, kind: str, number: int, cpu: int | None) -> None:
         parent = os.getpid()

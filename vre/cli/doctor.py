@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""`vre doctor`: what this host offers, found by trying."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform as host_platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from shm.layout import HEADER
+from shm.segment import RunDirectory, Segment, SegmentError, claim_window, free_window, run_root, sweep
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing tried: `state` is ok, weak or missing; `advice` says what would mend it."""
+
+    what: str
+    state: str
+    detail: str
+    advice: str = ""
+
+
+def findings() -> list[Finding]:
+    """Try what a platform needs of its host."""
+    return [_python(), _processors(), _memory(), _segment(), _affinity(), _cache(), _leftovers()]
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    fine = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return Finding("Python", "ok" if fine else "weak", f"{version} on {host_platform.machine()}", "" if fine else "use 3.11 to 3.13")
+
+
+def _processors() -> Finding:
+    count = len(os.sched_getaffinity(0))
+    if count >= 2:
+        return Finding("processors", "ok", f"{count}: up to {count - 1} core(s) in real time, the wire on one")
+    return Finding("processors", "weak", "1: every platform runs dilated", "give it two processors or more")
+
+
+def _memory() -> Finding:
+    try:
+        free = shutil.disk_usage("/dev/shm").free
+    except OSError as error:
+        return Finding("/dev/shm", "missing", str(error), "mount a tmpfs there")
+    enough = free >= 256 << 20
+    return Finding("/dev/shm", "ok" if enough else "weak", f"{free >> 20} MiB free", "" if enough else "16 routers take up to 256 MiB")
+
+
+def _segment() -> Finding:
+    directory = RunDirectory(f"doctor-{os.getpid()}")
+    base = claim_window("doctor")
+    try:
+        directory.acquire()
+        segment = Segment.create(directory.prefix + "probe", "probe", HEADER.size, base)
+        segment.detach()
+    except SegmentError as error:
+        return Finding("shared memory", "missing", str(error), "allow this user to use /dev/shm and the run directory")
+    finally:
+        directory.release()
+        free_window(base)
+    return Finding("shared memory", "ok", f"segments map at {base:#x}; run directories in {run_root()}")
+
+
+def _affinity() -> Finding:
+    mine = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(mine)})
+        os.sched_setaffinity(0, mine)
+    except OSError as error:
+        return Finding("pinning", "weak", error.strerror or "refused", "cores will not keep to one processor")
+    return Finding("pinning", "ok", f"processors {sorted(mine)}")
+
+
+def _cache() -> Finding:
+    from workers.path import cache_folder
+
+    try:
+        folder = cache_folder()
+        probe = Path(folder) / f"probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return Finding("cache", "missing", str(error), "set VRE_CACHE to a folder that can be written")
+    compiled = len(list(folder.glob("*.compiled")))
+    return Finding("cache", "ok", f"{folder}, {compiled} piece(s) compiled")
+
+
+def _leftovers() -> Finding:
+    swept = sweep()
+    return Finding("left-overs", "ok", f"removed what was left of {', '.join(swept)}" if swept else "none")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> None:
+    """Say what this host offers; status 1 where a platform could not run."""
+    found = findings()
+    if as_json:
+        click.echo(json.dumps([asdict(f) for f in found]))
+    else:
+        for f in found:
+            click.echo(f"{f.state:8} {f.what:14} {f.detail}" + (f"\n{'':24}{f.advice}" if f.advice else ""))
+        if os.geteuid():
+            click.echo("As root, nothing more would be gained today: no part of a platform needs it.")
+    sys.exit(1 if any(f.state == "missing" for f in found) else 0)

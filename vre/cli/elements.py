@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""`vre elements`: the reference, from the declarations."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+
+import click
+
+from vre.errors import nearest
+from workers.element import Element, load
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def elements(name: str | None, as_json: bool) -> None:
+    """List the elements, or show the manual page of NAME."""
+    registry = load()
+    if name is None:
+        rows = {key: cls.summary() for key, cls in sorted(registry.items())}
+        click.echo(json.dumps(rows) if as_json else "\n".join(f"{key:16} {text}" for key, text in rows.items()))
+        return
+    if name not in registry:
+        click.echo(f"error: no element '{name}'{nearest(name, registry)}; 'vre elements' lists them", err=True)
+        sys.exit(2)
+    cls = registry[name]
+    click.echo(json.dumps(describe(cls)) if as_json else page(cls))
+
+
+def describe(cls: type[Element]) -> dict[str, object]:
+    """Return an element's declaration as plain data."""
+    live = [a.field for a in cls.arguments if a.live]
+    return {
+        "name": cls.__name__,
+        "summary": cls.summary(),
+        "ports": cls.ports,
+        "processing": cls.processing,
+        "arguments": [a.name for a in cls.arguments],
+        "drops": list(cls.reasons),
+        "read": sorted({*cls.read_handlers, *live}),
+        "write": sorted({*cls.write_handlers, *live}),
+        "path": "fast" if cls.process and not cls.slow else "slow" if not cls.process else "fast, with a slow path",
+    }
+
+
+def page(cls: type[Element]) -> str:
+    """Return an element's manual page."""
+    facts = describe(cls)
+    lines = [f"{cls.__name__}  ({cls.ports} ports, processing {cls.processing}, {facts['path']})", ""]
+    lines += (inspect.getdoc(cls) or "").splitlines()
+    if cls.reasons:
+        lines += ["", f"Drops packets for: {', '.join(cls.reasons)}."]
+    return "\n".join(lines)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""The `vre` command and its subcommands, loaded when they are asked for."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from vre import __version__
+from vre.errors import ConfigError, PlatformError, nearest
+
+#: Subcommand to (module, what it is for).
+COMMANDS = {
+    "demo": ("vre.cli.run", "Run three tenants side by side on built-in traffic."),
+    "run": ("vre.cli.run", "Run a platform file."),
+    "check": ("vre.cli.check", "Report everything wrong with a platform file."),
+    "plan": ("vre.cli.check", "Show which path would run on which core."),
+    "top": ("vre.cli.top", "Watch a running platform."),
+    "show": ("vre.cli.top", "Print one view of a running platform."),
+    "elements": ("vre.cli.elements", "List the elements, or show one's manual page."),
+    "doctor": ("vre.cli.doctor", "Say what this host offers, and what would make it stronger."),
+    "bench": ("vre.cli.bench", "Measure the whole platform against its own limit."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            ctx.fail(f"no command '{name}'{nearest(name, COMMANDS)}")
+        return getattr(import_module(COMMANDS[name][0]), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def vre() -> None:
+    """One Linux box as many routers, each with its promised share of the machine."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; a user's mistake is a message and status 2, never a traceback."""
+    # SIGTERM ends a platform as Ctrl-C does: through every clean-up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return vre.main(args=arguments, prog_name="vre")
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        count = len(error.problems)
+        click.echo(f"{count} error{'s' if count > 1 else ''}; nothing was started", err=True)
+        sys.exit(2)
+    except PlatformError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""`vre run` and `vre demo`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from vre.cli.report import balance_line, emit, number, routers_json, routers_table
+from vre.config import load_model
+from workers.arguments import seconds as parse_seconds
+
+_DEMO = Path(__file__).resolve().parent.parent / "demo" / "demo.toml"
+
+
+class Duration(click.ParamType):
+    """A time on the command line: `10s`, `2min`, `500ms`."""
+
+    name = "time"
+
+    def convert(self, value, param, ctx):
+        """Return seconds."""
+        try:
+            found = parse_seconds(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not 0 < found <= 10**8:
+            self.fail("a time must be positive", param, ctx)
+        return found
+
+
+def _run(file: Path, name: str | None, duration: float | None, as_json: bool, quiet: bool) -> None:
+    model = load_model(file, name)
+    from vre.platform import Platform
+
+    live = sys.stderr.isatty() and not quiet
+
+    def say(text: str) -> None:
+        if not quiet:
+            click.echo(f"\r\033[K{text}" if live else text, err=True)
+
+    box = Platform(model=model, say=say)
+    elapsed = 0.0
+
+    def tick(now: float) -> None:
+        nonlocal elapsed
+        elapsed = now
+        if live:
+            rates = "  ".join(f"{s.name} {number(s.forwarded / now)}pps" for s in box.reader.routers())
+            end = f" of {duration:g}" if duration else ""
+            click.echo(f"\r\033[K{now:5.1f}{end} s  {rates}", err=True, nl=False)
+
+    interrupted = None
+    with box:
+        box.start()
+        say(f"running on {model.cores} core(s); Ctrl-C ends it" if duration is None else f"running for {duration:g} s")
+        try:
+            box.run(duration, tick)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            interrupted = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
+            box.pause()
+        box.halt()
+        if live:
+            click.echo("\r\033[K", err=True, nl=False)
+        stats = box.reader.routers()
+        data = routers_json(stats) | {
+            "seconds": elapsed,
+            "dilated": box.plan.dilated,
+            "unclaimed": box.reader.unclaimed(),
+            "events": box.events,
+        }
+        emit(data, routers_table(stats, elapsed), as_json)
+        if not as_json:
+            emit(None, balance_line(stats, box.reader.unclaimed()), False)
+    if interrupted is not None:
+        sys.exit(interrupted)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--for", "duration", type=Duration(), help="Stop after this time; else when every finite link has drained.")
+@click.option("--name", help="Name of the run directory (the file's name).")
+@click.option("--json", "as_json", is_flag=True, help="End with JSON in place of a table.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def run(file: Path, duration: float | None, name: str | None, as_json: bool, quiet: bool) -> None:
+    """Run the platform that FILE describes, and print every router's account at the end."""
+    _run(file, name, duration, as_json, quiet)
+
+
+@click.command()
+@click.option("--for", "duration", type=Duration(), default="5s", show_default=True, help="How long to run.")
+@click.option("--json", "as_json", is_flag=True, help="End with JSON in place of a table.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def demo(duration: float, as_json: bool, quiet: bool) -> None:
+    """Run three tenants on one overloaded core: two with the platform's router, one with his own."""
+    if not quiet and not as_json:
+        click.echo(f"three routers share one core; the configuration is {_DEMO}", err=True)
+    _run(_DEMO, None, duration, as_json, quiet)
