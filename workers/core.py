@@ -11,7 +11,6 @@ from typing import Any
 from shm.layout import CORE, TASK
 from shm.memory import load64, store64
 from workers.path import Shape
-from workers.process import settle_in
 from workers.slowpath import BUDGET_NS, SlowTask, run_slow
 
 #: Time between two visits to the interpreter.
@@ -23,7 +22,7 @@ Kernel = Callable[..., int]
 
 
 class Worker:
-    """One emulated core.
+    """One emulated core. Made in the zygote, so that a process forked for it runs at once.
 
     Parameters
     ----------
@@ -82,9 +81,3 @@ def shape_of(router: dict[str, Any]) -> Shape:
         tuple(tuple(edge) for edge in shape["edges"]),
         tuple((kind, element) for kind, element in shape["tasks"]),
     )
-
-
-def run_worker(manifest: dict[str, Any], number: int, cpu: int | None, code: Any, run_slice: Kernel, read_ticks: Kernel) -> None:
-    """Be core `number` until told to stop."""
-    settle_in(f"vre-core-{number}", cpu, manifest)
-    Worker(manifest, number, code, run_slice, read_ticks).run()

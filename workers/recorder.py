@@ -13,7 +13,6 @@ from typing import Any
 
 from shm.layout import CAPTURE, SOURCE, WIRE
 from shm.memory import load64, store64
-from workers.process import settle_in
 
 _SLICE_NS = 1_000_000
 _NAP_S = 20e-6
@@ -49,10 +48,9 @@ class CaptureFile:
 
 
 def run_wire_process(
-    manifest: dict[str, Any], cpu: int | None, run_wire: Callable[..., int], read_ticks: Callable[[], int]
+    manifest: dict[str, Any], run_wire: Callable[..., int], read_ticks: Callable[[], int]
 ) -> None:
     """Be the wire until told to stop."""
-    settle_in("vre-wire", cpu, manifest)
     wire = manifest["wire"]
     address = wire["address"]
     captures = [CaptureFile(at, path) for _, at, path in wire["captures"]]

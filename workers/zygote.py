@@ -25,7 +25,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workers.process import attach_all, follow_parent
+from workers.core import Worker, shape_of
+from workers.process import attach_all, follow_parent, settle_in
+from workers.recorder import run_wire_process
 
 
 class Zygote:
@@ -36,6 +38,7 @@ class Zygote:
         self._unread = b""
         self.manifest: dict[str, Any] = {}
         self.code: dict[str, list[Any]] = {}
+        self.workers: list[Worker] = []
         self.kernels: dict[str, Any] = {}
         self.children: set[int] = set()
 
@@ -93,7 +96,6 @@ class Zygote:
         from workers import loop, wire
         from workers.clock import calibrate, install, read_ticks
         from workers.compiler import compile_kernel, compile_shape, warm
-        from workers.core import shape_of
 
         self.manifest = json.loads(manifest.read_text())
         attach_all(self.manifest)
@@ -110,6 +112,10 @@ class Zygote:
         calibration = calibrate(self.kernels["ticks"])
         install(self.manifest, calibration)
         self.say(ns_per_tick=calibration.ns_per_tick)
+        self.workers = [
+            Worker(self.manifest, number, self.code, self.kernels["slice"], self.kernels["ticks"])
+            for number in range(len(self.manifest["cores"]))
+        ]
         # What is alive now never dies: no collection in a child shall copy its pages to find that out.
         gc.collect()
         gc.freeze()
@@ -135,13 +141,11 @@ class Zygote:
             os._exit(status)
 
     def _child(self, kind: str, number: int, cpu: int | None) -> None:
-        from workers.core import run_worker
-        from workers.recorder import run_wire_process
-
+        settle_in(f"vre-{kind}-{number}", cpu, self.manifest)
         if kind == "core":
-            run_worker(self.manifest, number, cpu, self.code, self.kernels["slice"], self.kernels["ticks"])
+            self.workers[number].run()
         else:
-            run_wire_process(self.manifest, cpu, self.kernels["wire"], self.kernels["ticks"])
+            run_wire_process(self.manifest, self.kernels["wire"], self.kernels["ticks"])
 
 
 def main() -> None:
