@@ -198,6 +198,7 @@ def _stack_record(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 _lower(memory.stack_record, lambda dtype: dtype.dtype, _stack_record)
 
+
 class LayoutType(types.Type):
     """A :class:`shm.layout.Layout` inside a kernel: `CORE["task"]` is the constant offset."""
 

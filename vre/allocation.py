@@ -36,11 +36,11 @@ def allocate(model: Model) -> list[Placed]:
         for tasks in found:
             groups.append((router, tuple(tasks), router.entitlement / len(found)))
     placed = []
-    for router, tasks, weight in sorted(groups, key=lambda g: (g[0].cores is None, -g[2])):
+    for router, group, weight in sorted(groups, key=lambda g: (g[0].cores is None, -g[2])):
         allowed = router.cores or range(model.cores)
         core = min(allowed, key=lambda c: (load[c], c))
         load[core] += weight
-        placed.append(Placed(router.name, tasks, core, weight, router.cores is not None))
+        placed.append(Placed(router.name, group, core, weight, router.cores is not None))
     return placed
 
 

@@ -379,7 +379,9 @@ class Builder:
                 for number in numbers:
                     graph = self.model.routers[name].graph
                     address = plan["tasks"] + at * TASK.size
-                    tasks.append({"address": address, "router": name, "number": number, "name": graph.task_name(number)})
+                    tasks.append(
+                        {"address": address, "router": name, "number": number, "name": graph.task_name(number)}
+                    )
                     at += 1
             clients = [
                 {"address": plan["clients"] + c * CLIENT.size, "router": name} for c, name in enumerate(plan["routers"])
@@ -403,5 +405,3 @@ class Builder:
             "routers": routers,
             "tx": [[nic, core, ring.address] for (nic, core), ring in self.tx.items()],
         }
-
-

@@ -6,7 +6,7 @@ Everything that is wrong is reported at once; what is right becomes a :class:`vr
 
 from __future__ import annotations
 
-from vre.errors import ConfigError, Problem
+from vre.errors import ConfigError, Problem, Where
 from vre.flatten import FlatElement, flatten
 from vre.graph import Graph, Node
 from vre.lexer import Source
@@ -35,7 +35,7 @@ def check(source: Source, overrides: dict[str, str] | None = None) -> Graph:
     graph = checker.run()
     if checker.problems:
         unique = list(dict.fromkeys(checker.problems))
-        raise ConfigError(sorted(unique, key=lambda p: p.where) if all(p.where for p in unique) else unique)
+        raise ConfigError(sorted(unique, key=lambda p: p.where or Where("", 0, 0)))
     return graph
 
 
@@ -86,7 +86,8 @@ class _Checker:
         at = self.elements[i].at
         label = f"'{node.name} :: {node.cls.__name__}'"
         for port in sorted(p for p in used if p >= high):
-            arrow = next(e[4] for e in self.edges if (e[0], e[1]) == (i, port) or (e[2], e[3]) == (i, port))
+            ends = slice(0, 2) if side == "output" else slice(2, 4)
+            arrow = next(e[4] for e in self.edges if e[ends] == (i, port))
             has = "none" if high == 0 else f"{high}" if low == high else f"at most {high}"
             self._problem(arrow, f"{label} has no {side} {port}: it has {has}")
         wanted = max(low, max(used, default=-1) + 1)
@@ -127,7 +128,9 @@ class _Checker:
             for i, ports in agnostic.items():
                 settled = {kinds[p] for p in ports} - {"a", "x"}
                 if len(settled) > 1:
-                    self._problem(self.elements[i].at, f"agnostic '{nodes[i].name}' in mixed context: pushed to and pulled from")
+                    self._problem(
+                        self.elements[i].at, f"agnostic '{nodes[i].name}' in mixed context: pushed to and pulled from"
+                    )
                     for p in ports:
                         kinds[p] = "x"
                 elif settled and any(kinds[p] == "a" for p in ports):
@@ -144,8 +147,11 @@ class _Checker:
                 single = ((i, side, number) in pull) == (side == "in")
                 if single and (i, side, number) in seen:
                     kind, word = ("push", "output") if side == "out" else ("pull", "input")
-                    self._problem(at, f"illegal reuse of '{nodes[i].name} :: {nodes[i].cls.__name__}' {kind} {word} {number}"
-                                  + ("; use a Tee to copy packets" if side == "out" else ""))
+                    self._problem(
+                        at,
+                        f"illegal reuse of '{nodes[i].name} :: {nodes[i].cls.__name__}' {kind} {word} {number}"
+                        + ("; use a Tee to copy packets" if side == "out" else ""),
+                    )
                 seen.add((i, side, number))
 
     def _drivers(self, nodes: list[Node], pull: set[tuple[int, str, int]]) -> None:
@@ -158,4 +164,6 @@ class _Checker:
             while at is not None and (at == i or nodes[at].cls.driver != "pull"):
                 at = after.get((at, 0))
             if at is None:
-                self._problem(self.elements[i].at, f"nothing pulls from '{node.name}': connect it to ToDevice, Unqueue or Discard")
+                self._problem(
+                    self.elements[i].at, f"nothing pulls from '{node.name}': connect it to ToDevice, Unqueue or Discard"
+                )

@@ -99,9 +99,7 @@ class _Reader:
 
     def _nic(self, name: str, table: Any) -> Nic:
         path = ("nics", name)
-        values = self._take(
-            table, path, {"link": _any, "slots": _integer(16, 65536), "queues": _choice("multi")}
-        )
+        values = self._take(table, path, {"link": _any, "slots": _integer(16, 65536), "queues": _choice("multi")})
         links = values.pop("link", [])
         nic = Nic(name, **values)
         found = [self._link(one, (*path, "link")) for one in (links if isinstance(links, list) else [links])]
@@ -233,10 +231,21 @@ def validate(model: Model, problem: Place) -> list[Problem]:
     found += _check_links(model, problem)
     for router in model.routers.values():
         if not 0 < router.entitlement < float("inf"):
-            found.append(problem(f"entitlement must be positive, not {router.entitlement}", "routers", router.name, "entitlement"))
+            found.append(
+                problem(
+                    f"entitlement must be positive, not {router.entitlement}", "routers", router.name, "entitlement"
+                )
+            )
         for core in router.cores or ():
             if core >= model.cores:
-                found.append(problem(f"there is no core {core}: the platform has {model.cores}, from 0", "routers", router.name, "cores"))
+                found.append(
+                    problem(
+                        f"there is no core {core}: the platform has {model.cores}, from 0",
+                        "routers",
+                        router.name,
+                        "cores",
+                    )
+                )
     return found
 
 
@@ -253,12 +262,20 @@ def _check_devices(model: Model, problem: Place) -> list[Problem]:
                 hint = nearest(device, model.nics) or f"; there are {', '.join(model.nics) or 'none'}"
                 found.append(Problem(node.where, f"'{node.name}': there is no port '{device}'{hint}", ""))
             elif node.cls.driver == "rx" and device in receivers:
-                found.append(Problem(node.where, f"port '{device}' is used twice: '{receivers[device]}' and '{node.name}' both receive from it", ""))
+                found.append(
+                    Problem(
+                        node.where,
+                        f"port '{device}' is used twice: '{receivers[device]}' and '{node.name}' both receive from it",
+                        "",
+                    )
+                )
             elif node.cls.driver == "rx":
                 receivers[device] = node.name
         for nic in router.ports:
             if nic not in model.nics:
-                found.append(problem(f"there is no port '{nic}'{nearest(nic, model.nics)}", "routers", router.name, "ports", nic))
+                found.append(
+                    problem(f"there is no port '{nic}'{nearest(nic, model.nics)}", "routers", router.name, "ports", nic)
+                )
         if not router.graph.tasks:
             found.append(problem(f"router '{router.name}' has nothing to run: no FromDevice, no source", *path))
     return found
@@ -277,7 +294,10 @@ def _check_claims(model: Model, problem: Place) -> list[Problem]:
                 found.append(
                     problem(
                         f"routers '{other}' and '{router.name}' both claim {what}{vlan} on port '{port.nic}'",
-                        "routers", router.name, "ports", port.nic,
+                        "routers",
+                        router.name,
+                        "ports",
+                        port.nic,
                     )
                 )
     return found
@@ -292,7 +312,9 @@ def _check_links(model: Model, problem: Place) -> list[Problem]:
             found.append(problem(f"port '{nic.name}' has two links the same way", "nics", nic.name, "link"))
         for one in takers:
             if isinstance(one, Cable) and one.to not in model.nics:
-                found.append(problem(f"there is no port '{one.to}'{nearest(one.to, model.nics)}", "nics", nic.name, "link", "to"))
+                found.append(
+                    problem(f"there is no port '{one.to}'{nearest(one.to, model.nics)}", "nics", nic.name, "link", "to")
+                )
     return found
 
 
@@ -376,7 +398,7 @@ def _entitlement(value: Any) -> float:
         except ValueError:
             raise ValueError(f"'{value}' is not a percentage") from None
     if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-        raise ValueError(f"must be a positive weight, or a share as in \"60%\", not {value!r}")
+        raise ValueError(f'must be a positive weight, or a share as in "60%", not {value!r}')
     return float(value)
 
 

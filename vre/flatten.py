@@ -90,7 +90,9 @@ class Flattener:
         """Note a mistake."""
         self.problems.append(self.source.problem(at, message))
 
-    def run(self, scope: Scope, overrides: dict[str, str]) -> tuple[list[FlatElement], list[tuple[int, int, int, int, int]]]:
+    def run(
+        self, scope: Scope, overrides: dict[str, str]
+    ) -> tuple[list[FlatElement], list[tuple[int, int, int, int, int]]]:
         """Return elements and edges `(from, output, to, input, offset of the arrow)`."""
         top = Environment(scope.classes, {**self._defines(scope), **overrides})
         self.expand(scope, top, "", None, 0)
@@ -99,8 +101,9 @@ class Flattener:
     def _defines(self, scope: Scope) -> dict[str, str]:
         """Return a scope's variables, with those that they mention filled in, in any order."""
         values = dict(scope.defines)
-        for _ in values:
-            values = {k: _substitute(v, lambda n: values.get(n)) for k, v in values.items()}
+        for _ in scope.defines:
+            known = values
+            values = {k: _substitute(v, known.get) for k, v in known.items()}
         return values
 
     def expand(self, scope: Scope, env: Environment, prefix: str, boundary: int | None, depth: int) -> None:
@@ -117,7 +120,7 @@ class Flattener:
         seen: dict[str, ElementRef] = {}
         # Declarations first: a connection may name an element that is declared further down.
         for ref in scope.elements:
-            is_new = ref.declared or ref.name not in declared and ref.name not in by_name
+            is_new = ref.declared or (ref.name not in declared and ref.name not in by_name)
             if not is_new:
                 continue
             number += 1
@@ -203,8 +206,11 @@ class Flattener:
                 break
         else:
             shapes = "; ".join(_signature(o) for o in compound.overloads)
-            self.problem(ref.at, f"no overload of '{full}' takes {len(given)} argument(s), {used[0]} input(s) "
-                                 f"and {used[1]} output(s); there are: {shapes}")
+            self.problem(
+                ref.at,
+                f"no overload of '{full}' takes {len(given)} argument(s), {used[0]} input(s) "
+                f"and {used[1]} output(s); there are: {shapes}",
+            )
             return None
         relay = self._relay()
         env = Environment(overload.classes, {**self._defines(overload), **bound}, where)
@@ -239,7 +245,9 @@ class Flattener:
         if len(right) == 1 and connection.arrow == "->":
             right *= len(left)
         if len(left) != len(right):
-            self.problem(connection.at, f"{len(left)} port(s) on the left of '{connection.arrow}', {len(right)} on its right")
+            self.problem(
+                connection.at, f"{len(left)} port(s) on the left of '{connection.arrow}', {len(right)} on its right"
+            )
             return
         for (a, output), (b, input_) in zip(left, right, strict=True):
             source, target = resolve(a, 1), resolve(b, 0)
@@ -265,20 +273,23 @@ class Flattener:
             if source[0] == "element":
                 found = list(ends(target, port, frozenset()))
                 if not found:
-                    self.problem(at, f"'{self.elements[source[1]].name}' output {output} leads nowhere: "
-                                     f"port {port} of the compound or group behind it is not connected inside")
+                    self.problem(
+                        at,
+                        f"'{self.elements[source[1]].name}' output {output} leads nowhere: "
+                        f"port {port} of the compound or group behind it is not connected inside",
+                    )
                 edges += [(source[1], output, element, to, at) for element, to in found]
         return edges
 
 
-def _spread(ends: list[Endpoint], side: str, others: list[Endpoint], other_side: str, arrow: str) -> list[tuple[Endpoint, int]]:
+def _spread(
+    ends: list[Endpoint], side: str, others: list[Endpoint], other_side: str, arrow: str
+) -> list[tuple[Endpoint, int]]:
     """Return (endpoint, port) pairs for one side of an arrow."""
-    opposite = 0
-    for end in others:
-        ports: Ports | None = getattr(end, other_side)
-        opposite += len(ports.numbers) if ports else 1
+    opposite = sum(_own_ports(end, other_side) for end in others)
     if arrow == "=>" and len(ends) == 1 and getattr(ends[0], side) is None:
-        return [(ends[0], port) for port in range(opposite)]
+        # A group knows how many ports it has; any other element has as many as the other side asks for.
+        return [(ends[0], port) for port in range(max(opposite, _own_ports(ends[0], side)))]
     pairs: list[tuple[Endpoint, int]] = []
     for end in ends:
         ports = getattr(end, side) or Ports([0])
@@ -288,6 +299,14 @@ def _spread(ends: list[Endpoint], side: str, others: list[Endpoint], other_side:
             numbers += range(ports.rest, ports.rest + max(0, missing))
         pairs += [(end, number) for number in numbers]
     return pairs
+
+
+def _own_ports(end: Endpoint, side: str) -> int:
+    """Return how many ports an endpoint brings by itself."""
+    ports: Ports | None = getattr(end, side)
+    if ports is None and end.ref.group == "group":
+        return max(1, end.ref.group_ports[side == "outputs"])
+    return len(ports.numbers) if ports else 1
 
 
 def _boundary_ports(scope: Scope) -> tuple[int, int]:
@@ -353,7 +372,9 @@ def _substitute(text: str, lookup) -> str:
     return _VARIABLE.sub(replace, text) if "$" in text else text
 
 
-def flatten(source: Source, overrides: dict[str, str]) -> tuple[list[FlatElement], list[tuple[int, int, int, int, int]], list[Problem]]:
+def flatten(
+    source: Source, overrides: dict[str, str]
+) -> tuple[list[FlatElement], list[tuple[int, int, int, int, int]], list[Problem]]:
     """Parse and flatten a configuration.
 
     Returns
@@ -371,5 +392,3 @@ def flatten(source: Source, overrides: dict[str, str]) -> tuple[list[FlatElement
     flattener = Flattener(source, problems)
     elements, edges = flattener.run(scope, overrides)
     return elements, edges, problems
-
-

@@ -23,7 +23,8 @@ class Handlers:
     def __init__(self, manifest: dict[str, Any], model: Model, fibs: dict[tuple[str, str], Fib]) -> None:
         self._model, self._fibs = model, fibs
         self._elements = {
-            router["name"]: {element["name"]: element for element in router["elements"]} for router in manifest["routers"]
+            router["name"]: {element["name"]: element for element in router["elements"]}
+            for router in manifest["routers"]
         }
 
     def _find(self, router: str, handler: str) -> tuple[dict[str, Any], Any, Any, str]:
@@ -65,7 +66,9 @@ class Handlers:
             elif what in live:
                 state[what] = live[what].kind(text)
             else:
-                raise HandlerError(f"'{element['name']}' has no write handler '{what}'{nearest(what, [*live, *cls.write_handlers])}")
+                raise HandlerError(
+                    f"'{element['name']}' has no write handler '{what}'{nearest(what, [*live, *cls.write_handlers])}"
+                )
         except ValueError as error:
             raise HandlerError(str(error)) from None
 

@@ -46,6 +46,7 @@ class ElementRef:
     declared: bool = False
     group: str = ""  #: "in" or "out": the inside of a group's boundary
     group_id: int = 0
+    group_ports: tuple[int, int] = (0, 0)  #: inputs and outputs that a group's inside uses
 
 
 @dataclass
@@ -180,8 +181,10 @@ class Parser:
         for part, offset in split(text):
             kind, _, what = part.partition(" ")
             if kind == "library":
-                self._problem(at + offset, "require(library ...) needs a file beside the configuration: put it into one file")
-            elif kind == "package" and what or not what:
+                self._problem(
+                    at + offset, "require(library ...) needs a file beside the configuration: put it into one file"
+                )
+            elif (kind == "package" and what) or not what:
                 self.requirements.append(what or kind)
             else:
                 self._problem(at + offset, f"'{part}' is not package NAME")
@@ -210,16 +213,19 @@ class Parser:
                     raise self.lexer.fail(token.at, f"syntax error: '{arrow.text}' with nothing on its right")
                 right = [Endpoint(self._boundary("out", token.at))]
             else:
-                ports = self._ports() if token.text == "[" else None
-                if ports and self._inside and self.lexer.peek().text in (";", *closers):
-                    right = [Endpoint(self._boundary("out", token.at), ports)]
+                before = self._ports() if token.text == "[" else None
+                if before and self._inside and self.lexer.peek().text in (";", *closers):
+                    right = [Endpoint(self._boundary("out", token.at), before)]
                 else:
-                    right = self._side(ports)
+                    right = self._side(before)
             self._scope.connections.append(Connection(left, right, arrow.text, arrow.at))
             left = right
         for end in left:
             if end.outputs:
-                self._problem(end.ref.at, "output ports lead nowhere: an input port is written before the element, as in '-> [1] x'")
+                self._problem(
+                    end.ref.at,
+                    "output ports lead nowhere: an input port is written before the element, as in '-> [1] x'",
+                )
         self._end_of_statement("connection or declaration")
 
     def _boundary(self, side: str, at: int) -> ElementRef:
@@ -237,11 +243,10 @@ class Parser:
             if self.lexer.peek().text == "[":
                 end.outputs = self._ports()
             found.append(end)
+            if self.lexer.peek().text == "::":
+                self._declare(found)
             if not self.lexer.accept(","):
-                break
-        if self.lexer.peek().text == "::":
-            self._declare(found)
-        return found
+                return found
 
     def _declare(self, found: list[Endpoint]) -> None:
         """`a, b :: Class`: all of them where it stands alone, else only the last."""
@@ -249,7 +254,8 @@ class Parser:
         last = found[-1].ref
         model = self._element(anonymous=False)
         standing = self.lexer.peek().kind != "arrow" and self.lexer.peek().text != "["
-        names = [e.ref for e in found] if standing else [last]
+        pending = [e.ref for e in found if not (e.ref.declared or e.ref.class_name or e.ref.compound)]
+        names = pending if standing else [last]
         for ref in names:
             if not ref.name or ref.class_name or ref.compound or ref.declared:
                 self._problem(ref.at, "only a name can be declared")
@@ -288,7 +294,17 @@ class Parser:
         self._inside.append(number)
         self._statements(")")
         self._inside.pop()
-        return ElementRef(at, group="group", group_id=number)
+        ref = ElementRef(at, group="group", group_id=number)
+        for connection in self._scope.connections:
+            for end in connection.left + connection.right:
+                if end.ref.group_id == number and end.ref.group in ("in", "out"):
+                    ports = end.outputs if end.ref.group == "in" else end.inputs
+                    top = max(ports.numbers, default=0) + 1 if ports else 1
+                    ref.group_ports = (
+                        max(ref.group_ports[0], top * (end.ref.group == "in")),
+                        max(ref.group_ports[1], top * (end.ref.group == "out")),
+                    )
+        return ref
 
     def _ports(self) -> Ports:
         """Parse `[1]`, `[0,2]`, `[0-2]`, `[]`, `[2,]`, `[2-]`."""
@@ -340,7 +356,7 @@ class Parser:
         rest = self.source.text[token.at :]
         bar = rest.find("|")
         head = rest[:bar] if bar >= 0 else ""
-        if bar < 0 or rest[bar : bar + 2] == "||" or not head.lstrip().startswith("$") and "$" not in head:
+        if bar < 0 or rest[bar : bar + 2] == "||" or (not head.lstrip().startswith("$") and "$" not in head):
             return
         if any(c in head for c in ";{}()>"):
             return

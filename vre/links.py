@@ -179,7 +179,12 @@ class Links:
         return {
             "address": self.wire,
             "sources": [
-                {"address": self.source_base + i * SOURCE.size, "router": p.router, "nic": p.nic, "finite": p.limit >= 0}
+                {
+                    "address": self.source_base + i * SOURCE.size,
+                    "router": p.router,
+                    "nic": p.nic,
+                    "finite": p.limit >= 0,
+                }
                 for i, p in enumerate(self.sources)
             ],
             "tallies": self.tallies,

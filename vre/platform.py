@@ -115,7 +115,9 @@ class Platform:
         claims = {}
         for nic, port in (ports or {}).items():
             mac = port.get("mac")
-            claims[nic] = RouterPort(nic, None if mac == "*" else -1 if mac is None else ether(mac), port.get("vlan", -1))
+            claims[nic] = RouterPort(
+                nic, None if mac == "*" else -1 if mac is None else ether(mac), port.get("vlan", -1)
+            )
         self.model.routers[name] = Router(name, entitlement, from_text(config, name), claims, cores)
         return RouterHandle(self, name)
 

@@ -82,7 +82,9 @@ class Reader:
         total = sum(used.values()) or 1
         entitled = sum(r["entitlement"] for r in self.manifest["routers"])
         return [
-            self._router(i, router, used[router["name"]], used[router["name"]] / total, router["entitlement"] / entitled)
+            self._router(
+                i, router, used[router["name"]], used[router["name"]] / total, router["entitlement"] / entitled
+            )
             for i, router in enumerate(self.manifest["routers"])
         ]
 
@@ -120,7 +122,9 @@ class Reader:
         ports = {nic: load64(at + index * TALLY.size) for nic, at in self.manifest["wire"]["tallies"].items()}
         kinds = router["shape"]["tasks"]
         packets = sum(
-            load64(task["address"] + TASK["packets"]) for task in self._tasks(name) if kinds[task["number"]][0] != "pull"
+            load64(task["address"] + TASK["packets"])
+            for task in self._tasks(name)
+            if kinds[task["number"]][0] != "pull"
         )
         return RouterStats(
             name=name,
@@ -167,15 +171,29 @@ class Reader:
 
     def unclaimed(self) -> int:
         """Return how many frames came for no router."""
-        total = sum(load64(s["address"] + SOURCE["sent"]) for s in self.manifest["wire"]["sources"] if s["router"] is None)
+        total = sum(
+            load64(s["address"] + SOURCE["sent"]) for s in self.manifest["wire"]["sources"] if s["router"] is None
+        )
         routers = range(len(self.manifest["routers"]))
-        cables = (at + i * TALLY.size + TALLY["unclaimed"] for at in self.manifest["wire"]["tallies"].values() for i in routers)
+        cables = (
+            at + i * TALLY.size + TALLY["unclaimed"]
+            for at in self.manifest["wire"]["tallies"].values()
+            for i in routers
+        )
         return total + sum(load64(address) for address in cables)
 
     def cores(self) -> list[dict[str, int]]:
         """Return each core's own account."""
         fields = (
-            "pid", "incarnation", "decisions", "busy_ticks", "idle_ticks", "slow_ticks", "slices", "preemptions", "clock_ns",
+            "pid",
+            "incarnation",
+            "decisions",
+            "busy_ticks",
+            "idle_ticks",
+            "slow_ticks",
+            "slices",
+            "preemptions",
+            "clock_ns",
         )
         return [{name: load64(core["address"] + CORE[name]) for name in fields} for core in self.manifest["cores"]]
 

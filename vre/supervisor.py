@@ -64,7 +64,9 @@ class Supervisor:
         while now - deaths[0] > WINDOW_S:
             deaths.popleft()
         if len(deaths) > MAX_RESTARTS:
-            return GiveUp(f"core {core} has ended {len(deaths)} times in {WINDOW_S:.0f} s; the last one {cause(status)}")
+            return GiveUp(
+                f"core {core} has ended {len(deaths)} times in {WINDOW_S:.0f} s; the last one {cause(status)}"
+            )
         return Restart(core)
 
 

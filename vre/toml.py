@@ -73,7 +73,9 @@ class Document:
                 continue
             line, column = found
             for part in path[size:]:
-                inside = re.compile(rf'(?<![\w-])["\']?({re.escape(part)})["\']?\s*=').search(self.lines[line - 1], column)
+                inside = re.compile(rf'(?<![\w-])["\']?({re.escape(part)})["\']?\s*=').search(
+                    self.lines[line - 1], column
+                )
                 column = inside.start(1) + 1 if inside else column
             return line, column
         return 1, 1

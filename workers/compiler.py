@@ -18,9 +18,9 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
 os.environ.setdefault("NUMBA_LOOP_VECTORIZE", "0")
 os.environ.setdefault("NUMBA_SLP_VECTORIZE", "0")
 
-import numba  # noqa: E402
+import numba
 
-from shm import compiled  # noqa: E402
+from shm import compiled
 
 _SIGNATURE = "int64(int64, int64, int64, int64)"
 
@@ -66,10 +66,10 @@ def warm(jobs: dict[str, Callable[[], object]], say: Callable[[str], None]) -> N
         running.pop(os.wait()[0], None)
 
 
-def compile_shape(shape: Shape) -> list[Any]:
+def compile_shape(shape: Shape, cache: bool = True) -> list[Any]:
     """Return the compiled entry points of a shape's tasks; each has an `address`.
 
-    The objects must be kept: the code goes with them.
+    The objects must be kept: the code goes with them. Code from the cache cannot be inspected.
     """
     module = import_module(shape)
     compiled.register_kernels()
@@ -80,6 +80,6 @@ def compile_shape(shape: Shape) -> list[Any]:
             inline = name[1] == "_" or name in module.ENTRIES
             setattr(module, name, numba.njit(error_model="numpy", forceinline=inline)(value))
     return [
-        numba.cfunc(_SIGNATURE, cache=True, nopython=True, error_model="numpy")(getattr(module, f"task{n}"))
+        numba.cfunc(_SIGNATURE, cache=cache, error_model="numpy")(getattr(module, f"task{n}"))
         for n in range(len(shape.tasks))
     ]

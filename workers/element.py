@@ -20,7 +20,20 @@ from typing import Any, ClassVar
 from shm.layout import APART, Layout
 from workers.arguments import Argument, bind, split
 
-_FAMILIES = ("basic", "classify", "device", "ether", "arp", "ip", "route", "ipopt", "fragment", "icmp", "queue", "source")
+_FAMILIES = (
+    "basic",
+    "classify",
+    "device",
+    "ether",
+    "arp",
+    "ip",
+    "route",
+    "ipopt",
+    "fragment",
+    "icmp",
+    "queue",
+    "source",
+)
 
 #: Class name to class. Filled by :func:`load`.
 REGISTRY: dict[str, type[Element]] = {}

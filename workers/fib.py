@@ -68,7 +68,7 @@ class Fib:
 
         import numpy as np
 
-        words = (ctypes.c_uint32 * (table_bytes(chunks) // 4)).from_address(int(address))
+        words: Any = (ctypes.c_char * table_bytes(chunks)).from_address(int(address))
         whole = np.frombuffer(words, dtype=np.uint32)
         self._first = whole[:FIRST]
         self._chunks = whole[FIRST : FIRST + 256 * chunks].reshape(chunks, 256)

@@ -21,7 +21,7 @@ from shm.memory import (
     store32,
     store64,
 )
-from shm.ring import MASK, NEXT_HEAD, NOTES, POOL, slot_at, swap
+from shm.ring import MASK, NEXT_HEAD, NOTES, slot_at, swap
 
 #: Bytes kept free before a received frame, for headers to be prepended.
 HEADROOM = LINE

@@ -63,7 +63,7 @@ class Shape:
 
 def reasons(cls: type[Element]) -> tuple[str, ...]:
     """Return why an element drops packets, the shared reason of slow-path elements last."""
-    return cls.reasons + (SLOW_FULL,)
+    return (*cls.reasons, SLOW_FULL)
 
 
 def offsets(classes: tuple[str, ...]) -> tuple[list[int], int]:
@@ -92,8 +92,11 @@ class Composer:
 
     def source(self) -> str:
         """Return the module's text."""
-        used = sorted({c for c in self.classes}, key=lambda c: c.__name__)
-        head = [f'"""Paths of shape {self.shape.key()}: {" ".join(c.__name__ for c in self.classes[:12])}."""', _IMPORTS]
+        used = sorted(set(self.classes), key=lambda c: c.__name__)
+        head = [
+            f'"""Paths of shape {self.shape.key()}: {" ".join(c.__name__ for c in self.classes[:12])}."""',
+            _IMPORTS,
+        ]
         head += [f"from {c.__module__} import {c.__name__}" for c in used]
         entries = [upstream(self.shape, d)[1][0] if kind == "pull" else d for kind, d in self.shape.tasks]
         head.append(f"\nENTRIES = {[f'e{e}' for e in entries]}")
@@ -129,7 +132,7 @@ class Composer:
             if not self._ends(element):
                 callers[self.next[element, output][0]] += 1
         heads = {target for (e, _), (target, _) in self.next.items() if callers[target] != 1}
-        for number, (kind, driver) in enumerate(self.shape.tasks):
+        for _number, (kind, driver) in enumerate(self.shape.tasks):
             heads.add(upstream(self.shape, driver)[1][0] if kind == "pull" else driver)
         for element in range(len(self.classes)):
             branches = [o for e, o in self.next if e == element and not self._ends(element)]
@@ -265,8 +268,7 @@ class Composer:
         w, place = self.lines.append, self.places[k]
         sink = self.bypasses[k]
         port = self.places[sink] + self.classes[sink].layout()["ring"]
-        w('    if state["bypass"] == 0 or is_empty(state["ring"]) == 0 or '
-          f"room(load64(block + {port}), 1) == 0:")
+        w(f'    if state["bypass"] == 0 or is_empty(state["ring"]) == 0 or room(load64(block + {port}), 1) == 0:')
         w("        aside = stack_record(RECORD)")
         w("        transfer(packet, aside)")
         w("        out = P_Queue(state, aside, core)")

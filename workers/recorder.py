@@ -47,9 +47,7 @@ class CaptureFile:
         return used > 0
 
 
-def run_wire_process(
-    manifest: dict[str, Any], run_wire: Callable[..., int], read_ticks: Callable[[], int]
-) -> None:
+def run_wire_process(manifest: dict[str, Any], run_wire: Callable[..., int], read_ticks: Callable[[], int]) -> None:
     """Be the wire until told to stop."""
     wire = manifest["wire"]
     address = wire["address"]

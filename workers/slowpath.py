@@ -67,8 +67,16 @@ def write_packet(ring: int, index: int, packet: SlowPacket, entry: int) -> None:
     ctypes.memmove(slot, described, _SLOT.size)
     places = (MISSING if p is None else p for p in (packet.net, packet.mac, packet.transport))
     note = _NOTE.pack(
-        packet.dst, *places, entry, packet.vlan, packet.paint, packet.type,
-        packet.param_off, packet.fix_src, packet.device, 0,
+        packet.dst,
+        *places,
+        entry,
+        packet.vlan,
+        packet.paint,
+        packet.type,
+        packet.param_off,
+        packet.fix_src,
+        packet.device,
+        0,
     )
     ctypes.memmove(note_at(ring, index), note, _NOTE.size)
 
@@ -196,8 +204,6 @@ class SlowTask:
         if load64(slot) == IDLE_PASS:
             slot = client + CLIENT["own_pass"]
         store64(slot, load64(slot) + cost)
-
-
 
 
 def run_slow(tasks: list[SlowTask], read_ticks: Tick, budget_ticks: int) -> bool:

@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,11 @@ class Zygote:
         # The platform decides when to end; a Ctrl-C of the terminal is not for us.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         while True:
-            ready, _, _ = select.select([self.channel, wake_read], [], [])
+            ready, _, _ = select.select([self.channel.fileno(), wake_read], [], [])
             if wake_read in ready:
                 os.read(wake_read, 512)
                 self._reap()
-            if self.channel in ready:
+            if self.channel.fileno() in ready:
                 data = self.channel.recv(65536)
                 if not data:
                     return
@@ -99,10 +100,12 @@ class Zygote:
 
         self.manifest = json.loads(manifest.read_text())
         attach_all(self.manifest)
-        functions = {"ticks": read_ticks, "slice": loop.run_slice, "wire": wire.run_wire}
+        functions: dict[str, Callable[..., Any]] = {"ticks": read_ticks, "slice": loop.run_slice, "wire": wire.run_wire}
         shapes = {router["name"]: shape_of(router) for router in self.manifest["routers"]}
         by_key = {shape.key(): shape for shape in shapes.values()}
-        jobs = {f"shape-{key}": partial(compile_shape, shape) for key, shape in by_key.items()}
+        jobs: dict[str, Callable[[], object]] = {
+            f"shape-{key}": partial(compile_shape, shape) for key, shape in by_key.items()
+        }
         jobs |= {f"kernel-{name}": partial(compile_kernel, function) for name, function in functions.items()}
         warm(jobs, lambda text: self.say(progress=text))
         self.say(progress="loading compiled code")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,7 +37,7 @@ def plan(file: Path, as_json: bool) -> None:
     placed = allocate(model)
     shares = expected_shares(model, placed)
     host = fit(model.cores, model.clock, cpus())
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "router": p.router,
             "tasks": [model.routers[p.router].graph.task_name(t) for t in p.tasks],

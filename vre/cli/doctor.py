@@ -35,7 +35,12 @@ def findings() -> list[Finding]:
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     fine = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Finding("Python", "ok" if fine else "weak", f"{version} on {host_platform.machine()}", "" if fine else "use 3.11 to 3.13")
+    return Finding(
+        "Python",
+        "ok" if fine else "weak",
+        f"{version} on {host_platform.machine()}",
+        "" if fine else "use 3.11 to 3.13",
+    )
 
 
 def _processors() -> Finding:
@@ -51,7 +56,12 @@ def _memory() -> Finding:
     except OSError as error:
         return Finding("/dev/shm", "missing", str(error), "mount a tmpfs there")
     enough = free >= 256 << 20
-    return Finding("/dev/shm", "ok" if enough else "weak", f"{free >> 20} MiB free", "" if enough else "16 routers take up to 256 MiB")
+    return Finding(
+        "/dev/shm",
+        "ok" if enough else "weak",
+        f"{free >> 20} MiB free",
+        "" if enough else "16 routers take up to 256 MiB",
+    )
 
 
 def _segment() -> Finding:

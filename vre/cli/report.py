@@ -42,11 +42,25 @@ def routers_table(stats: list[RouterStats], seconds: float, title: str = "") -> 
     from rich.table import Table
 
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-    for name in ("router", "entitled", "share", "forwarded", "rate", "cycles/packet", "p50", "p99", "p99.9", "max", "dropped"):
+    for name in (
+        "router",
+        "entitled",
+        "share",
+        "forwarded",
+        "rate",
+        "cycles/packet",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+        "dropped",
+    ):
         table.add_column(name, justify="left" if name in ("router", "dropped") else "right", no_wrap=name != "dropped")
     for s in stats:
         latency = [f"{s.latency_us[p]:.0f} us" if s.latency_us else "-" for p in ("p50", "p99", "p99_9", "max")]
-        reasons = ", ".join(f"{number(count)} {reason}" for reason, count in sorted(s.dropped.items(), key=lambda d: -d[1]))
+        reasons = ", ".join(
+            f"{number(count)} {reason}" for reason, count in sorted(s.dropped.items(), key=lambda d: -d[1])
+        )
         table.add_row(
             s.name,
             f"{s.entitled:.1%}",

@@ -80,7 +80,9 @@ def _run(file: Path, name: str | None, duration: float | None, as_json: bool, qu
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--for", "duration", type=Duration(), help="Stop after this time; else when every finite link has drained.")
+@click.option(
+    "--for", "duration", type=Duration(), help="Stop after this time; else when every finite link has drained."
+)
 @click.option("--name", help="Name of the run directory (the file's name).")
 @click.option("--json", "as_json", is_flag=True, help="End with JSON in place of a table.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")

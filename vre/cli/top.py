@@ -51,7 +51,10 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any) -> Any:
     if what == "ports":
         rx = [
             {
-                "port": nic, "ring": f"rx {router['name']}", "packets": load64(at + RING["head"]), "full": load64(at + RING["full"]),
+                "port": nic,
+                "ring": f"rx {router['name']}",
+                "packets": load64(at + RING["head"]),
+                "full": load64(at + RING["full"]),
                 "waiting": load64(at + RING["head"]) - load64(at + RING["tail"]),
             }
             for router in manifest["routers"]
@@ -59,14 +62,20 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any) -> Any:
         ]
         tx = [
             {
-                "port": nic, "ring": f"tx core {core}", "packets": load64(at + RING["head"]), "full": load64(at + RING["full"]),
+                "port": nic,
+                "ring": f"tx core {core}",
+                "packets": load64(at + RING["head"]),
+                "full": load64(at + RING["full"]),
                 "waiting": load64(at + RING["head"]) - load64(at + RING["tail"]),
             }
             for nic, core, at in manifest["tx"]
         ]
         return rx + tx
     if what == "memory":
-        return [{"segment": name, "kind": kind, "bytes": size, "base": hex(base)} for name, kind, size, base in manifest["segments"]]
+        return [
+            {"segment": name, "kind": kind, "bytes": size, "base": hex(base)}
+            for name, kind, size, base in manifest["segments"]
+        ]
     fields = ("packets", "turns", "empty_turns", "used_ticks", "slow_ticks", "killed")
     return [
         {"core": i, "path": f"{task['router']}/{task['name']}"} | {f: load64(task["address"] + TASK[f]) for f in fields}
@@ -122,7 +131,11 @@ def top(name: str | None, every: float, count: int | None, as_json: bool) -> Non
             continue
         if sys.stdout.isatty():
             click.echo("\033[H\033[J", nl=False)
-        emit(None, _table([{k: v if isinstance(v, str) else _shown(k, v) for k, v in row.items()} for row in rows]), False)
+        emit(
+            None,
+            _table([{k: v if isinstance(v, str) else _shown(k, v) for k, v in row.items()} for row in rows]),
+            False,
+        )
 
 
 def _rates(before: dict[str, Any], stats: list[Any], seconds: float) -> list[dict[str, Any]]:

@@ -4,7 +4,19 @@
 from __future__ import annotations
 
 from shm.memory import be16, be32, copy, kernel, load64, put_be16, put_be32, store64
-from workers.arguments import Argument, ArgumentError, between, ether, ip, mask_of, prefix, seconds, show_ether, show_ip, words
+from workers.arguments import (
+    Argument,
+    ArgumentError,
+    between,
+    ether,
+    ip,
+    mask_of,
+    prefix,
+    seconds,
+    show_ether,
+    show_ip,
+    words,
+)
 from workers.element import Drop, Element, Needs, SlowPacket
 from workers.packet import DROP, PUNT, headroom
 
@@ -20,7 +32,8 @@ def arp_frame(operation, source_mac, source_ip, target_mac, target_ip):
     return bytearray(
         destination.to_bytes(6, "big")
         + source_mac.to_bytes(6, "big")
-        + bytes.fromhex("0806000108000604") + operation.to_bytes(2, "big")
+        + bytes.fromhex("0806000108000604")
+        + operation.to_bytes(2, "big")
         + source_mac.to_bytes(6, "big")
         + source_ip.to_bytes(4, "big")
         + target_mac.to_bytes(6, "big")
@@ -278,5 +291,3 @@ def _learn(state, packet, context):
     for waiting in context.release(int(state["hold"]), lambda held: held.dst == address):
         yield 0, _framed(state, waiting, mac)
     yield Drop("arp_consumed")
-
-

@@ -253,7 +253,7 @@ class Print(Element):
         if state["active"]:
             label = bytes(state["label"]).decode("utf-8", "replace")
             size = len(packet.data) if state["maxlength"] < 0 else int(state["maxlength"])
-            shown = packet.data[:size].hex(" ", 4).split(" ") if state["contents"] else []
+            shown = packet.data[:size].hex(" ", -4).split(" ") if state["contents"] else []
             head = f"{label}: " if label else ""
             print(f"{head}{len(packet.data):4d} | {' '.join(shown)}".rstrip(), file=sys.stderr, flush=True)
         yield 0, packet

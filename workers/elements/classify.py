@@ -69,7 +69,9 @@ def _tests(offset: int, value: int, mask: int, size: int) -> tuple[Test, ...]:
     masks = (mask << shift).to_bytes(total, "big")
     values = ((value & mask) << shift).to_bytes(total, "big")
     words = (
-        Test(offset - before + i, int.from_bytes(masks[i : i + 4], "little"), int.from_bytes(values[i : i + 4], "little"))
+        Test(
+            offset - before + i, int.from_bytes(masks[i : i + 4], "little"), int.from_bytes(values[i : i + 4], "little")
+        )
         for i in range(0, total, 4)
     )
     return tuple(t for t in words if t.mask)

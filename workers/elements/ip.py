@@ -231,5 +231,3 @@ class SetIPAddress(Element):
     def process(state, packet):
         packet["dst"] = state["addr"]
         return 0
-
-

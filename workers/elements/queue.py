@@ -77,5 +77,3 @@ class Unqueue(Element):
     def process(state, packet):
         state["count"] += 1
         return 0
-
-

@@ -130,5 +130,3 @@ def control(fib, outputs, name, text):
     if name == "add" and address in fib.routes[length]:
         raise FibError(f"conflict with existing route {show_ip(address)}/{length}")
     fib.add(address, length, gateway, output)
-
-

@@ -1,0 +1,43 @@
+# `make demo` and `make test` do everything on a machine with Python 3.11 or later; neither needs root.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test test-all lint bench clean
+.DEFAULT_GOAL := demo
+
+$(BIN)/vre: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(BIN)/pytest: $(BIN)/vre requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	touch $@
+
+demo: $(BIN)/vre  ## Run three routers on built-in traffic
+	$(BIN)/vre demo
+	@echo "Next: '$(BIN)/vre doctor' says what this host offers, '$(BIN)/vre --help' what else there is."
+
+test: $(BIN)/pytest  ## The tests that every change must pass
+	$(BIN)/pytest -m "not slow"
+	@echo "'make test-all' adds the long fault runs; '$(BIN)/vre doctor' says what a stronger host would add."
+
+test-all: $(BIN)/pytest  ## All tests, the long fault runs included
+	$(BIN)/pytest
+
+lint: $(BIN)/pytest  ## Format, lint, types and layering
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(BIN)/pytest  ## The whole platform against its limit, then the pieces
+	$(BIN)/vre bench
+	$(BIN)/python benchmarks/pieces.py --fast
+
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""Shared fixtures: where captures are, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("VRE_RUN", f"/tmp/vre-test-{os.geteuid()}")
+
+PCAPS = Path(os.environ.get("VRE_PCAPS", Path(__file__).resolve().parents[2] / "shared" / "pcaps"))
+
+
+def segments():
+    """Return the names of all segments of ours in /dev/shm."""
+    return sorted(p.name for p in Path("/dev/shm").glob("vre.*"))
+
+
+@pytest.fixture(scope="session")
+def pcaps():
+    """The folder of captures of real traffic."""
+    if not PCAPS.is_dir():
+        pytest.skip(f"no captures: {PCAPS} is not there (set VRE_PCAPS)")
+    return PCAPS
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """No test leaves shared memory behind."""
+    before = segments()
+    yield
+    assert segments() == before

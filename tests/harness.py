@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""A router on a bench: one core in this process, real shared memory, turns taken by hand.
+
+The composed path runs as plain Python, or compiled where `code` is given; both on the same memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+from collections import Counter
+
+import numpy as np
+
+from shm.layout import CORE, RING, SLOT, SPARES, TASK
+from shm.memory import load16, load64, store64
+from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL, available, commit_head, commit_tail, room, slot_at
+from shm.segment import claim_window, free_window
+from vre.allocation import allocate, placement
+from vre.build import Builder, view
+from vre.check import check
+from vre.lexer import Source
+from vre.links import Links
+from vre.model import Model, Nic, Router, RouterPort
+from workers.clock import Calibration, install
+from workers.core import shape_of
+from workers.packet import LARGE_ROOM, frame_address
+from workers.path import import_module
+from workers.slowpath import SlowTask
+from workers.wire import deliver
+
+_numbers = itertools.count()
+MAC = "02:00:00:00:00:01"
+
+
+class Bench:
+    """One router; ports `eth0`, `eth1`, ... as its configuration names them."""
+
+    def __init__(self, config, code=None, vlan=-1):
+        from vre.stats import Reader
+
+        graph = check(Source(config, "bench.click"))
+        self.model = Model(f"bench{os.getpid()}-{next(_numbers)}")
+        ports = {n.values["devname"] for n in graph.nodes if "devname" in n.values}
+        self.model.nics = {name: Nic(name) for name in sorted(ports)}
+        claims = {name: RouterPort(name, 0x020000000001 + i, vlan) for i, name in enumerate(sorted(ports))}
+        self.model.routers = {"r": Router("r", 1.0, graph, claims)}
+        self.graph = graph
+        self.base = claim_window(self.model.name)
+        self.builder = Builder(self.model, placement(allocate(self.model)), self.base, f"vre.test.{self.model.name}.")
+        links = Links(self.builder)
+        self.builder.create()
+        self.builder.fill()
+        links.fill()
+        self.manifest = {**self.builder.manifest(), "wire": links.manifest()}
+        install(self.manifest, Calibration(0, 1.0))
+        place = self.manifest["cores"][0]
+        self.core, self.inputs, self.outputs = place["address"], place["inputs"], place["outputs"]
+        self.tasks = [task["address"] for task in place["tasks"]]
+        self.block = self.manifest["routers"][0]["block"]
+        self.shape = shape_of(self.manifest["routers"][0])
+        self.functions = self._compiled(code) if code else self._twins()
+        self.slow = [SlowTask(self.core, task, self.shape, lambda: 0) for task in self.tasks]
+        self.reader = Reader(self.manifest)
+
+    def _twins(self):
+        module = import_module(self.shape)
+        return [getattr(module, f"task{task['number']}") for task in self.manifest["cores"][0]["tasks"]]
+
+    def _compiled(self, code):
+        prototype = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 5)
+        return [prototype(code[task["number"]].address) for task in self.manifest["cores"][0]["tasks"]]
+
+    def close(self):
+        """Remove the memory."""
+        for segment in self.builder.segments:
+            segment.detach()
+            segment.unlink()
+        free_window(self.base)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def send(self, *frames, port="eth0", time=1):
+        """Put frames into the RX ring of a port, as the wire does."""
+        ring = self.builder.rx[port, "r"].address
+        for frame in frames:
+            frame = bytes(frame)
+            assert len(frame) <= LARGE_ROOM and room(ring, 1)
+            keep = ctypes.create_string_buffer(frame, len(frame) + 64)
+            deliver(ring, ctypes.addressof(keep), len(frame), time)
+        commit_head(ring)
+
+    def turn(self, quantum=64):
+        """Give every task one turn and the slow path all it wants; return how much was done."""
+        done = 0
+        for task, function in zip(self.tasks, self.functions, strict=True):
+            store64(self.core + CORE["task"], task)
+            done += function(load64(task + TASK["block"]), self.core, task, quantum)
+            store64(self.core + CORE["task"], 0)
+        for slow in self.slow:
+            while slow.pending():
+                slow.run()
+                done += 1
+        return done
+
+    def settle(self, turns=50):
+        """Take turns until nothing moves."""
+        for _ in range(turns):
+            if self.turn() == 0:
+                return
+
+    def received(self, port="eth1"):
+        """Take what was sent through a port, as bytes."""
+        frames = []
+        if (port, 0) not in self.builder.tx:
+            return frames
+        ring = self.builder.tx[port, 0].address
+        while available(ring, 1):
+            index = load64(ring + NEXT_TAIL)
+            slot = slot_at(ring, index)
+            address = frame_address(slot, load64(ring + RING["pool"]))
+            frames.append(ctypes.string_at(address, load16(slot + SLOT["length"])))
+            store64(ring + NEXT_TAIL, index + 1)
+        commit_tail(ring)
+        self._sent = getattr(self, "_sent", 0) + len(frames)
+        return frames
+
+    def through(self, *frames, port="eth1", into="eth0"):
+        """Send frames and return what comes out."""
+        self.send(*frames, port=into)
+        self.settle()
+        return self.received(port)
+
+    def clock(self, ns):
+        """Set the core's clock."""
+        store64(self.core + CORE["clock_ns"], ns)
+
+    def state(self, name):
+        """Return the state record of an element."""
+        i = self.graph.index(name)
+        return view(self.manifest["routers"][0]["elements"][i]["state"], self.graph.nodes[i].cls.layout().dtype)[0]
+
+    @property
+    def dropped(self):
+        """Packets dropped, by reason."""
+        return Counter(self.reader.routers()[0].dropped)
+
+    def balance(self):
+        """Return packets unaccounted for: `received` stands in for the wire's account."""
+        return self.reader.routers()[0].balance - getattr(self, "_sent", 0)
+
+    def references(self):
+        """Return every buffer reference that is owned by some word."""
+        found = []
+        for plan in self.builder.rings:
+            slots = view(plan.slots, SLOT.dtype, plan.count)
+            found += [slots["small"], slots["large"]]
+        found.append(view(load64(self.core + CORE["spare"]), "u4", 2 * SPARES))
+        return np.concatenate(found)
+
+    def assert_sound(self):
+        """Every packet is accounted for, every buffer has one owner, every ring is between turns."""
+        assert self.balance() == 0
+        references = self.references()
+        assert len(np.unique(references)) == len(references)
+        for plan in self.builder.rings:
+            ring = plan.address
+            assert load64(ring + HEAD) == load64(ring + NEXT_HEAD)
+            assert load64(ring + TAIL) == load64(ring + NEXT_TAIL)
+            assert 0 <= load64(ring + HEAD) - load64(ring + TAIL) <= plan.capacity

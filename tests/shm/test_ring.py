@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""Rings, as a model says they should be, and as machine code."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from shm.memory import load64, store64
+from shm.ring import HEAD, NEXT_TAIL, TAIL, available, commit_head, commit_tail, is_empty, length, room
+from tests.harness import Bench
+from workers.element import SlowPacket
+from workers.slowpath import put_packet, read_packet
+
+
+class RingMachine(RuleBasedStateMachine):
+    """A ring of 5 beside a deque: both ends commit when they like."""
+
+    def __init__(self):
+        super().__init__()
+        self.bench = Bench("FromDevice(eth0) -> q :: Queue(5) -> ToDevice(eth1);")
+        self.ring = int(self.bench.state("q")["ring"])
+        self.filled, self.published, self.number = deque(), deque(), 0
+        self.claimed = 0
+
+    def teardown(self):
+        references = self.bench.references()
+        assert len(set(references.tolist())) == len(references)
+        self.bench.close()
+
+    @rule(size=st.integers(0, 300))
+    def push(self, size):
+        in_use = len(self.filled) + len(self.published) + self.claimed
+        data = bytes([self.number % 256]) * size
+        placed = put_packet(self.ring, SlowPacket(bytearray(data), dst=self.number), self.number % 100)
+        assert placed == (in_use < 5)
+        if placed:
+            self.filled.append((data, self.number))
+            self.number += 1
+
+    @rule()
+    def publish(self):
+        commit_head(self.ring)
+        self.published += self.filled
+        self.filled.clear()
+
+    @precondition(lambda self: self.published)
+    @rule()
+    def pop(self):
+        assert available(self.ring, 1) == 1
+        index = load64(self.ring + NEXT_TAIL)
+        packet, entry = read_packet(self.ring, index)
+        data, number = self.published.popleft()
+        assert (bytes(packet.data), packet.dst, entry) == (data, number, number % 100)
+        store64(self.ring + NEXT_TAIL, index + 1)
+        self.claimed += 1
+
+    @rule()
+    def give_back(self):
+        commit_tail(self.ring)
+        self.claimed = 0
+
+    @invariant()
+    def counts_agree(self):
+        assert available(self.ring, 99) == len(self.published)
+        assert room(self.ring, 99) == 5 - len(self.filled) - len(self.published) - self.claimed
+        assert length(self.ring) == len(self.published) + self.claimed
+        assert is_empty(self.ring) == (not self.filled and not self.published and not self.claimed)
+
+
+RingMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+TestRing = RingMachine.TestCase
+
+
+def test_the_other_sides_index_is_loaded_and_stored_atomically():
+    import numba
+
+    from shm import compiled, ring
+
+    compiled.register_kernels()
+    for function, wanted in (
+        (ring.room, "load atomic i64"),
+        (ring.available, "load atomic i64"),
+        (ring.commit_head, "store atomic i64"),
+        (ring.commit_tail, "store atomic i64"),
+    ):
+        kernel = numba.njit(function)
+        kernel.compile((numba.int64,) * function.__code__.co_argcount)
+        text = "".join(kernel.inspect_llvm().values())
+        ordering = " acquire," if "load" in wanted else " release,"
+        assert any(wanted in line and ordering in line for line in text.splitlines()), function.__name__
+
+
+def test_a_polled_word_is_loaded_each_time_round():
+    import numba
+
+    from shm import compiled
+    from shm.memory import relaxed64
+
+    def wait(address, wanted):
+        turns = 0
+        while relaxed64(address) != wanted:
+            turns += 1
+        return turns
+
+    compiled.register_kernels()
+    kernel = numba.njit(wait)
+    kernel.compile((numba.int64, numba.int64))
+    text = "".join(kernel.inspect_llvm().values())
+    assert "load atomic i64" in text and " monotonic," in text
+
+
+assert HEAD == 0 and TAIL

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Segments, run directories, and what is left after a death."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from shm.layout import HEADER, Layout
+from shm.memory import load64, store64
+from shm.segment import PAGE, RunDirectory, Segment, SegmentError, claim_window, free_window, sweep
+
+
+@pytest.fixture
+def base():
+    """An address that nothing is mapped at."""
+    window = claim_window("test")
+    yield window
+    free_window(window)
+
+
+def test_a_segment_is_at_the_same_address_everywhere(base):
+    segment = Segment.create("vre.test.seg", "probe", 10_000, base)
+    try:
+        assert segment.size == 3 * PAGE
+        store64(base + HEADER.size, 4711)
+        code = (
+            "from shm.segment import Segment; from shm.memory import load64;"
+            f"Segment.attach('vre.test.seg', 'probe', {segment.size}, {base}); print(load64({base + HEADER.size}))"
+        )
+        assert subprocess.check_output([sys.executable, "-c", code], text=True) == "4711\n"
+        assert load64(base + HEADER["base"]) == base
+        with pytest.raises(SegmentError, match="exists already"):
+            Segment.create("vre.test.seg", "probe", 4096, base + 16 * PAGE)
+        with pytest.raises(SegmentError, match="cannot map"):
+            Segment.create("vre.test.two", "probe", 4096, base)
+    finally:
+        segment.detach()
+        segment.unlink()
+    with pytest.raises(SegmentError, match="is gone"):
+        Segment.attach("vre.test.seg", "probe", segment.size, base)
+
+
+def test_no_room_is_an_error_with_the_number_of_bytes(base):
+    wanted = 1 << 50
+    with pytest.raises(SegmentError, match=f"no room for {wanted} bytes"):
+        Segment.create("vre.test.big", "probe", wanted, base)
+
+
+def test_a_run_directory_has_one_owner():
+    one, other = RunDirectory("test-owner"), RunDirectory("test-owner")
+    one.acquire()
+    try:
+        assert one.alive()
+        with pytest.raises(SegmentError, match=r"is running.*--name"):
+            other.acquire()
+    finally:
+        one.release()
+    assert not one.path.exists()
+    with pytest.raises(SegmentError, match="no platform named"):
+        one.manifest()
+
+
+def test_what_a_killed_process_leaves_the_next_command_removes():
+    code = """
+import os, time
+from shm.segment import RunDirectory, Segment, claim_window
+d = RunDirectory("test-killed"); d.acquire()
+Segment.create(d.prefix + "x", "probe", 4096, claim_window("x"))
+print("ready", flush=True); time.sleep(60)
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "ready\n"
+    segment = f"/dev/shm/{RunDirectory('test-killed').prefix}x"
+    assert os.path.exists(segment)
+    assert sweep() == [], "a live platform is left alone"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert sweep() == ["test-killed"]
+    assert not os.path.exists(segment)
+    assert not RunDirectory("test-killed").path.exists()
+
+
+def test_layouts_reject_overlap_and_misalignment():
+    with pytest.raises(ValueError, match="overlaps"):
+        Layout("bad", {"a": "i8", "b": ("i8", 4)})
+    with pytest.raises(ValueError, match="do not hold"):
+        Layout("bad", {"a": "i8", "b": "i8"}, size=8)
+    good = Layout("good", {"a": "u1", "b": "i8", "c": "3*u4", "d": "S5"})
+    assert [good[f] for f in "abcd"] == [0, 8, 16, 28]
+    assert good.dtype.itemsize == good.size == 40

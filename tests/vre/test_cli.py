@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: MIT
+"""The command line as users meet it: in processes of its own, with right and wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).resolve().parents[2] / "vre" / "demo" / "demo.toml"
+
+LAB = """
+[platform]
+cores = 1
+[nics.eth0]
+link = {{ rate = 200000, count = {count}, size = 64 }}
+[nics.eth1]
+link = {{ capture = "out.pcapng" }}
+[routers.red]
+entitlement = 2
+config = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> DecIPTTL -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> Queue -> ToDevice(eth1);"
+[routers.blue]
+config = "FromDevice(eth0) -> Counter -> ToDevice(eth1);"
+"""
+
+
+def vre(*arguments, **options):
+    """Run the command; return the finished process."""
+    command = [sys.executable, "-m", "vre", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL, **options)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    file = tmp_path / "lab.toml"
+    file.write_text(LAB.format(count=20000))
+    return file
+
+
+def test_check_says_yes_and_imports_neither_numba_nor_numpy(lab):
+    code = (
+        "import sys; from vre.cli.main import main\n"
+        "try: main(['check', sys.argv[1]])\n"
+        "finally: print(sorted({'numba', 'numpy', 'llvmlite'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(lab)], capture_output=True, text=True)
+    assert "no errors. 2 port(s), 2 router(s): red (7 elements), blue (3 elements)" in done.stdout
+    assert done.stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["chek"], "did you mean check?"),
+        (["check", "nowhere.toml"], "cannot read nowhere.toml"),
+        (["run", "nowhere.toml"], "cannot read nowhere.toml"),
+        (["run", DEMO, "--for", "soon"], "'soon' is not a time"),
+        (["run", DEMO, "--for", "0s"], "a time must be positive"),
+        (["elements", "DecIPTL"], "did you mean DecIPTTL"),
+        (["top", "--name", "nobody"], "no platform named 'nobody' is running"),
+        (["show", "rooters"], "'rooters' is not one of"),
+    ],
+)
+def test_mistakes_are_messages_with_status_2(arguments, message):
+    done = vre(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_file_is_reported_whole_and_nothing_starts(tmp_path):
+    file = tmp_path / "bad.toml"
+    file.write_text(LAB.format(count=0).replace("DecIPTTL", "DecIPTL").replace("Counter", "Paint(999)"))
+    for command in ("check", "run", "plan"):
+        done = vre(command, file)
+        assert done.returncode == 2
+        assert "3 errors; nothing was started" in done.stderr
+        assert "compil" not in done.stderr
+
+
+def test_plan_and_elements_and_doctor(lab):
+    assert "red: FromDevice@1, ToDevice@7 (weight 2)" in vre("plan", lab).stdout
+    data = json.loads(vre("plan", lab, "--json").stdout)
+    assert {p["router"] for p in data["paths"]} == {"red", "blue"}
+    page = vre("elements", "DecIPTTL").stdout
+    assert page.startswith("DecIPTTL  (1/1-2 ports") and "ttl_expired" in page
+    assert "RadixIPLookup" in json.loads(vre("elements", "--json").stdout)
+    states = {f["what"]: f["state"] for f in json.loads(vre("doctor", "--json").stdout)}
+    assert states["shared memory"] == "ok"
+
+
+def test_a_finite_run_ends_by_itself_and_every_packet_is_accounted_for(lab):
+    done = vre("run", lab, "--json")
+    assert done.returncode == 0, done.stderr
+    routers = json.loads(done.stdout)["routers"]
+    for name in ("red", "blue"):
+        one = routers[name]
+        assert one["injected"] == 10000
+        assert one["injected"] == one["forwarded"] + sum(one["dropped"].values()) + one["in_flight"]
+        assert {"entitled", "share", "cycles_per_packet"} <= set(one)
+    assert set(routers["red"]["latency_us"]) == {"mean", "p50", "p99", "p99_9", "max"}
+    from workers.traffic import read_capture
+
+    frames = read_capture(lab.parent / "out.pcapng")
+    assert len(frames) == routers["red"]["forwarded"] + routers["blue"]["forwarded"]
+    table = vre("run", lab)
+    assert table.stdout.splitlines()[0].split()[:4] == ["router", "entitled", "share", "forwarded"]
+    assert "20,000 injected =" in table.stdout
+
+
+def wait_for_platform(process, name):
+    from shm.segment import RunDirectory
+
+    end = time.monotonic() + 100
+    while time.monotonic() < end and process.poll() is None:
+        if (
+            RunDirectory(name).alive()
+            and vre("top", "--name", name, "--count", 1, "--every", 0.1, "--json").returncode == 0
+        ):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the platform did not start")
+
+
+@pytest.fixture
+def endless(tmp_path):
+    file = tmp_path / "endless.toml"
+    file.write_text(LAB.format(count=1 << 60))
+    started = []
+
+    def start():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vre", "run", str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        wait_for_platform(process, "endless")
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def processes_of(pid):
+    import psutil
+
+    return [p.pid for p in psutil.Process(pid).children(recursive=True)]
+
+
+def gone(pids):
+    """Return whether processes end within two seconds."""
+    import psutil
+
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        left = [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
+        if not left:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_run_with_its_table_and_nothing_left(endless, number, status):
+    process = endless()
+    children = processes_of(process.pid)
+    assert len(children) == 3  # zygote, one core, the wire
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == status
+    assert "injected =" in out and "Traceback" not in err
+    assert gone(children)
+    assert not list(Path("/dev/shm").glob("vre.*endless*"))
+
+
+def test_a_killed_platform_takes_its_processes_along_and_the_next_command_its_memory(endless):
+    process = endless()
+    children = processes_of(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert gone(children)
+    assert list(Path("/dev/shm").glob("vre.*endless*"))
+    vre("doctor")
+    assert not list(Path("/dev/shm").glob("vre.*endless*"))
+
+
+def test_a_busy_run_directory_is_refused_and_views_work_meanwhile(endless, tmp_path):
+    endless()
+    done = vre("run", tmp_path / "endless.toml")
+    assert done.returncode == 2 and "a platform named 'endless' is running" in done.stderr
+    for view in ("routers", "paths", "cores", "ports", "memory"):
+        done = vre("show", view, "--json")
+        assert done.returncode == 0 and json.loads(done.stdout), done.stderr
+        assert vre("show", view).stdout
+    looks = [json.loads(line) for line in vre("top", "--count", 2, "--every", 0.2, "--json").stdout.splitlines()]
+    assert [row["router"] for row in looks[1]] == ["red", "blue"]
+    assert looks[1][0]["pps"] > 0
+
+
+def test_help_of_every_command():
+    from vre.cli.main import COMMANDS
+
+    assert all(name in vre("--help").stdout for name in COMMANDS)
+    for name in COMMANDS:
+        assert vre(name, "--help").returncode == 0

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+"""Whole platforms: real processes, real shared memory, real packets, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+import vre
+from shm.layout import CORE
+from shm.memory import load64
+from vre.errors import ConfigError, PlatformError
+from vre.handlers import HandlerError
+
+FORWARD = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> rt :: StaticIPLookup(198.19.0.0/16 0, 0/0 1);" \
+    "rt[0] -> DecIPTTL -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> q :: Queue -> ToDevice(eth1); rt[1] -> Discard;"  # fmt: skip
+PLAIN = "FromDevice(eth0) -> c :: Counter -> ToDevice(eth1);"
+
+
+def make(cores=1, link=None, **options):
+    box = vre.Platform(cores=cores, **options)
+    box.nic("eth0", link=link or vre.Generator(rate=200_000))
+    box.nic("eth1")
+    return box
+
+
+def assert_accounts(box):
+    """Every packet of every router is accounted for, once the processes have stopped."""
+    for stats in box.reader.routers():
+        assert stats.balance == 0, stats
+        assert stats.injected > 0
+
+
+def test_the_readme_example_in_python():
+    with make(link=vre.Generator(rate=100_000, size=64)) as box:
+        red = box.router("red", PLAIN, entitlement=2)
+        blue = box.router("blue", FORWARD)
+        box.run(seconds=0.5)
+        box.halt()
+        assert_accounts(box)
+        assert red.stats().forwarded > 1000 and blue.stats().forwarded > 1000
+        assert red.stats().entitled == pytest.approx(2 / 3)
+        assert red.share() + blue.share() == pytest.approx(1)
+        assert red.stats().latency_us["p50"] > 0
+
+
+@pytest.mark.parametrize(("clock", "cores"), [("wall", 1), ("cpu", 1), ("auto", 3)])
+def test_clocks_and_more_cores_than_processors(clock, cores):
+    said = []
+    with make(cores, clock=clock, say=said.append) as box:
+        for i in range(cores):
+            box.router(f"r{i}", PLAIN)
+        box.run(seconds=0.5)
+        box.halt()
+        assert_accounts(box)
+        if cores + 1 > len(os.sched_getaffinity(0)):
+            assert any("dilated time" in text for text in said)
+        pids = {core["pid"] for core in box.reader.cores()}
+        assert len(pids) == cores
+
+
+def test_a_killed_worker_is_replaced_and_only_the_batch_in_hand_is_lost():
+    with make(2, link=vre.Generator(rate=400_000)) as box:
+        red, _ = box.router("red", FORWARD, cores=(0,)), box.router("blue", PLAIN, cores=(1,))
+        box.start()
+        others = box.worker_pid(1)
+        for _ in range(12):
+            box.tend(0.05)
+            victim = box.worker_pid(0)
+            os.kill(victim, signal.SIGKILL)
+            while box.worker_pid(0) in (0, victim):
+                box.tend(0.005)
+            before = red.stats().forwarded
+            box.tend(0.1)
+            assert red.stats().forwarded > before, "the path goes on"
+        assert len(box.events) == 12 and "killed by SIGKILL" in box.events[0]
+        assert load64(box.manifest["cores"][0]["address"] + CORE["incarnation"]) == 12
+        assert box.worker_pid(1) == others, "the other worker never noticed"
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+        killed = red.stats().dropped.get("killed", 0)
+        assert killed <= 12 * (box.model.quantum + 32)
+
+
+def test_a_worker_that_keeps_dying_ends_the_platform(monkeypatch):
+    monkeypatch.setattr("vre.supervisor.MAX_RESTARTS", 2)
+    with make() as box:
+        box.router("red", PLAIN)
+        box.start()
+        with pytest.raises(PlatformError, match="core 0 has ended 3 times"):
+            for _ in range(3):
+                victim = box.worker_pid(0)
+                os.kill(victim, signal.SIGKILL)
+                while box.worker_pid(0) in (0, victim):
+                    box.tend(0.005)
+
+
+def test_the_death_of_the_wire_or_the_zygote_ends_the_platform_with_a_reason():
+    for which, message in ((0, "zygote process was killed by SIGKILL"), (1, "wire process was killed by SIGKILL")):
+        with make() as box:
+            box.router("red", PLAIN)
+            box.start()
+            pid = box._zygote.pid if which == 0 else next(iter(box._supervisor.wires))
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(PlatformError, match=message):
+                box.tend(2)
+
+
+def test_nothing_is_left_open_or_mapped_by_many_platforms():
+    process = psutil.Process()
+
+    def once():
+        with make() as box:
+            box.router("red", PLAIN)
+            box.run(seconds=0.05)
+
+    once()
+    descriptors, children = process.num_fds(), len(process.children(recursive=True))
+    for _ in range(3):
+        once()
+    assert process.num_fds() == descriptors
+    assert len(process.children(recursive=True)) == children
+    assert not [m for m in process.memory_maps() if "vre." in m.path]
+
+
+def test_handlers_read_write_and_change_routes_while_packets_flow():
+    with make() as box:
+        red = box.router("red", FORWARD)
+        box.start()
+        box.tend(0.2)
+        assert red.read("rt.class") == "StaticIPLookup"
+        assert "198.19.0.0/16\t-\t0" in red.read("rt.table")
+        assert red.stats().dropped.get("discard", 0) == 0
+        red.write("rt.add", "198.19.0.0/17 1")
+        before = time.monotonic()
+        while red.stats().dropped.get("discard", 0) == 0 and time.monotonic() - before < 5:
+            box.tend(0.01)
+        assert red.stats().dropped["discard"] > 0
+        red.write("rt.remove", "198.19.0.0/17")
+        assert int(red.read("q.capacity")) == 1000
+        for bad in (
+            "rt.add 198.19.0.0/16 0",
+            "rt.add 1.1.1.1/32 9",
+            "rt.add x",
+            "rt.remove 9.9.9.9/32",
+            "rt.nope 1",
+            "no.count 1",
+        ):
+            name, _, value = bad.partition(" ")
+            with pytest.raises(HandlerError):
+                red.write(name, value)
+        with pytest.raises(HandlerError, match="did you mean table"):
+            red.read("rt.tabel")
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
+def test_a_cable_carries_packets_to_another_router():
+    with vre.Platform() as box:
+        box.nic("in", link=vre.Generator(rate=100_000, count=5000))
+        box.nic("mid", link=vre.Cable(to="far"))
+        box.nic("far")
+        box.nic("out")
+        one = box.router(
+            "one", "FromDevice(in) -> EtherRewrite(2:0:0:0:0:1, 02:00:00:00:00:77) -> Queue -> ToDevice(mid);"
+        )
+        two = box.router("two", "FromDevice(far) -> ToDevice(out);", ports={"far": {"mac": "02:00:00:00:00:77"}})
+        box.run()
+        box.halt()
+        assert_accounts(box)
+        assert one.stats().forwarded == two.stats().injected == 5000
+        assert two.stats().ports["out"] == 5000
+
+
+def test_configuration_mistakes_from_python():
+    with pytest.raises(ConfigError, match="did you mean Counter"):
+        make().router("red", "FromDevice(eth0) -> Countr -> ToDevice(eth1);")
+    with make() as box, pytest.raises(ConfigError, match="no routers"):
+        box.start()
+    with make(2) as box, pytest.raises(ConfigError, match="no core 5"):
+        box.router("red", PLAIN, cores=(5,))
+        box.start()
+
+
+def test_no_room_in_dev_shm_fails_before_anything_starts(monkeypatch):
+    monkeypatch.setattr("vre.host.shm_free", lambda: 1000)
+    with make() as box:
+        box.router("red", PLAIN)
+        with pytest.raises(PlatformError, match=r"needs \d+ bytes of shared memory; /dev/shm has 1000 free"):
+            box.start()
+        assert box._zygote is None
+
+
+def test_sixteen_routers_of_two_ports_fit_in_256_mib():
+    from vre.allocation import allocate, placement
+    from vre.build import Builder
+    from vre.cli.run import _DEMO
+    from vre.config import load_model
+    from vre.config import validate
+    from vre.links import Links
+
+    model = load_model(_DEMO)
+    red = model.routers["red"]
+    box = make(2)
+    for i in range(16):
+        box.model.routers[f"r{i}"] = type(red)(f"r{i}", 1.0, red.graph)
+    assert validate(box.model, lambda message, *path: message) == []
+    builder = Builder(box.model, placement(allocate(box.model)), 0x10_0000_0000, "vre.test.", False)
+    Links(builder)
+    assert builder.bytes_needed <= 256 << 20

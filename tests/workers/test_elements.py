@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: MIT
+"""What elements do to packets, against Scapy. Paths run as plain Python; test_compiled.py holds them equal."""
+
+from __future__ import annotations
+
+import pytest
+from scapy.layers.inet import ICMP, IP, UDP, IPOption, IPOption_RR
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Raw
+
+from tests.harness import Bench
+from tests.workers.frames import HOST, MAC, arp, ip_of, udp
+
+IN = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> "
+OUT = " -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> ToDevice(eth1);"
+
+
+@pytest.fixture
+def bench():
+    """Make benches; each is checked for soundness and removed at the end."""
+    made = []
+
+    def make(config, **options):
+        made.append(Bench(config, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.settle()
+        one.received()
+        one.assert_sound()
+        one.close()
+
+
+def test_ttl_is_decremented_with_a_right_checksum(bench):
+    b = bench(IN + "DecIPTTL" + OUT)
+    sent = [udp(ttl=t, id=t * 257) for t in (2, 64, 255)]
+    out = b.through(*sent, udp(ttl=1), udp(ttl=0))
+    assert [ip_of(f).ttl for f in out] == [1, 63, 254]
+    for frame in out:
+        fresh = ip_of(frame).copy()
+        del fresh.chksum
+        assert IP(bytes(fresh)).chksum == ip_of(frame).chksum
+    assert b.dropped["ttl_expired"] == 2
+
+
+@pytest.mark.parametrize("checksum", [0xFFFE, 0xFFFF, 0x0000, 0x0001])
+def test_incremental_checksums_at_the_edges_of_ones_complement(bench, checksum):
+    # Find an identification that gives the checksum wanted: RFC 1624's corner cases.
+    packet = IP(src="10.0.0.1", dst="10.0.0.2", ttl=9) / UDP()
+    frame = None
+    for number in range(65536):
+        packet.id = number
+        if number % 8192 == 0:
+            base = IP(bytes(packet))
+        # One's complement: the checksum goes down as the identification goes up.
+        guess = (base.chksum - (number - base.id) + 2 * 65535) % 65535
+        if guess == checksum % 65535:
+            frame = bytes(Ether(dst=MAC, src=HOST) / packet)
+            break
+    assert frame
+    out = bench(IN + "DecIPTTL" + OUT).through(frame)
+    fresh = ip_of(out[0]).copy()
+    del fresh.chksum
+    assert ip_of(out[0]).chksum == IP(bytes(fresh)).chksum
+
+
+@pytest.mark.parametrize(
+    ("reason", "frame"),
+    [
+        ("not_ip", lambda: udp()[:30]),
+        ("ip_version", lambda: udp(version=6)),
+        ("ip_header_length", lambda: udp(ihl=4)),
+        ("ip_header_length", lambda: udp(ihl=15)),
+        ("ip_length", lambda: udp(len=19)),
+        ("ip_length", lambda: udp(len=1000)),
+        ("ip_checksum", lambda: udp(chksum=0x1234)),
+        ("ip_source", lambda: udp(src="255.255.255.255")),
+        ("ip_source", lambda: udp(src="0.0.0.0")),
+        ("ip_source", lambda: udp(src="10.1.0.255")),
+    ],
+)
+def test_bad_headers_are_dropped_by_name(bench, reason, frame):
+    b = bench("FromDevice(eth0) -> Strip(14) -> CheckIPHeader(INTERFACES 10.1.0.1/24) -> Null" + OUT)
+    assert b.through(frame()) == []
+    assert b.dropped == {reason: 1}
+
+
+def test_bad_headers_take_output_1_where_it_is_connected(bench):
+    b = bench("FromDevice(eth0) -> Strip(14) -> c :: CheckIPHeader -> Discard; c[1] -> Unstrip(14) -> ToDevice(eth1);")
+    frame = udp(chksum=1)
+    assert b.through(frame, udp()) == [frame]
+    assert b.dropped == {"discard": 1}
+
+
+def test_link_padding_is_cut_off(bench):
+    out = bench(IN + "Null" + OUT).through(udp(size=0) + bytes(18))
+    assert len(out[0]) == 14 + ip_of(out[0]).len == 42
+
+
+def test_routes_longest_prefix_first_and_gateway_becomes_the_destination(bench):
+    b = bench(
+        IN + "rt :: StaticIPLookup(10.0.0.0/8 0, 10.1.0.0/16 1, 10.1.2.3/32 192.168.0.1 2);"
+        "rt[0] -> a :: Counter -> Discard; rt[1] -> b :: Counter -> Discard; rt[2] -> c :: Counter -> Discard;"
+    )
+    b.through(udp(dst="10.9.0.1"), udp(dst="10.1.9.9"), udp(dst="10.1.2.3"), udp(dst="11.0.0.1"))
+    assert [int(b.state(n)["count"]) for n in "abc"] == [1, 1, 1]
+    assert b.dropped == {"no_route": 1, "discard": 3}
+
+
+def test_classifier_takes_the_first_match(bench):
+    b = bench(
+        "FromDevice(eth0) -> c :: Classifier(12/0806 20/0001, 12/0806 20/0002, 12/0800 30/c613%ffff, !12/0800, -);"
+        + "".join(f"c[{i}] -> k{i} :: Counter -> Discard;" for i in range(5))
+    )
+    other = bytes(Ether(dst=MAC, src=HOST, type=0x86DD) / Raw(bytes(50)))
+    b.through(arp(1, "1.1.1.1", "2.2.2.2"), arp(2, "1.1.1.1", "2.2.2.2"), udp(), udp(dst="9.9.9.9"), other, bytes(13))
+    assert [int(b.state(f"k{i}")["count"]) for i in range(5)] == [1, 1, 1, 2, 1]
+
+
+def test_arp_responder_answers_like_rfc_826(bench):
+    b = bench(f"FromDevice(eth0) -> ARPResponder(10.0.0.1 10.0.1.0/24 {MAC}) -> ToDevice(eth1);")
+    out = b.through(arp(1, "10.0.0.9", "10.0.0.1"), arp(1, "10.0.0.9", "10.0.1.77"), arp(1, "10.0.0.9", "10.0.2.1"))
+    assert len(out) == 2
+    for frame, address in zip(out, ("10.0.0.1", "10.0.1.77"), strict=True):
+        answer = Ether(frame)
+        assert (answer.dst, answer.src, answer[ARP].op) == (HOST, MAC, 2)
+        assert (answer[ARP].psrc, answer[ARP].hwsrc, answer[ARP].pdst, answer[ARP].hwdst) == (
+            address,
+            MAC,
+            "10.0.0.9",
+            HOST,
+        )
+    assert b.dropped == {"arp_not_ours": 1}
+
+
+ARP_CONFIG = f"""
+FromDevice(eth0) -> c :: Classifier(12/0800, 12/0806 20/0002);
+c[0] -> Strip(14) -> CheckIPHeader -> q :: ARPQuerier(10.0.0.1, {MAC}, CAPACITY 4) -> ToDevice(eth1);
+c[1] -> [1] q;
+"""
+
+
+def test_arp_querier_asks_holds_and_sends_on(bench):
+    b = bench(ARP_CONFIG)
+    b.clock(1_000_000_000)
+    out = b.through(udp(dst="10.0.0.7", id=1), udp(dst="10.0.0.7", id=2), udp(dst="10.0.0.8", id=3))
+    assert [Ether(f)[ARP].pdst for f in out] == ["10.0.0.7", "10.0.0.8"], "one query for each address"
+    assert all(Ether(f).dst == "ff:ff:ff:ff:ff:ff" and Ether(f)[ARP].op == 1 for f in out)
+    mac = "02:00:00:00:00:77"
+    out = b.through(arp(2, "10.0.0.7", "10.0.0.1", hwsrc=mac, hwdst=MAC, mac=MAC))
+    assert [(Ether(f).dst, ip_of(f).id) for f in out] == [(mac, 1), (mac, 2)]
+    # Known now: the fast path, and the one still waiting has kept its place.
+    out = b.through(udp(dst="10.0.0.7", id=4))
+    assert [(Ether(f).dst, Ether(f).src, ip_of(f).id) for f in out] == [(mac, MAC, 4)]
+    out = b.through(arp(2, "10.0.0.8", "10.0.0.1", hwsrc=mac, hwdst=MAC, mac=MAC))
+    assert [ip_of(f).id for f in out] == [3]
+
+
+def test_arp_querier_bounds_what_waits_and_maps_groups(bench):
+    b = bench(ARP_CONFIG)
+    b.clock(1_000_000_000)
+    out = b.through(*[udp(dst="10.0.0.7", id=i) for i in range(6)], udp(dst="224.1.2.3"), udp(dst="0.0.0.0"))
+    assert b.dropped == {"arp_queue_full": 2, "no_destination": 1}
+    assert "01:00:5e:01:02:03" in [Ether(f).dst for f in out]
+    b.through(arp(2, "10.0.0.7", "10.0.0.1", hwsrc="02:00:00:00:00:77"))
+
+
+def test_arp_querier_asks_at_most_once_a_second_and_forgets(bench):
+    b = bench(ARP_CONFIG)
+    b.clock(1_000_000_000)
+    assert len(b.through(udp(dst="10.0.0.7"))) == 1
+    b.clock(1_500_000_000)
+    assert b.through(udp(dst="10.0.0.7")) == []
+    b.clock(2_500_000_000)
+    assert len(b.through(udp(dst="10.0.0.7"))) == 1
+    b.through(arp(2, "10.0.0.7", "10.0.0.1", hwsrc="02:00:00:00:00:77"))
+    # After POLL_TIMEOUT it is asked for again while in use; after TIMEOUT it is not used.
+    b.clock(70_000_000_000)
+    kinds = [ARP in Ether(f) for f in b.through(udp(dst="10.0.0.7"))]
+    assert sorted(kinds) == [False, True]
+    b.clock(400_000_000_000)
+    assert [ARP in Ether(f) for f in b.through(udp(dst="10.0.0.7"))] == [True]
+    b.through(arp(2, "10.0.0.7", "10.0.0.1", hwsrc="02:00:00:00:00:77"))
+
+
+def test_fragments_reassemble_to_the_packet(bench):
+    b = bench(IN + "IPFragmenter(576)" + OUT)
+    frame = bytes(
+        Ether(dst=MAC, src=HOST) / IP(src="1.1.1.1", dst="2.2.2.2", id=7) / UDP() / Raw(bytes(range(256)) * 5)
+    )
+    out = [ip_of(f) for f in b.through(frame)]
+    assert all(len(f) <= 576 and f.id == 7 for f in out)
+    payload = b"".join(bytes(f.payload)[: f.len - 20] for f in sorted(out, key=lambda f: f.frag))
+    assert payload == bytes(Ether(frame)[IP].payload)
+    assert [f.flags.MF for f in out] == [True] * (len(out) - 1) + [False]
+    position = 0
+    for f in out:
+        assert f.frag * 8 == position
+        position += f.len - 20
+        fresh = f.copy()
+        del fresh.chksum
+        assert IP(bytes(fresh)).chksum == f.chksum
+
+
+def test_dont_fragment_is_honoured(bench):
+    b = bench(IN + "f :: IPFragmenter(576)" + OUT + " f[1] -> Discard;")
+    assert b.through(udp(size=1400, flags="DF")) == []
+    assert b.dropped == {"discard": 1}
+
+
+def test_options_are_copied_to_later_fragments_only_with_the_flag(bench):
+    security = IPOption(copy_flag=1, optclass=0, option=2, value=bytes(9))
+    route = IPOption_RR(routers=["0.0.0.0"] * 2, pointer=4)
+    b = bench(IN + "IPFragmenter(400)" + OUT)
+    out = [ip_of(f) for f in b.through(udp(size=1200, options=[route, security]))]
+    assert [[o.option for o in f.options if o.option] for f in out] == [[7, 2]] + [[2]] * (len(out) - 1)
+
+
+def test_record_route_and_timestamp_are_filled_in(bench):
+    b = bench(IN + "IPGWOptions(10.9.8.7)" + OUT)
+    out = ip_of(b.through(udp(options=[IPOption_RR(routers=["0.0.0.0"] * 3, pointer=4)]))[0])
+    assert out.options[0].routers[0] == "10.9.8.7"
+    assert out.options[0].pointer == 8
+    fresh = out.copy()
+    del fresh.chksum
+    assert IP(bytes(fresh)).chksum == out.chksum
+    stamp = IPOption(copy_flag=0, optclass=2, option=4, value=bytes([5, 1] + [0] * 8))
+    raw = bytes(ip_of(b.through(udp(options=[stamp]))[0]))
+    assert raw[20:28] == bytes([68, 12, 13, 1, 10, 9, 8, 7])
+
+
+def test_malformed_options_go_to_output_1_and_name_the_octet(bench):
+    b = bench(IN + "o :: IPGWOptions(10.9.8.7)" + OUT + "o[1] -> ICMPError(10.9.8.7, parameterproblem)" + OUT)
+    bad = IPOption(copy_flag=0, optclass=0, option=7, value=bytes([3, 0, 0, 0, 0]))
+    out = Ether(b.through(udp(options=[bad]))[0])
+    assert (out[ICMP].type, out[ICMP].code, out[ICMP].ptr) == (12, 0, 22)
+
+
+def test_icmp_error_quotes_the_packet(bench):
+    b = bench(IN + "d :: DecIPTTL" + OUT + "d[1] -> ICMPError(10.0.0.1, timeexceeded)" + OUT)
+    frame = udp(src="198.18.0.5", ttl=1, size=800)
+    out = Ether(b.through(frame)[0])[IP]
+    assert (out.src, out.dst, out.proto, out.len) == ("10.0.0.1", "198.18.0.5", 1, 576)
+    assert (out[ICMP].type, out[ICMP].code) == (11, 0)
+    fresh = out.copy()
+    del fresh.chksum, fresh[ICMP].chksum
+    assert bytes(IP(bytes(fresh))) == bytes(out), "both checksums are right"
+    assert bytes(out)[28:48] == frame[14:34]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        lambda: udp(ttl=1, frag=5),
+        lambda: udp(ttl=1, src="127.0.0.1"),
+        lambda: udp(ttl=1, src="224.0.0.1"),
+        lambda: udp(ttl=1, dst="224.0.0.5"),
+        lambda: udp(ttl=1, mac="ff:ff:ff:ff:ff:ff"),
+        lambda: bytes(
+            Ether(dst=MAC, src=HOST) / IP(src="1.1.1.1", dst="2.2.2.2", ttl=1) / ICMP(type=11) / Raw(bytes(20))
+        ),
+    ],
+    ids=["fragment", "loopback", "multicast source", "multicast", "link broadcast", "about an error"],
+)
+def test_no_icmp_error_about_these(bench, frame):
+    b = bench(IN + "d :: DecIPTTL -> Discard; d[1] -> ICMPError(10.0.0.1, timeexceeded)" + OUT)
+    assert b.through(frame()) == []
+    assert b.dropped == {"icmp_not_due": 1}
+
+
+def test_icmp_errors_go_round_to_the_lookup_and_get_their_source_there(bench):
+    b = bench(
+        IN + "rt :: StaticIPLookup(198.19.0.0/16 0, 198.18.0.0/16 1);"
+        "rt[0] -> FixIPSrc(10.0.0.1) -> d :: DecIPTTL" + OUT + "d[1] -> ICMPError(10.0.0.1, timeexceeded) -> rt;"
+        "rt[1] -> FixIPSrc(10.0.0.2)" + OUT.replace("ToDevice(eth1)", "ToDevice(eth2)")
+    )
+    b.send(udp(src="198.18.0.5", ttl=1))
+    b.settle()
+    out = [ip_of(f) for f in b.received("eth2")]
+    assert [(f.src, f.dst, f[ICMP].type) for f in out] == [("10.0.0.2", "198.18.0.5", 11)]
+    fresh = out[0].copy()
+    del fresh.chksum
+    assert IP(bytes(fresh)).chksum == out[0].chksum
+
+
+def test_redirects_are_sent_for_painted_packets(bench):
+    b = bench(
+        "FromDevice(eth0) -> Paint(3) -> Strip(14) -> CheckIPHeader -> StaticIPLookup(0/0 10.0.0.254 0)"
+        "-> p :: PaintTee(3)" + OUT + "p[1] -> ICMPError(10.0.0.1, redirect, host)" + OUT
+    )
+    out = [ip_of(f) for f in b.through(udp())]
+    redirect = next(f for f in out if f.proto == 1)
+    assert (redirect[ICMP].type, redirect[ICMP].code, redirect[ICMP].gw) == (5, 1, "10.0.0.254")
+    assert len(out) == 2
+
+
+def test_tee_copies_to_all_outputs_and_the_copies_are_independent(bench):
+    b = bench(IN + "t :: Tee(3); t[0] -> Discard; t[1] -> DecIPTTL" + OUT + "t[2]" + OUT)
+    out = b.through(udp(ttl=9, size=900))
+    assert sorted(ip_of(f).ttl for f in out) == [8, 9]
+
+
+def test_queue_drops_what_it_cannot_hold_and_keeps_order(bench):
+    b = bench(IN + "q :: Queue(5) -> Unqueue -> Null" + OUT)
+    b.send(*[udp(id=i) for i in range(9)])
+    b.functions[0](b.block, b.core, b.tasks[0], 64)
+    assert int(b.state("q")["highwater"]) == 5
+    b.settle()
+    assert [ip_of(f).id for f in b.received()] == [0, 1, 2, 3, 4]
+    assert b.dropped == {"queue_full": 4}
+
+
+def test_annotations_survive_a_queue(bench):
+    b = bench(
+        "FromDevice(eth0) -> Paint(5) -> Strip(14) -> CheckIPHeader -> Queue -> Unqueue"
+        "-> CheckPaint(5) -> DropBroadcasts -> DecIPTTL -> StaticIPLookup(198.19.0.0/16 0)" + OUT
+    )
+    assert len(b.through(udp(), udp(mac="ff:ff:ff:ff:ff:ff"))) == 1
+    assert b.dropped == {"link_broadcast": 1}
+
+
+def test_switch_mirror_rewrite_and_counters(bench):
+    b = bench(
+        "FromDevice(eth0) -> k :: Counter -> s :: Switch(1); s[0] -> Discard;"
+        "s[1] -> EtherMirror -> ToDevice(eth1); s[2] -> EtherRewrite(1:1:1:1:1:1, 2:2:2:2:2:2) -> ToDevice(eth1);"
+    )
+    out = Ether(b.through(udp(size=100))[0])
+    assert (out.src, out.dst) == (MAC, HOST)
+    b.state("s")["output"] = 2
+    out = Ether(b.through(udp())[0])
+    assert (out.src, out.dst) == ("01:01:01:01:01:01", "02:02:02:02:02:02")
+    b.state("s")["output"] = -1
+    assert b.through(udp()) == []
+    assert (int(b.state("k")["count"]), int(b.state("k")["byte_count"])) == (3, 220)
+
+
+def test_sources_make_packets_up_to_their_limit(bench):
+    b = bench(
+        "InfiniteSource(\\<00 11 22>, LIMIT 5) -> ToDevice(eth1); RatedSource(RATE 10, LIMIT 3) -> ToDevice(eth1);"
+    )
+    b.turn()
+    assert b.received() == [b"\x00\x11\x22"] * 5 + [bytes(range(64))]
+    b.clock(100_000_000)
+    b.turn()
+    b.turn()
+    assert len(b.received()) == 1, "ten a second, by the core's clock"
+
+
+def test_print_shows_packets_as_click_does(bench, capfd):
+    b = bench("FromDevice(eth0) -> Print(seen, 6) -> ToDevice(eth1);")
+    frame = udp()
+    assert b.through(frame) == [frame]
+    assert capfd.readouterr().err == "seen:   60 | 02000000 0001\n"
+
+
+def test_a_vlan_port_inserts_its_tag(bench):
+    b = bench("FromDevice(eth0) -> ToDevice(eth1);", vlan=300)
+    out = Ether(b.through(udp())[0])
+    assert (out.type, out.vlan, out[UDP].dport) == (0x8100, 300, 9)
+
+
+def test_strip_and_unstrip(bench):
+    b = bench("FromDevice(eth0) -> Strip(40) -> Unstrip(40) -> ToDevice(eth1);")
+    frame = udp(size=200)
+    assert b.through(frame, bytes(20)) == [frame]
+    assert b.dropped == {"too_short": 1}

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""The forwarding table against a plain dictionary of prefixes."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.reference.lpm import SlowTable
+from workers.fib import FibError, Fib, chunks_for, lookup, table_bytes
+
+CHUNKS = 64
+
+
+def table(chunks=CHUNKS):
+    """Return (fib, address, memory to keep)."""
+    memory = ctypes.create_string_buffer(table_bytes(chunks) + 64)
+    address = -(-ctypes.addressof(memory) // 64) * 64
+    return Fib(address, chunks), address, memory
+
+
+# Few addresses, many lengths: prefixes nest and collide.
+prefixes = st.tuples(
+    st.sampled_from([0x0A000000, 0x0A000100, 0x0A00017F, 0x0A010203, 0xC0A80000, 0xFFFFFFFF, 0]), st.integers(0, 32)
+)
+steps = st.lists(st.tuples(st.booleans(), prefixes, st.integers(0, 3)), max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps)
+def test_add_and_remove_agree_with_the_slow_table(changes):
+    fib, address, _keep = table()
+    slow = SlowTable()
+    for adding, (prefix, length), output in changes:
+        if adding:
+            fib.add(prefix, length, 0, output)
+            slow.add(prefix, length, output)
+        elif slow.remove(prefix, length):
+            fib.remove(prefix, length)
+        else:
+            with pytest.raises(FibError):
+                fib.remove(prefix, length)
+    probes = [
+        base + delta & 0xFFFFFFFF
+        for base in (0x0A000000, 0x0A000100, 0x0A010203, 0xC0A80000, 0xFFFFFFFF, 0)
+        for delta in (0, 1, 127, 128, 255, 256, 65535, -1)
+    ]
+    for probe in probes:
+        entry = lookup(address, probe)
+        found = fib._hops[entry - 1][1] if entry else None
+        assert found == slow.find(probe), hex(probe)
+        assert fib.find(probe) == (None if found is None else (0, found))
+
+
+def test_a_full_table_says_so_and_keeps_its_routes():
+    fib, address, _keep = table(chunks=1)
+    fib.add(0x0A000000, 24, 0, 1)
+    with pytest.raises(FibError, match="CAPACITY"):
+        fib.add(0x0B000000, 24, 0, 1)
+    assert lookup(address, 0x0A000001)
+
+
+def test_100000_routes():
+    chance = random.Random(1)
+    routes = {(chance.getrandbits(32) & 0xFFFFFF00, 24): chance.randrange(4) for _ in range(90_000)}
+    routes |= {(chance.getrandbits(32) & 0xFFFF0000, 16): chance.randrange(4) for _ in range(20_000)}
+    wanted = [(address, length, 0, output) for (address, length), output in routes.items()]
+    assert len(wanted) > 100_000
+    fib, address, _keep = table(chunks_for((r[0], r[1]) for r in wanted))
+    began = time.perf_counter()
+    fib.load(wanted)
+    print(f"{len(wanted)} routes in {time.perf_counter() - began:.2f} s")  # shown, never asserted
+    for prefix, length, _, output in chance.sample(wanted, 500):
+        entry = lookup(address, prefix | 7)
+        assert fib._hops[entry - 1][1] == (output if length == 24 else fib.find(prefix | 7)[1])
