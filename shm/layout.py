@@ -271,8 +271,9 @@ SOURCE = Layout(
         "next": "i8",  # index of the next frame in the schedule
         "done": "i8",
         "gate": "i8",  # set once: address of a word that must be 1 before it starts
+        "paused": "i8",  # supervisor: 1 where it alone is to rest
     },
-    size=APART,
+    size=2 * APART,
 )
 SOURCE_INTERVAL_BITS = 16
 

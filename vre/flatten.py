@@ -149,14 +149,14 @@ class Flattener:
     def _count_ports(self, scope: Scope) -> None:
         """Note how many ports of each mention are used: overloads are chosen by them."""
         self._used: dict[str, list[int]] = {}
-        for connection in scope.connections:
-            for ends, side in ((connection.left, 1), (connection.right, 0)):
-                for end in ends:
-                    key = end.ref.name or str(id(end.ref))
-                    ports = end.outputs if side else end.inputs
-                    top = max(ports.numbers, default=0) + 1 if ports else 1
-                    counts = self._used.setdefault(key, [0, 0])
-                    counts[side] = max(counts[side], top)
+        for c in scope.connections:
+            for pairs, side in (
+                (_spread(c.left, "outputs", c.right, "inputs", c.arrow), 1),
+                (_spread(c.right, "inputs", c.left, "outputs", c.arrow), 0),
+            ):
+                for end, port in pairs:
+                    counts = self._used.setdefault(end.ref.name or str(id(end.ref)), [0, 0])
+                    counts[side] = max(counts[side], port + 1)
 
     def _instance(
         self, ref: ElementRef, env: Environment, prefix: str, number: int, depth: int

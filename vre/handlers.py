@@ -39,12 +39,12 @@ class Handlers:
         """Return the value of `element.handler`."""
         element, cls, state, what = self._find(router, handler)
         fib = self._fibs.get((router, element["name"]))
-        if fib and what == "table":
-            return show_table(fib)
         fixed = {"name": element["name"], "class": element["class"], "config": element["config"]}
         if what in fixed:
             return fixed[what]
         readers = {a.field: cap(a.field) for a in cls.arguments if a.live and a.field in cls.state} | cls.read_handlers
+        if fib:
+            readers["table"] = lambda _: show_table(fib)
         if what == "handlers":
             return "".join(f"{name}\n" for name in sorted({*fixed, *readers, *cls.write_handlers, "handlers"}))
         if what not in readers:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from shm.layout import CORE, WIRE
+from shm.layout import CORE, SOURCE, WIRE
 from shm.memory import load64, store64
 from shm.segment import RunDirectory, SegmentError, claim_window, free_window, sweep
 from vre import host
@@ -329,6 +329,12 @@ class Platform:
         """Let the traffic flow again."""
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)
 
+    def rest(self, nic: str, resting: bool) -> None:
+        """Let the link of one port rest, or send again."""
+        for source in self.manifest["wire"]["sources"]:
+            if source["nic"] == nic:
+                store64(source["address"] + SOURCE["paused"], int(resting))
+
     def halt(self) -> None:
         """Let cores and wire end their work, but keep the memory: accounts can be read exactly."""
         self._supervisor.stopping = True
@@ -396,6 +402,10 @@ class RouterHandle:
     def stats(self) -> Any:
         """Return its account, see :class:`vre.stats.RouterStats`."""
         return next(s for s in self._platform.reader.routers() if s.name == self.name)
+
+    def sent(self) -> int:
+        """Return how many of its packets have left the wire: one field of its account, at little cost."""
+        return self._platform.reader.sent(self.name)
 
     def share(self) -> float:
         """Return the part of all routers' CPU time that it has had."""

@@ -88,6 +88,11 @@ class Reader:
             for i, router in enumerate(self.manifest["routers"])
         ]
 
+    def sent(self, name: str) -> int:
+        """Return how many packets of a router have left the wire."""
+        index = next(i for i, router in enumerate(self.manifest["routers"]) if router["name"] == name)
+        return sum(load64(at + index * TALLY.size) for at in self.manifest["wire"]["tallies"].values())
+
     def used_ticks(self) -> dict[str, int]:
         """Return what each router has been charged, over all cores."""
         used = {router["name"]: 0 for router in self.manifest["routers"]}

@@ -66,6 +66,12 @@ def warm(jobs: dict[str, Callable[[], object]], say: Callable[[str], None]) -> N
         running.pop(os.wait()[0], None)
 
 
+def empty_path() -> Any:
+    """Return a compiled path that says it moved one packet: what a scheduling decision costs without one."""
+    compiled.register_kernels()
+    return numba.cfunc(_SIGNATURE)(lambda block, core, task, quantum: 1)
+
+
 def compile_shape(shape: Shape, cache: bool = True) -> list[Any]:
     """Return the compiled entry points of a shape's tasks; each has an `address`.
 

@@ -374,10 +374,11 @@ class Composer:
         self.lines.append(f"""\
     tail = claim(ring, count)
     slots, mask, pool = load64(ring + SLOTS), load64(ring + MASK), load64(ring + POOL)
-    i = 0
+    # Only what is claimed: the line behind belongs to the producer, who is writing it.
+    i, last = 0, count - 1
     while i < count:
-        prefetch(slots + ((tail + i + 4 * AHEAD) & mask) * 16)
-        prefetch(frame_address(slots + ((tail + i + AHEAD) & mask) * 16, pool))
+        prefetch(slots + ((tail + least(i + 4 * AHEAD, last)) & mask) * 16)
+        prefetch(frame_address(slots + ((tail + least(i + AHEAD, last)) & mask) * 16, pool))
         receive(packet, slots + ((tail + i) & mask) * 16, pool){noted}
         {entry}
         i += 1

@@ -85,9 +85,7 @@ def deliver(ring, frame, length, time):
     head = load64(ring + NEXT_HEAD)
     pool = load64(ring + POOL)
     slot = slot_at(ring, head)
-    ahead = slot_at(ring, head + AHEAD)
     large = length > SMALL_ROOM
-    prefetch(pool + load32(ahead + 4 * large) * LINE + HEADROOM)
     copy(pool + load32(slot + 4 * large) * LINE + HEADROOM, frame, length)
     store32(slot + _TIME, time)
     store16(slot + _LENGTH, length)
@@ -121,7 +119,7 @@ def due(source, clock):
 def run_source(source, wall):
     """Send what is due. Return how many frames went into the ring."""
     state = record(source, _SOURCE)
-    if state["done"] or load64(state["gate"]) == 0:
+    if state["done"] or state["paused"] or load64(state["gate"]) == 0:
         return 0
     clock = wall
     if state["clock"]:
@@ -140,7 +138,11 @@ def run_source(source, wall):
         free = room(ring, take)
     time = stamp(clock)
     placed = 0
-    for _ in range(free):
+    for i in range(free):
+        if ring and i + AHEAD < free:
+            # Only what there is room for: the line behind belongs to the worker, who is reading it.
+            ahead = slot_at(ring, load64(ring + NEXT_HEAD) + AHEAD)
+            prefetch(load64(ring + POOL) + load32(ahead) * LINE + HEADROOM)
         frame = state["frames"] + at * _FRAME_SIZE
         length = load64(frame + 8)
         if length > LARGE_ROOM:

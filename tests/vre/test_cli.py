@@ -119,11 +119,10 @@ def wait_for_platform(process, name):
 
     end = time.monotonic() + 100
     while time.monotonic() < end and process.poll() is None:
-        if (
-            RunDirectory(name).alive()
-            and vre("top", "--name", name, "--count", 1, "--every", 0.1, "--json").returncode == 0
-        ):
-            return
+        if RunDirectory(name).alive() and len(processes_of(process.pid)) == 3:  # zygote, one core, the wire
+            cores = vre("show", "cores", "--name", name, "--json")
+            if cores.returncode == 0 and all(core["slices"] for core in json.loads(cores.stdout)):
+                return
         time.sleep(0.1)
     raise AssertionError("the platform did not start")
 
@@ -171,7 +170,7 @@ def gone(pids):
 def test_signals_end_a_run_with_its_table_and_nothing_left(endless, number, status):
     process = endless()
     children = processes_of(process.pid)
-    assert len(children) == 3  # zygote, one core, the wire
+    assert len(children) == 3
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     assert process.returncode == status

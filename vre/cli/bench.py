@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""`vre bench`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from vre.cli.report import emit
+
+_LABELS = {
+    "raw_ring_mpps": "ring to ring, one cache line read and written: the limit",
+    "minimal_mpps": "minimal forwarding",
+    "rfc1812_mpps": "RFC 1812 fast path, 64 bytes",
+    "rfc1812_1024_mpps": "RFC 1812 fast path, 1,024 bytes",
+    "rfc1812_imix_mpps": "RFC 1812 fast path, IMIX",
+}
+
+
+@click.command()
+@click.option(
+    "--seconds", type=click.FloatRange(0.05, 600), default=1.0, show_default=True, help="Time for each sample."
+)
+@click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True, help="Samples of each setting.")
+@click.option("--out", type=click.File("w"), help="Write the result, with what it was measured on, to a file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench(seconds: float, repeats: int, out: Any, as_json: bool) -> None:
+    """Measure the platform against its own limit: generator and sink in one process, one core in another."""
+    from vre.bench import run
+
+    result = run(seconds, repeats, lambda text: click.echo(text, err=True))
+    if out:
+        json.dump({"host": _host(), "seconds": seconds, "repeats": repeats, "result": result}, out, indent=1)
+    emit(result, _table(result), as_json)
+
+
+def _host() -> dict[str, Any]:
+    import platform
+
+    import numba
+
+    from vre import __version__
+
+    return {
+        "machine": platform.machine(), "kernel": platform.release(), "python": platform.python_version(),
+        "numba": numba.__version__, "vre": __version__,
+    }  # fmt: skip
+
+
+def _table(result: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("what", "median", "spread"):
+        table.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
+    for key, label in _LABELS.items():
+        table.add_row(label, *_cells(result[key], "Mp/s"))
+    for count, record in result["routers_mpps"].items():
+        table.add_row(f"RFC 1812, {count} router(s) on one core, together", *_cells(record, "Mp/s"))
+    table.add_row("a scheduling decision", *_cells(result["decision_ns"], "ns"))
+    table.add_row("RFC 1812 as a part of the limit", *_cells(result["ratios"]["rfc1812_to_raw"], ""))
+    table.add_row("64 routers as a part of one", *_cells(result["ratios"]["routers_64_to_1"], ""))
+    return table
+
+
+def _cells(record: dict[str, Any], unit: str) -> tuple[str, str]:
+    return f"{record['median']:.2f} {unit}".strip(), f"{record['spread']:.2f}"
