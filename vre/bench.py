@@ -62,34 +62,46 @@ def measure_in_turn(rounds: int) -> dict[str, list[float]]:
             box.nic(here, link=Generator(size=setting.size))
             box.nic(there)
             box.router(setting.key, setting.config.replace("eth0", here).replace("eth1", there))
-        box.start()
-        for setting in SETTINGS:
-            box.rest(f"in-{setting.key}", True)
-        samples: dict[str, list[float]] = {setting.key: [] for setting in SETTINGS}
-        for _ in range(rounds):
-            for setting in SETTINGS:
-                box.rest(f"in-{setting.key}", False)
-                box.tend(SLOT_S / 10)
-                samples[setting.key].append(_rate(box, [setting.key], SLOT_S))
-                box.rest(f"in-{setting.key}", True)
-                box.tend(SLOT_S / 10)
-        _finish(box)
-    return samples
+        return _take_turns(box, {setting.key: [setting.key] for setting in SETTINGS}, rounds)
 
 
-def measure_routers(count: int, seconds: float) -> float:
-    """Return the Mp/s of `count` RFC 1812 routers on one core, together."""
+def measure_counts(rounds: int) -> dict[str, list[float]]:
+    """Return the Mp/s that 1, 2, 4, 16 and 64 RFC 1812 routers forward together on one core.
+
+    All 64 are there all along; those that are not counted get no packets.
+    """
     with Platform(cores=1, name=f"bench{os.getpid()}", clock="wall", idle="poll") as box:
         box.nic("eth0", link=Generator())
         box.nic("eth1")
-        names = [f"r{i}" for i in range(count)]
+        names = [f"r{i}" for i in range(max(ROUTER_COUNTS))]
         for name in names:
             box.router(name, RFC1812)
-        box.start()
-        box.tend(0.1)
-        rate = _rate(box, names, seconds)
-        _finish(box)
-    return rate
+        return _take_turns(box, {str(count): names[:count] for count in ROUTER_COUNTS}, rounds)
+
+
+def _take_turns(box: Platform, groups: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
+    """Return each group's rate in every round; only one group of routers gets packets at a time."""
+    box.start()
+    samples: dict[str, list[float]] = {key: [] for key in groups}
+
+    def rest(names: list[str], resting: bool) -> None:
+        for name in names:
+            box.rest(name, resting)
+        box.tend(SLOT_S / 10)
+
+    rest(list(box.model.routers), True)
+    for _ in range(rounds):
+        for key, names in groups.items():
+            rest(names, False)
+            samples[key].append(_rate(box, names, SLOT_S))
+            rest(names, True)
+    box.pause()
+    box.halt()
+    lost = [stats for stats in box.reader.routers() if stats.balance]
+    if lost:
+        # A rate is worth nothing where packets are missing.
+        raise AssertionError(f"packets unaccounted for: {lost}")
+    return samples
 
 
 def _rate(box: Platform, names: list[str], seconds: float) -> float:
@@ -101,15 +113,6 @@ def _rate(box: Platform, names: list[str], seconds: float) -> float:
     before, begun = sent(), time.perf_counter()
     box.tend(seconds)
     return (sent() - before) / (time.perf_counter() - begun) / 1e6
-
-
-def _finish(box: Platform) -> None:
-    """End a measured platform; a rate is worth nothing where packets are missing."""
-    box.pause()
-    box.halt()
-    lost = [stats for stats in box.reader.routers() if stats.balance]
-    if lost:
-        raise AssertionError(f"packets unaccounted for: {lost}")
 
 
 def decision_ns(repeats: int, clients: int = 3) -> list[float]:
@@ -156,15 +159,15 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
         free_window(base)
 
 
-def run(seconds: float, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
+def run(seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
     """Measure everything.
 
     Parameters
     ----------
     seconds : float
         Time that each setting has in all, in slots of SLOT_S.
-    repeats : int
-        Samples of each number of routers.
+    say : callable
+        Told what is being measured.
 
     Returns
     -------
@@ -172,18 +175,16 @@ def run(seconds: float, repeats: int, say: Callable[[str], None]) -> dict[str, A
         Key to `{"median", "spread", "samples"}`; `routers_mpps` maps the number of routers to such a
         record, `ratios` holds medians of ratios within one round.
     """
-    say("the settings in turn")
-    samples = measure_in_turn(max(3, round(seconds / SLOT_S)))
-    many: dict[str, list[float]] = {str(count): [] for count in ROUTER_COUNTS}
-    for i in range(repeats):
-        for count in ROUTER_COUNTS:
-            say(f"round {i + 1} of {repeats}: {count} router(s)")
-            many[str(count)].append(measure_routers(count, min(seconds, 0.5)))
+    rounds = max(3, round(seconds / SLOT_S))
+    say(f"{len(SETTINGS)} settings in turn, {rounds} rounds")
+    samples = measure_in_turn(rounds)
+    say(f"1 to {max(ROUTER_COUNTS)} routers in turn, {rounds} rounds")
+    many = measure_counts(rounds)
     say("scheduling decisions")
     return {
         **{key: summary(values) for key, values in samples.items()},
         "routers_mpps": {key: summary(values) for key, values in many.items()},
-        "decision_ns": summary(decision_ns(max(5, repeats))),
+        "decision_ns": summary(decision_ns(rounds)),
         "ratios": {
             "rfc1812_to_raw": _ratio(samples, "rfc1812_mpps", "raw_ring_mpps"),
             "routers_64_to_1": _ratio(many, "64", "1"),

@@ -329,10 +329,10 @@ class Platform:
         """Let the traffic flow again."""
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)
 
-    def rest(self, nic: str, resting: bool) -> None:
-        """Let the link of one port rest, or send again."""
+    def rest(self, router: str, resting: bool) -> None:
+        """Let the links stop sending to one router, or send again."""
         for source in self.manifest["wire"]["sources"]:
-            if source["nic"] == nic:
+            if source["router"] == router:
                 store64(source["address"] + SOURCE["paused"], int(resting))
 
     def halt(self) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from shm.segment import RunDirectory, sweep
+
 DEMO = Path(__file__).resolve().parents[2] / "vre" / "demo" / "demo.toml"
 
 LAB = """
@@ -115,8 +117,6 @@ def test_a_finite_run_ends_by_itself_and_every_packet_is_accounted_for(lab):
 
 
 def wait_for_platform(process, name):
-    from shm.segment import RunDirectory
-
     end = time.monotonic() + 100
     while time.monotonic() < end and process.poll() is None:
         if RunDirectory(name).alive() and len(processes_of(process.pid)) == 3:  # zygote, one core, the wire
@@ -145,6 +145,7 @@ def endless(tmp_path):
     for process in started:
         process.kill()
         process.communicate()
+    sweep()
 
 
 def processes_of(pid):

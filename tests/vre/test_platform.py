@@ -201,8 +201,7 @@ def test_sixteen_routers_of_two_ports_fit_in_256_mib():
     from vre.allocation import allocate, placement
     from vre.build import Builder
     from vre.cli.run import _DEMO
-    from vre.config import load_model
-    from vre.config import validate
+    from vre.config import load_model, validate
     from vre.links import Links
 
     model = load_model(_DEMO)

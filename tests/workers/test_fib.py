@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reference.lpm import SlowTable
-from workers.fib import FibError, Fib, chunks_for, lookup, table_bytes
+from workers.fib import Fib, FibError, chunks_for, lookup, table_bytes
 
 CHUNKS = 64
 

@@ -21,18 +21,17 @@ _LABELS = {
 
 @click.command()
 @click.option(
-    "--seconds", type=click.FloatRange(0.05, 600), default=1.0, show_default=True, help="Time for each sample."
+    "--seconds", type=click.FloatRange(0.05, 600), default=3.0, show_default=True, help="Time for each setting."
 )
-@click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True, help="Samples of each setting.")
 @click.option("--out", type=click.File("w"), help="Write the result, with what it was measured on, to a file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def bench(seconds: float, repeats: int, out: Any, as_json: bool) -> None:
+def bench(seconds: float, out: Any, as_json: bool) -> None:
     """Measure the platform against its own limit: generator and sink in one process, one core in another."""
     from vre.bench import run
 
-    result = run(seconds, repeats, lambda text: click.echo(text, err=True))
+    result = run(seconds, lambda text: click.echo(text, err=True))
     if out:
-        json.dump({"host": _host(), "seconds": seconds, "repeats": repeats, "result": result}, out, indent=1)
+        json.dump({"host": _host(), "seconds": seconds, "result": result}, out, indent=1)
     emit(result, _table(result), as_json)
 
 
