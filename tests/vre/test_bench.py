@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Benchmarks run, at smoke size, so that they cannot rot. Nothing is said about their figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_whole():
+    done = subprocess.run(
+        [sys.executable, "-m", "vre", "bench", "--seconds", "0.3", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    keys = {"raw_ring_mpps", "minimal_mpps", "rfc1812_mpps", "rfc1812_1024_mpps", "rfc1812_imix_mpps", "decision_ns"}
+    for key in keys:
+        assert set(result[key]) == {"median", "spread", "samples"} and result[key]["median"] > 0
+    assert set(result["routers_mpps"]) == {"1", "2", "4", "16", "64"}
+
+
+@pytest.mark.parametrize("piece", ["ring", "checksum: IP", "fib", "decision", "path: none", "path: PaintTee"])
+def test_the_pieces(piece):
+    command = [sys.executable, str(ROOT / "benchmarks" / "pieces.py"), "--debug-single-value", "--only", piece]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert "Median" in done.stdout or "Mean" in done.stdout or ": " in done.stdout, done.stdout
