@@ -113,18 +113,22 @@ def _copy(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 _lower(memory.copy, _none, _copy)
 
 
-def _prefetch(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    i32 = ir.IntType(32)
-    pointer = _pointer(builder, args[0], 8)
-    function = builder.module.declare_intrinsic(
-        "llvm.prefetch", [pointer.type], ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
-    )
-    # A write, highest locality, data cache. Write intent saves the upgrade when the header is rewritten.
-    builder.call(function, [pointer, i32(1), i32(3), i32(1)])
-    return context.get_dummy_value()
+def _prefetch(write: int) -> Callable[..., Any]:
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        i32 = ir.IntType(32)
+        pointer = _pointer(builder, args[0], 8)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch", [pointer.type], ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
+        )
+        # Highest locality, data cache. Write intent saves the upgrade when the header is rewritten.
+        builder.call(function, [pointer, i32(write), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return codegen
 
 
-_lower(memory.prefetch, _none, _prefetch)
+_lower(memory.prefetch, _none, _prefetch(1))
+_lower(memory.prefetch_read, _none, _prefetch(0))
 
 
 def _ticks(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -120,6 +120,10 @@ def prefetch(address: int) -> None:
     """Ask for the cache line at `address`, to be written soon."""
 
 
+def prefetch_read(address: int) -> None:
+    """Ask for the cache line at `address`, to be read: its owner keeps it."""
+
+
 def ticks() -> int:
     """Return the cycle counter: TSC on x86-64, CNTVCT on arm64; see :mod:`workers.clock`."""
     return time.perf_counter_ns()

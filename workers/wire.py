@@ -36,6 +36,7 @@ from shm.memory import (
     load32,
     load64,
     prefetch,
+    prefetch_read,
     record,
     relaxed64,
     release64,
@@ -61,7 +62,7 @@ from shm.ring import (
 from workers.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address
 
 #: Frames that a source or sink handles before the next has its turn.
-BATCH = 256
+BATCH = 512
 #: Slots ahead of the one being written whose buffer is asked for.
 AHEAD = 8
 _TIME, _LENGTH, _OFFSET = SLOT["time"], SLOT["length"], SLOT["offset"]
@@ -273,6 +274,8 @@ def run_sink(sink, wall):
     capture, cable, counts = state["capture"], state["cable"], state["counts"]
     sent = 0
     for i in range(count):
+        if i + 2 * AHEAD < count:
+            prefetch_read(slots + ((tail + i + 2 * AHEAD) & mask) * 16)
         at = (tail + i) & mask
         slot = slots + at * 16
         length = load16(slot + _LENGTH)
