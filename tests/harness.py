@@ -23,10 +23,10 @@ from vre.check import check
 from vre.lexer import Source
 from vre.links import Links
 from vre.model import Model, Nic, Router, RouterPort
+from workers.cache import import_module
 from workers.clock import Calibration, install
 from workers.core import shape_of
 from workers.packet import LARGE_ROOM, frame_address
-from workers.path import import_module
 from workers.slowpath import SlowTask
 from workers.wire import deliver
 

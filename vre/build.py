@@ -30,7 +30,7 @@ from shm.segment import PAGE, Arena, Segment
 from vre.model import Model, Router
 from workers.fib import Fib
 from workers.packet import HEADROOM, LARGE_STRIDE, SMALL_STRIDE
-from workers.path import offsets, reach, upstream
+from workers.shape import offsets, reach, upstream
 from workers.stride import strides
 
 #: Packets that may wait on their way to and from the slow path, for each task.

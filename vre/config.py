@@ -10,16 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vre import fields
 from vre.check import check
 from vre.errors import ConfigError, Problem, nearest
 from vre.graph import Graph
 from vre.lexer import Source
 from vre.model import Cable, Capture, Generator, Link, Model, Nic, Replay, Router, RouterPort, Sink
 from vre.toml import Document
-from workers.arguments import ether, rate, show_ether
+from workers.arguments import show_ether
 
-#: Most cores of a platform: a bound for mistakes, not for the design.
-MAX_CORES = 256
 _NAME_CHARS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -71,16 +70,16 @@ class _Reader:
     def model(self) -> Model:
         """Return the model; `problems` says what is missing from it."""
         data = self.document.data
-        top = self._take(data, (), {"platform": _any, "nics": _any, "routers": _any})
+        top = self._take(data, (), {"platform": fields.anything, "nics": fields.anything, "routers": fields.anything})
         settings = self._take(
             top.get("platform", {}),
             ("platform",),
             {
-                "cores": _integer(1, MAX_CORES),
-                "machine": _choice("host"),
-                "clock": _choice("auto", "wall", "cpu"),
-                "idle": _choice("auto", "poll", "sleep"),
-                "quantum": _integer(1, 256),
+                "cores": fields.integer(1, fields.MAX_CORES),
+                "machine": fields.choice("host"),
+                "clock": fields.choice("auto", "wall", "cpu"),
+                "idle": fields.choice("auto", "poll", "sleep"),
+                "quantum": fields.integer(1, 256),
             },
         )
         settings.pop("machine", None)
@@ -99,7 +98,9 @@ class _Reader:
 
     def _nic(self, name: str, table: Any) -> Nic:
         path = ("nics", name)
-        values = self._take(table, path, {"link": _any, "slots": _integer(16, 65536), "queues": _choice("multi")})
+        values = self._take(
+            table, path, {"link": fields.anything, "slots": fields.integer(16, 65536), "queues": fields.choice("multi")}
+        )
         links = values.pop("link", [])
         nic = Nic(name, **values)
         found = [self._link(one, (*path, "link")) for one in (links if isinstance(links, list) else [links])]
@@ -113,25 +114,25 @@ class _Reader:
         kinds: dict[str, Callable[[Any], Any]]
         before = len(self.problems)
         if "pcap" in table:
-            kinds = {"pcap": self._file, "rate": _rate, "loop": _boolean}
+            kinds = {"pcap": self._file, "rate": fields.replay_rate, "loop": fields.boolean}
             values = self._take(table, path, kinds)
             return Replay(**values) if len(self.problems) == before else None
         if "capture" in table:
             values = self._take(table, path, {"capture": self._output})
             return Capture(**values) if len(self.problems) == before else None
         if "to" in table:
-            values = self._take(table, path, {"to": _string})
+            values = self._take(table, path, {"to": fields.string})
             return Cable(**values) if len(self.problems) == before else None
         kinds = {
-            "rate": _number_or_rate,
-            "size": _size,
-            "flows": _integer(1, 65536),
-            "burst": _integer(1, 256),
-            "ttl": _integer(1, 255),
-            "count": _integer(1, 1 << 62),
-            "destinations": _destinations,
-            "seed": _integer(0, 1 << 62),
-            "sink": _boolean,
+            "rate": fields.sending_rate,
+            "size": fields.frame_size,
+            "flows": fields.integer(1, 65536),
+            "burst": fields.integer(1, 256),
+            "ttl": fields.integer(1, 255),
+            "count": fields.integer(1, 1 << 62),
+            "destinations": fields.destinations,
+            "seed": fields.integer(0, 1 << 62),
+            "sink": fields.boolean,
         }
         values = self._take(table, path, kinds)
         if len(self.problems) != before:
@@ -139,7 +140,7 @@ class _Reader:
         return Sink() if values.pop("sink", False) else Generator(**values)
 
     def _file(self, value: Any) -> str:
-        path = self.folder / _string(value)
+        path = self.folder / fields.string(value)
         if not path.is_file():
             raise ValueError(f"there is no file {path}")
         from workers.traffic import CaptureError, read_capture
@@ -151,7 +152,7 @@ class _Reader:
         return str(path)
 
     def _output(self, value: Any) -> str:
-        path = self.folder / _string(value)
+        path = self.folder / fields.string(value)
         if not path.parent.is_dir():
             raise ValueError(f"there is no folder {path.parent}")
         return str(path)
@@ -161,13 +162,19 @@ class _Reader:
         values = self._take(
             table,
             path,
-            {"entitlement": _entitlement, "config": _string, "ports": _any, "cores": _cores, "define": _any},
+            {
+                "entitlement": fields.entitlement,
+                "config": fields.string,
+                "ports": fields.anything,
+                "cores": fields.cores,
+                "define": fields.anything,
+            },
         )
         graph = self._graph(values.get("config"), values.get("define", {}), path)
         ports = {}
         given = values.get("ports", {})
         for nic, port in given.items() if isinstance(given, dict) else ():
-            found = self._take(port, (*path, "ports", nic), {"mac": _mac, "vlan": _integer(0, 4094)})
+            found = self._take(port, (*path, "ports", nic), {"mac": fields.mac, "vlan": fields.integer(0, 4094)})
             ports[nic] = RouterPort(nic, found.get("mac", -1), found.get("vlan", -1))
         if graph is None:
             return None
@@ -316,96 +323,6 @@ def _check_links(model: Model, problem: Place) -> list[Problem]:
                     problem(f"there is no port '{one.to}'{nearest(one.to, model.nics)}", "nics", nic.name, "link", "to")
                 )
     return found
-
-
-def _any(value: Any) -> Any:
-    return value
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"must be a string, not {value!r}")
-    return value
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"must be true or false, not {value!r}")
-    return value
-
-
-def _integer(low: int, high: int) -> Callable[[Any], int]:
-    def kind(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise ValueError(f"must be an integer from {low} to {high}, not {value!r}")
-        return value
-
-    return kind
-
-
-def _choice(*choices: str) -> Callable[[Any], str]:
-    def kind(value: Any) -> str:
-        if value not in choices:
-            raise ValueError(f"must be {' or '.join(repr(c) for c in choices)}, not {value!r}")
-        return value
-
-    return kind
-
-
-def _number_or_rate(value: Any) -> float | None:
-    if isinstance(value, str):
-        return None if value == "max" else rate(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return float(value)
-    raise ValueError(f'must be a rate, as in 1000000, "1Mpps" or "max", not {value!r}')
-
-
-def _rate(value: Any) -> float | str | None:
-    return "recorded" if value == "recorded" else _number_or_rate(value)
-
-
-def _size(value: Any) -> int | str:
-    if value == "imix":
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and 14 + 28 <= value <= 2048:
-        return value
-    raise ValueError(f'must be from 42 to 2048, or "imix", not {value!r}')
-
-
-def _destinations(value: Any) -> tuple[str, ...]:
-    from workers.arguments import prefix
-
-    if not isinstance(value, list) or not value:
-        raise ValueError("must be a list of addresses or prefixes")
-    for one in value:
-        prefix(_string(one))
-    return tuple(value)
-
-
-def _mac(value: Any) -> int | None:
-    if value == "*":
-        return None
-    mac = ether(_string(value))
-    if mac >> 40 & 1:
-        raise ValueError(f"{value} is a group address")
-    return mac
-
-
-def _entitlement(value: Any) -> float:
-    if isinstance(value, str) and value.endswith("%"):
-        try:
-            value = float(value[:-1])
-        except ValueError:
-            raise ValueError(f"'{value}' is not a percentage") from None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-        raise ValueError(f'must be a positive weight, or a share as in "60%", not {value!r}')
-    return float(value)
-
-
-def _cores(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError("must be a list of core numbers")
-    return tuple(_integer(0, MAX_CORES)(core) for core in value)
 
 
 def from_text(text: str, file: str = "config") -> Graph:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vre.errors import Where
 from workers.element import Element, load
-from workers.path import Shape, reach, upstream
+from workers.shape import Shape, reach, upstream
 
 
 @dataclass

@@ -13,7 +13,7 @@ from shm.layout import CLIENT, CORE, RING, SOURCE, SUB_BITS, TALLY, TALLY_BUCKET
 from shm.memory import load16, load64
 from vre.build import view
 from workers.element import load
-from workers.path import reasons
+from workers.shape import reasons
 from workers.turn import DROPS, MADE
 
 #: Percentiles that are reported.

@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from workers.path import Shape, cache_folder, import_module
+from workers.cache import cache_folder, import_module
+from workers.shape import Shape
 
 # Numba reads it once, when it is first imported.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))

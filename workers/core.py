@@ -10,7 +10,7 @@ from typing import Any
 
 from shm.layout import CORE, TASK
 from shm.memory import load64, store64
-from workers.path import Shape
+from workers.shape import Shape
 from workers.slowpath import BUDGET_NS, SlowTask, run_slow
 
 #: Time between two visits to the interpreter.

@@ -8,22 +8,16 @@ on to the next; each task becomes one entry point that takes a batch through the
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import inspect
-import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from shm.layout import APART
-from workers.element import Element, load
+from workers.element import load
 from workers.packet import TAKEN
+from workers.shape import Shape, bypassable, offsets, reach, upstream
 from workers.turn import PORT_BITS
 
-#: Code generation changes with this number; the cache is keyed by it and by the package's source.
+#: What every module begins with.
 _IMPORTS = """\
 from shm.layout import CORE, TASK
 from shm.memory import load64, prefetch, record, stack_record
@@ -33,47 +27,6 @@ from workers.turn import (
     AHEAD, RESUME, begin, claim, commit, drop, finish, keep, least, log_is_full, made, pending, punt, requeue,
 )
 """
-
-#: Name of a drop that any element with a slow path may count: its ring was full.
-SLOW_FULL = "slow_path_full"
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a composed module depends on.
-
-    Attributes
-    ----------
-    classes : tuple of str
-        Element classes, by element number.
-    edges : tuple of (int, int, int, int)
-        From element, its output, to element, its input.
-    tasks : tuple of (str, int)
-        Driver kind (`rx`, `source`, `pull`) and the element that drives.
-    """
-
-    classes: tuple[str, ...]
-    edges: tuple[tuple[int, int, int, int], ...]
-    tasks: tuple[tuple[str, int], ...]
-
-    def key(self) -> str:
-        """Return a name for the shape, the same in every process."""
-        return hashlib.sha256(repr((self.classes, self.edges, self.tasks)).encode()).hexdigest()[:16]
-
-
-def reasons(cls: type[Element]) -> tuple[str, ...]:
-    """Return why an element drops packets, the shared reason of slow-path elements last."""
-    return (*cls.reasons, SLOW_FULL)
-
-
-def offsets(classes: tuple[str, ...]) -> tuple[list[int], int]:
-    """Return where each element's state is in the block, and the block's size; it follows from the classes."""
-    registry = load()
-    places, end = [], 0
-    for name in classes:
-        places.append(end)
-        end += registry[name].layout().size
-    return places, -(-end // APART) * APART
 
 
 @dataclass
@@ -417,85 +370,6 @@ class Composer:
             w(f"                {name}(block, core, aside, {port})")
 
 
-def upstream(shape: Shape, element: int) -> tuple[int, tuple[int, int]]:
-    """Return the Queue that a pull driver takes from, and the (element, input) right behind it."""
-    before = {(e[2], e[3]): (e[0], e[1]) for e in shape.edges}
-    at = (element, 0)
-    while True:
-        source, _ = before[at]
-        if load()[shape.classes[source]].processing == "h/l":
-            return source, at
-        at = (source, 0)
-
-
-def reach(shape: Shape, number: int) -> set[int]:
-    """Return the elements that a task runs: from its driver, or from behind its queue, to queues and sinks."""
-    registry = load()
-    kind, driver = shape.tasks[number]
-    following: dict[int, list[int]] = {}
-    for source, _, target, _ in shape.edges:
-        following.setdefault(source, []).append(target)
-    todo = [upstream(shape, driver)[1][0]] if kind == "pull" else [driver]
-    bypasses = bypassable(shape)
-    seen: set[int] = set()
-    while todo:
-        at = todo.pop()
-        if at in seen:
-            continue
-        seen.add(at)
-        if registry[shape.classes[at]].processing != "h/l" or at in bypasses:
-            todo += following.get(at, [])
-    return seen
-
-
-def bypassable(shape: Shape) -> dict[int, int]:
-    """Return the queues that feed a ToDevice, and that element: an empty one need not be gone through."""
-    return {
-        upstream(shape, driver)[0]: driver
-        for kind, driver in shape.tasks
-        if kind == "pull" and "vlan" in load()[shape.classes[driver]].state
-    }
-
-
 def compose(shape: Shape) -> str:
     """Return the source of the module for a shape."""
     return Composer(shape).source()
-
-
-def source_hash() -> str:
-    """Return a hash over the source of everything that compiled code is made from."""
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256(sys.version.encode())
-    for folder in ("shm", "workers"):
-        for file in sorted((root / folder).rglob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def cache_folder() -> Path:
-    """Return the folder for composed modules and compiled code of exactly this source."""
-    base = os.environ.get("VRE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vre"
-    folder = Path(base) / source_hash()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def write_module(shape: Shape) -> Path:
-    """Write the shape's module to the cache, unless it is there, and return its file."""
-    file = cache_folder() / f"path_{shape.key()}.py"
-    if not file.exists():
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(compose(shape))
-        partial.replace(file)
-    return file
-
-
-def import_module(shape: Shape) -> Any:
-    """Import the shape's module as plain Python: the compiled path's twin."""
-    name = f"vre_path_{shape.key()}"
-    spec = importlib.util.spec_from_file_location(name, write_module(shape))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -19,7 +19,7 @@ from shm.memory import acquire64, load64, record, store64
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, POOL, TAIL, available, bump, commit_head, commit_tail, room, slot_at
 from workers.element import Drop, SlowPacket, load
 from workers.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, note_at
-from workers.path import Shape, offsets, reasons
+from workers.shape import Shape, offsets, reasons
 from workers.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit, finish
 
 #: Time for the slow path between two slices: a fifth of a slice, or a single packet where that takes longer.

@@ -62,7 +62,7 @@ def test_the_element_of_the_guide_works(monkeypatch):
     finally:
         module.unlink()
         for file in (REGISTRY and [bench.shape.key()]) or []:
-            from workers.path import cache_folder
+            from workers.cache import cache_folder
 
             (cache_folder() / f"path_{file}.py").unlink(missing_ok=True)
 

@@ -90,7 +90,7 @@ def _affinity() -> Finding:
 
 
 def _cache() -> Finding:
-    from workers.path import cache_folder
+    from workers.cache import cache_folder
 
     try:
         folder = cache_folder()

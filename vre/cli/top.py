@@ -49,28 +49,9 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any) -> Any:
     if what == "cores":
         return reader.cores()
     if what == "ports":
-        rx = [
-            {
-                "port": nic,
-                "ring": f"rx {router['name']}",
-                "packets": load64(at + RING["head"]),
-                "full": load64(at + RING["full"]),
-                "waiting": load64(at + RING["head"]) - load64(at + RING["tail"]),
-            }
-            for router in manifest["routers"]
-            for nic, at in router["rx"].items()
-        ]
-        tx = [
-            {
-                "port": nic,
-                "ring": f"tx core {core}",
-                "packets": load64(at + RING["head"]),
-                "full": load64(at + RING["full"]),
-                "waiting": load64(at + RING["head"]) - load64(at + RING["tail"]),
-            }
-            for nic, core, at in manifest["tx"]
-        ]
-        return rx + tx
+        rings = [(nic, f"rx {r['name']}", at) for r in manifest["routers"] for nic, at in r["rx"].items()]
+        rings += [(nic, f"tx core {core}", at) for nic, core, at in manifest["tx"]]
+        return [_ring_row(*ring) for ring in rings]
     if what == "memory":
         return [
             {"segment": name, "kind": kind, "bytes": size, "base": hex(base)}
@@ -82,6 +63,17 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any) -> Any:
         for i, core in enumerate(manifest["cores"])
         for task in core["tasks"]
     ]
+
+
+def _ring_row(port: str, ring: str, at: int) -> dict[str, Any]:
+    head = load64(at + RING["head"])
+    return {
+        "port": port,
+        "ring": ring,
+        "packets": head,
+        "full": load64(at + RING["full"]),
+        "waiting": head - load64(at + RING["tail"]),
+    }
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:

@@ -18,6 +18,7 @@ from workers.arguments import (
     words,
 )
 from workers.element import Drop, Element, Needs, SlowPacket
+from workers.elements.ether import encapsulate, put_addresses
 from workers.packet import DROP, PUNT, headroom
 
 _REQUEST, _REPLY = 1, 2
@@ -105,9 +106,7 @@ class ARPResponder(Element):
             entry = state["table"] + 24 * i
             if target & load64(entry + 8) == load64(entry):
                 mac = load64(entry + 16)
-                copy(data, data + 6, 6)
-                put_be16(data + 6, mac >> 32)
-                put_be32(data + 8, mac)
+                put_addresses(data, mac, be16(data + 6) << 32 | be32(data + 8))
                 put_be16(data + 20, 2)
                 copy(data + 32, data + 22, 10)
                 put_be16(data + 22, mac >> 32)
@@ -139,20 +138,6 @@ def arp_entry(table, address):
             return entry
         at = (at + 1) & (_SLOTS - 1)
     return 0
-
-
-@kernel
-def encapsulate(packet, source, target):
-    """Prepend an Ethernet header for IP."""
-    data = packet["data"] - 14
-    packet["data"] = data
-    packet["length"] += 14
-    packet["mac"] = data
-    put_be16(data, target >> 32)
-    put_be32(data + 2, target)
-    put_be16(data + 6, source >> 32)
-    put_be32(data + 8, source)
-    put_be16(data + 12, 0x0800)
 
 
 class ARPQuerier(Element):
@@ -212,15 +197,15 @@ class ARPQuerier(Element):
         if headroom(packet) < 14:
             return DROP - 1
         if target == 0xFFFFFFFF or target == state["broadcast"]:
-            encapsulate(packet, state["eth"], 0xFFFFFFFFFFFF)
+            encapsulate(packet, 0x0800, state["eth"], 0xFFFFFFFFFFFF)
             return 0
         if target >> 28 == 14:
-            encapsulate(packet, state["eth"], 0x01005E000000 | (target & 0x7FFFFF))
+            encapsulate(packet, 0x0800, state["eth"], 0x01005E000000 | (target & 0x7FFFFF))
             return 0
         entry = arp_entry(state["table"], target)
         if entry == 0 or load64(entry) != target or now - load64(entry + 16) > state["poll_ns"]:
             return PUNT
-        encapsulate(packet, state["eth"], load64(entry + 8))
+        encapsulate(packet, 0x0800, state["eth"], load64(entry + 8))
         return 0
 
     @staticmethod

@@ -3,10 +3,30 @@
 
 from __future__ import annotations
 
-from shm.memory import load16, load32, put_be16, put_be32, store16, store32
+from shm.memory import kernel, load16, load32, put_be16, put_be32, store16, store32
 from workers.arguments import Argument, between, ether
 from workers.element import Element
 from workers.packet import BROADCAST, DROP, MULTICAST, headroom
+
+
+@kernel
+def put_addresses(data, source, target):
+    """Write both addresses of the Ethernet header at `data`."""
+    put_be16(data, target >> 32)
+    put_be32(data + 2, target)
+    put_be16(data + 6, source >> 32)
+    put_be32(data + 8, source)
+
+
+@kernel
+def encapsulate(packet, ethertype, source, target):
+    """Prepend an Ethernet header; the caller has seen to the headroom."""
+    data = packet["data"] - 14
+    packet["data"] = data
+    packet["length"] += 14
+    packet["mac"] = data
+    put_addresses(data, source, target)
+    put_be16(data + 12, ethertype)
 
 
 class EtherEncap(Element):
@@ -23,15 +43,7 @@ class EtherEncap(Element):
     def process(state, packet):
         if headroom(packet) < 14:
             return DROP
-        data = packet["data"] - 14
-        packet["data"] = data
-        packet["length"] += 14
-        packet["mac"] = data
-        put_be16(data, state["dst"] >> 32)
-        put_be32(data + 2, state["dst"])
-        put_be16(data + 6, state["src"] >> 32)
-        put_be32(data + 8, state["src"])
-        put_be16(data + 12, state["ethertype"])
+        encapsulate(packet, state["ethertype"], state["src"], state["dst"])
         return 0
 
 
@@ -68,13 +80,9 @@ class EtherRewrite(Element):
 
     @staticmethod
     def process(state, packet):
-        data = packet["data"]
         if packet["length"] < 14:
             return DROP
-        put_be16(data, state["dst"] >> 32)
-        put_be32(data + 2, state["dst"])
-        put_be16(data + 6, state["src"] >> 32)
-        put_be32(data + 8, state["src"])
+        put_addresses(packet["data"], state["src"], state["dst"])
         return 0
 
 

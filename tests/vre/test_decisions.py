@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Decisions without processes: allocation, supervision, what fits a host."""
+
+from __future__ import annotations
+
+from vre.allocation import allocate, expected_shares, placement
+from vre.config import from_text
+from vre.host import fit
+from vre.model import Model, Router
+from vre.supervisor import GiveUp, Restart, Supervisor, cause
+
+TWO_PATHS = "FromDevice(a) -> Queue -> ToDevice(b); FromDevice(b) -> Counter -> ToDevice(a);"
+ONE = "FromDevice(a) -> ToDevice(b);"
+
+
+def model(cores, *routers):
+    found = Model(cores=cores)
+    for name, weight, text, pins in routers:
+        found.routers[name] = Router(name, weight, from_text(text), {}, pins)
+    return found
+
+
+def test_elements_shared_by_tasks_keep_them_together_and_queues_part_them():
+    graph = from_text(TWO_PATHS)
+    assert sorted(len(g) for g in graph.groups) == [1, 2]
+    shared = from_text("FromDevice(a) -> c :: Counter -> ToDevice(b); FromDevice(b) -> c;")
+    assert len(shared.groups) == 1
+    split = from_text("FromDevice(a) -> Queue -> Unqueue -> Counter -> Discard;")
+    assert len(split.groups) == 2
+
+
+def test_paths_go_to_the_least_loaded_core_the_heaviest_first():
+    placed = allocate(model(2, ("red", 3, ONE, None), ("blue", 1, ONE, None), ("green", 2, ONE, None)))
+    where = {p.router: p.core for p in placed}
+    assert where["red"] != where["green"] == where["blue"]
+    assert placement(placed)["red", 0] == where["red"]
+
+
+def test_pins_are_honoured_and_shares_follow():
+    lab = model(2, ("red", 1, ONE, (1,)), ("blue", 1, ONE, (1,)), ("green", 3, ONE, None))
+    placed = allocate(lab)
+    assert {p.router: p.core for p in placed} == {"red": 1, "blue": 1, "green": 0}
+    shares = expected_shares(lab, placed)
+    assert shares == {"red": 0.25, "blue": 0.25, "green": 0.5}
+
+
+def test_a_router_with_two_paths_on_a_core_gets_no_more_than_one_with_one():
+    lab = model(1, ("red", 1, TWO_PATHS, None), ("blue", 1, ONE, None))
+    assert expected_shares(lab, allocate(lab)) == {"red": 0.5, "blue": 0.5}
+
+
+def test_workers_are_replaced_but_not_for_ever():
+    supervisor = Supervisor()
+    for second in range(20):
+        supervisor.forked(second, 0)
+        assert supervisor.exited(second, -9, second / 10) == Restart(0)
+    supervisor.forked(99, 0)
+    last = supervisor.exited(99, 1, 2.1)
+    assert isinstance(last, GiveUp) and "21 times" in last.reason and "status 1" in last.reason
+
+
+def test_old_deaths_are_forgotten_and_other_exits_told_apart():
+    supervisor = Supervisor()
+    for i in range(100):
+        supervisor.forked(i, 3)
+        assert supervisor.exited(i, -11, i * 1.0) == Restart(3)
+    assert supervisor.exited(4711, 0, 0.0) is None, "not one of ours"
+    supervisor.forked(5, None)
+    assert isinstance(supervisor.exited(5, -9, 0.0), GiveUp)
+    supervisor.stopping = True
+    supervisor.forked(6, 0)
+    assert supervisor.exited(6, 0, 0.0) is None
+    assert cause(-11) == "was killed by SIGSEGV"
+
+
+def test_a_host_with_too_few_processors_dilates():
+    assert fit(1, "auto", [0, 1]).dilated is False
+    assert fit(1, "auto", [0, 1]).cpus == (1,)
+    assert fit(3, "auto", [0, 1]).dilated is True
+    assert fit(3, "auto", [0, 1]).cpus == (1, 1, 1)
+    assert fit(1, "auto", [0]).dilated is True
+    assert fit(1, "cpu", [0, 1, 2]).dilated is True
+    assert fit(2, "wall", [0, 1]).dilated is False

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""The wire: pace, limits, histograms; and the traffic it is given."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shm.layout import FRAME, SOURCE, SOURCE_INTERVAL_BITS, TALLY_BUCKETS
+from shm.memory import record
+from shm.ring import FULL, HEAD
+from tests.harness import Bench
+from tests.workers.frames import udp
+from vre.model import IMIX, Generator
+from vre.stats import bucket_top
+from workers.traffic import Frame, generated, sort_frames
+from workers.wire import bucket, run_source
+
+
+@given(st.integers(0, 1 << 32))
+def test_a_latency_is_counted_within_3_percent(units):
+    at = bucket(units)
+    assert 0 <= at < TALLY_BUCKETS
+    if at < TALLY_BUCKETS - 1:
+        assert units <= bucket_top(at) <= units + units // 32
+        assert bucket(bucket_top(at)) == at and bucket(bucket_top(at) + 1) == at + 1
+
+
+class Feed:
+    """A source of one frame into a bench's RX ring, on a clock set by hand."""
+
+    def __init__(self, bench, **fields):
+        self._gate = ctypes.c_int64(1)
+        self._frame = ctypes.create_string_buffer(udp(), 64)
+        self._entries = (ctypes.c_int64 * 6)(
+            ctypes.addressof(self._frame), 60, 0, ctypes.addressof(self._frame), 60, 700
+        )
+        self._memory = ctypes.create_string_buffer(SOURCE.size)
+        self.address = ctypes.addressof(self._memory)
+        self.source = record(self.address, SOURCE.dtype)
+        self.ring = bench.builder.rx["eth0", "r"].address
+        settled = {"ring": self.ring, "frames": ctypes.addressof(self._entries), "count": 2, "limit": -1, "burst": 1}
+        for name, value in (settled | {"start_ns": -1, "gate": ctypes.addressof(self._gate)} | fields).items():
+            self.source[name] = value
+        assert FRAME.size == 24
+
+    def at(self, ns):
+        """Run at a time; return (frames offered, frames in the ring so far, frames missed so far)."""
+        from shm.memory import load64
+
+        run_source(self.address, ns)
+        return int(self.source["sent"]), load64(self.ring + HEAD), load64(self.ring + FULL)
+
+
+@pytest.fixture
+def bench():
+    with Bench("FromDevice(eth0) -> ToDevice(eth1);") as one:
+        yield one
+
+
+def test_a_rate_is_kept_to_the_frame(bench):
+    feed = Feed(bench, interval=1000 << SOURCE_INTERVAL_BITS)
+    assert feed.at(5_000)[0] == 1
+    assert feed.at(5_999)[0] == 1
+    assert feed.at(6_000)[0] == 2
+    assert feed.at(105_000)[0] == 101
+
+
+def test_bursts_come_whole(bench):
+    feed = Feed(bench, interval=1000 << SOURCE_INTERVAL_BITS, burst=10)
+    assert [feed.at(t)[0] for t in (0, 9_999, 10_000, 25_000)] == [10, 10, 20, 30]
+
+
+def test_a_full_ring_drops_at_the_nic_and_counts(bench):
+    feed = Feed(bench, interval=1 << SOURCE_INTERVAL_BITS)
+    for t in range(0, 2001, 100):
+        sent, placed, missed = feed.at(t)
+    assert placed == 512 and sent == placed + missed == 2001
+    bench.settle()
+    assert bench.dropped["rx_ring_full"] == 2001 - 512
+    bench.received()
+    bench.assert_sound()
+
+
+def test_as_fast_as_it_is_taken_never_drops(bench):
+    feed = Feed(bench, interval=0)
+    for t in range(5):
+        sent, placed, missed = feed.at(t)
+    assert (sent, placed, missed) == (512, 512, 0)
+
+
+def test_recorded_times_and_limits(bench):
+    feed = Feed(bench, interval=-1, period_ns=1000)
+    assert [feed.at(t)[0] for t in (0, 699, 700, 999, 1000, 1700)] == [1, 1, 2, 2, 3, 4]
+    feed = Feed(bench, interval=0, limit=3)
+    assert feed.at(0)[0] == 3 and int(feed.source["done"]) == 1
+
+
+def test_frames_for_nobody_are_counted_and_giants_dropped(bench):
+    feed = Feed(bench, ring=0, interval=0, limit=7)
+    assert run_source(feed.address, 0) == 0 and int(feed.source["sent"]) == 7
+
+
+def test_generated_frames_are_valid_and_mixed_as_asked():
+    from tests.workers.frames import ip_of
+
+    link = Generator(size="imix", flows=48, ttl=9, destinations=("10.0.0.0/8", "192.168.1.7/32"), seed=3)
+    (frames,) = generated(link, [0x020000000001], IMIX)
+    sizes = [len(f.data) for f in frames]
+    assert [sizes.count(s) * 12 / len(sizes) for s in (64, 576, 1518)] == [7, 4, 1]
+    first = ip_of(frames[0].data)
+    assert first.ttl == 9
+    chosen = first.copy()
+    del chosen.chksum
+    assert type(first)(bytes(chosen)).chksum == first.chksum
+    assert {ip_of(f.data).dst for f in frames} >= {"192.168.1.7", "10.0.0.1"}
+    assert generated(link, [1], IMIX) == generated(link, [1], IMIX)
+
+
+def test_sorting_by_mac_and_vlan_like_a_nic_with_a_queue_per_router():
+    tag = b"\x81\x00\x00\x07"
+    plain, cast, other = udp(), udp(mac="ff:ff:ff:ff:ff:ff"), udp(mac="02:00:00:00:00:55")
+    tagged = plain[:12] + tag + plain[12:]
+    frames = [Frame(f, 0) for f in (plain, cast, other, tagged)]
+    (one, two, rest_of_vlan), rest = sort_frames(frames, [(0x020000000001, -1), (0x020000000002, -1), (None, 7)])
+    assert [f.data for f in one] == [plain, cast]
+    assert [f.data for f in two] == [cast]
+    assert [f.data for f in rest_of_vlan] == [plain], "the tag is taken off"
+    assert [f.data for f in rest] == [other]

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""A router's shape: the classes and the wiring of its graph, and what follows from them alone."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from shm.layout import APART
+from workers.element import Element, load
+
+#: Name of a drop that any element with a slow path may count: its ring was full.
+SLOW_FULL = "slow_path_full"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a composed module depends on.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Element classes, by element number.
+    edges : tuple of (int, int, int, int)
+        From element, its output, to element, its input.
+    tasks : tuple of (str, int)
+        Driver kind (`rx`, `source`, `pull`) and the element that drives.
+    """
+
+    classes: tuple[str, ...]
+    edges: tuple[tuple[int, int, int, int], ...]
+    tasks: tuple[tuple[str, int], ...]
+
+    def key(self) -> str:
+        """Return a name for the shape, the same in every process."""
+        return hashlib.sha256(repr((self.classes, self.edges, self.tasks)).encode()).hexdigest()[:16]
+
+
+def reasons(cls: type[Element]) -> tuple[str, ...]:
+    """Return why an element drops packets, the shared reason of slow-path elements last."""
+    return (*cls.reasons, SLOW_FULL)
+
+
+def offsets(classes: tuple[str, ...]) -> tuple[list[int], int]:
+    """Return where each element's state is in the block, and the block's size; it follows from the classes."""
+    registry = load()
+    places, end = [], 0
+    for name in classes:
+        places.append(end)
+        end += registry[name].layout().size
+    return places, -(-end // APART) * APART
+
+
+def upstream(shape: Shape, element: int) -> tuple[int, tuple[int, int]]:
+    """Return the Queue that a pull driver takes from, and the (element, input) right behind it."""
+    before = {(e[2], e[3]): (e[0], e[1]) for e in shape.edges}
+    at = (element, 0)
+    while True:
+        source, _ = before[at]
+        if load()[shape.classes[source]].processing == "h/l":
+            return source, at
+        at = (source, 0)
+
+
+def reach(shape: Shape, number: int) -> set[int]:
+    """Return the elements that a task runs: from its driver, or from behind its queue, to queues and sinks."""
+    registry = load()
+    kind, driver = shape.tasks[number]
+    following: dict[int, list[int]] = {}
+    for source, _, target, _ in shape.edges:
+        following.setdefault(source, []).append(target)
+    todo = [upstream(shape, driver)[1][0]] if kind == "pull" else [driver]
+    bypasses = bypassable(shape)
+    seen: set[int] = set()
+    while todo:
+        at = todo.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        if registry[shape.classes[at]].processing != "h/l" or at in bypasses:
+            todo += following.get(at, [])
+    return seen
+
+
+def bypassable(shape: Shape) -> dict[int, int]:
+    """Return the queues that feed a ToDevice, and that element: an empty one need not be gone through."""
+    return {
+        upstream(shape, driver)[0]: driver
+        for kind, driver in shape.tasks
+        if kind == "pull" and "vlan" in load()[shape.classes[driver]].state
+    }
