@@ -143,7 +143,6 @@ NOTE = Layout(
         "param_off": "u1",  # where an IP option is wrong (RFC 792, parameter problem)
         "fix_src": "u1",  # the source address is to be set on the way out
         "device": "u2",  # index of the port it came in by
-        "extra": "u2",
     },
     size=32,
 )
@@ -170,7 +169,6 @@ CORE = Layout(
         "decisions": "i8",
         "busy_ticks": "i8",  # ticks in turns that moved packets
         "idle_ticks": "i8",  # ticks in turns that did not, and in polling
-        "scheduler_ticks": "i8",  # ticks spent outside paths
         "slow_ticks": "i8",  # ticks spent on the slow path
         "slices": "i8",
         "preemptions": "i8",
@@ -245,7 +243,6 @@ TASK = Layout(
         "slow_ticks": "i8",  # ticks its packets cost on the slow path
         "killed": "i8",  # supervisor: packets lost with a killed worker
         "polled": "i8",  # set once: 1 where only a turn tells whether there is work (sources)
-        "pull": "i8",  # set once: 1 where the task pulls
         "quantum": "i8",  # set once: packets per turn
     },
     size=2 * APART,

@@ -258,7 +258,7 @@ class Builder:
         kind, driver = router.graph.tasks[number]
         task["block"], task["client"], task["enabled"] = plan["block"], client, 1
         task["quantum"] = self.model.quantum
-        task["polled"], task["pull"] = kind == "source", kind == "pull"
+        task["polled"] = kind == "source"
         if kind == "rx":
             task["input"] = self.rx[router.graph.nodes[driver].values["devname"], router.name].address
         elif kind == "pull":

@@ -47,7 +47,15 @@ class ConfigError(Exception):
 
 
 class PlatformError(RuntimeError):
-    """The platform cannot start or go on; the message says why and what would help."""
+    """The platform cannot start; the message says why and what would help."""
+
+    status = 2  #: of the command
+
+
+class PlatformEnded(PlatformError):
+    """The platform has started, and cannot go on."""
+
+    status = 1
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

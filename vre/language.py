@@ -15,7 +15,9 @@ What names mean is settled by :mod:`vre.flatten`.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from vre.errors import Problem
 from vre.lexer import Lexer, Source, Token, _shown
@@ -99,7 +101,8 @@ class Parser:
         self.requirements: list[str] = []
         self._scope = Scope()
         self._inside: list[int] = []  # ids of the groups that we are in
-        self._compounds = 0
+        self._compounds = 0  # how many compound classes we are in
+        self._libraries: set[Path] = set()
 
     def parse(self) -> Scope:
         """Return the file's scope. Raises ConfigError where the text cannot be read on."""
@@ -181,13 +184,27 @@ class Parser:
         for part, offset in split(text):
             kind, _, what = part.partition(" ")
             if kind == "library":
-                self._problem(
-                    at + offset, "require(library ...) needs a file beside the configuration: put it into one file"
-                )
+                self._library(what.strip("\"'"), at + offset)
             elif (kind == "package" and what) or not what:
                 self.requirements.append(what or kind)
             else:
                 self._problem(at + offset, f"'{part}' is not package NAME")
+
+    def _library(self, name: str, at: int) -> None:
+        """Read a library: beside the file that asks for it, or in CLICKPATH; each at most once."""
+        if self._compounds:
+            self._problem(at, "require(library ...) belongs at file scope")
+            return
+        beside = Path(self.source.where(at).file).parent
+        paths = [Path(p) for p in os.environ.get("CLICKPATH", "").split(":") if p]
+        for folder in (beside, *paths, *(p / "conf" for p in paths)):
+            file = folder / name
+            if file.is_file():
+                if file.resolve() not in self._libraries:
+                    self._libraries.add(file.resolve())
+                    self.lexer.include(file.read_text(), str(file))
+                return
+        self._problem(at, f"there is no library '{name}' beside the configuration or in CLICKPATH")
 
     def _chain(self, closers: tuple[str, ...]) -> None:
         left: list[Endpoint] | None = None
@@ -332,6 +349,7 @@ class Parser:
         """Parse a compound class after its `{`."""
         outer, inside = self._scope, self._inside
         self._inside = []
+        self._compounds += 1
         compound = Compound([], False, at)
         while True:
             self._scope = Scope()
@@ -345,6 +363,7 @@ class Parser:
             if closer == "}":
                 break
         self._scope, self._inside = outer, inside
+        self._compounds -= 1
         return compound
 
     def _formals(self) -> None:

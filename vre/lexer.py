@@ -38,8 +38,11 @@ class Source:
 
     def __init__(self, text: str, file: str, line: int = 1, column: int = 1) -> None:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
-        self._lines = [0, *(m.end() for m in re.finditer("\n", self.text))]
         self._column = column
+        self._index(file, line)
+
+    def _index(self, file: str, line: int) -> None:
+        self._lines = [0, *(m.end() for m in re.finditer("\n", self.text))]
         # Where a line directive begins to hold: (offset, file, number of the line at the offset).
         self._marks: list[tuple[int, str, int]] = [(0, file, line)]
         for i, start in enumerate(self._lines):
@@ -47,6 +50,14 @@ class Source:
             if found:
                 after = self._lines[i + 1] if i + 1 < len(self._lines) else len(self.text)
                 self._marks.append((after, found[2] or self._marks[-1][1], int(found[1])))
+
+    def splice(self, at: int, text: str, file: str) -> None:
+        """Put the text of another file in at offset `at`; line directives keep every place right."""
+        here = self.where(at)
+        back = f'\n# {here.line} "{here.file}"\n' + " " * (here.column - 1)
+        self.text = f'{self.text[:at]}\n# 1 "{file}"\n{text}{back}{self.text[at:]}'
+        _, first, line = self._marks[0]
+        self._index(first, line)
 
     def where(self, at: int) -> Where:
         """Return the place of the character at offset `at`."""
@@ -136,6 +147,11 @@ class Lexer:
         if token.kind == "arrow" and token.text.startswith("~"):
             raise self.fail(token.at, f"'{token.text}' is FastClick's; write the elements that it stands for")
         return token
+
+    def include(self, text: str, file: str) -> None:
+        """Go on with the text of another file, then with what follows here."""
+        assert self._ahead is None
+        self.source.splice(self._at, text, file)
 
     def config(self) -> tuple[str, int]:
         """Take the configuration string after a `(` already taken, up to its `)`.

@@ -20,7 +20,7 @@ from shm.segment import RunDirectory, SegmentError, claim_window, free_window, s
 from vre import host
 from vre.allocation import Placed, allocate, placement
 from vre.config import from_text, validate
-from vre.errors import ConfigError, PlatformError, Problem
+from vre.errors import ConfigError, PlatformEnded, PlatformError, Problem
 from vre.handlers import Handlers
 from vre.model import Capture, Link, Model, Nic, Router, RouterPort
 from vre.supervisor import GiveUp, Restart, Supervisor, cause
@@ -237,7 +237,7 @@ class Platform:
             data = b""
         if not data:
             status = self._zygote.wait() if self._zygote else 0
-            raise PlatformError(f"the zygote process {cause(status)}")
+            raise PlatformEnded(f"the zygote process {cause(status)}")
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             yield json.loads(line)
@@ -264,7 +264,7 @@ class Platform:
     def _exited(self, pid: int, status: int) -> None:
         decision = self._supervisor.exited(pid, status, time.monotonic())
         if isinstance(decision, GiveUp):
-            raise PlatformError(decision.reason)
+            raise PlatformEnded(decision.reason)
         if isinstance(decision, Restart):
             place = self.manifest["cores"][decision.core]
             lost = recover(place["address"], place["inputs"], place["outputs"])

@@ -65,9 +65,7 @@ def replace16(address, old, new):
 
 def checksum(data: bytes | bytearray) -> int:
     """Return the checksum of bytes, for the slow path; network order as an integer."""
-    if len(data) % 2:
-        data = bytes(data) + b"\0"
-    total = sum(data[i] << 8 | data[i + 1] for i in range(0, len(data), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
+    # Words of base 2**16 summed with end-around carry: the number they make, modulo 2**16 - 1.
+    number = int.from_bytes(bytes(data) + b"\0" * (len(data) % 2), "big")
+    total = number % 0xFFFF or (0xFFFF if number else 0)
     return ~total & 0xFFFF

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workers.cache import cache_folder, import_module
+from workers.process import follow_parent
 from workers.shape import Shape
 
 # Numba reads it once, when it is first imported.
@@ -34,13 +35,13 @@ def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return kernel
 
 
-def warm(jobs: dict[str, Callable[[], object]], say: Callable[[str], None]) -> None:
+def warm(jobs: dict[str, tuple[str, Callable[[], object]]], say: Callable[[str], None]) -> None:
     """Fill the cache by running `jobs` that have not been run with this source, in parallel processes.
 
     Parameters
     ----------
     jobs : dict
-        Name, unique for what is compiled, to what compiles it.
+        Key, unique for what is compiled, to (what to call it, what compiles it).
     say : callable
         Told what begins.
 
@@ -48,19 +49,22 @@ def warm(jobs: dict[str, Callable[[], object]], say: Callable[[str], None]) -> N
     -----
     A job that fails leaves no mark: it is done again, and its error shown, by who needs the code.
     """
-    marks = {name: cache_folder() / f"{name}.compiled" for name in jobs}
-    todo = [name for name in jobs if not marks[name].exists()]
+    marks = {key: cache_folder() / f"{key}.compiled" for key in jobs}
+    todo = [key for key in jobs if not marks[key].exists()]
     running: dict[int, str] = {}
-    for i, name in enumerate(todo):
+    parent = os.getpid()
+    for i, key in enumerate(todo):
+        name, job = jobs[key]
         say(f"compiling {name} ({i + 1} of {len(todo)}); this is done once")
         pid = os.fork()
         if pid == 0:
             try:
-                jobs[name]()
-                marks[name].touch()
+                follow_parent(parent)
+                job()
+                marks[key].touch()
             finally:
                 os._exit(0)
-        running[pid] = name
+        running[pid] = key
         if len(running) >= len(os.sched_getaffinity(0)):
             running.pop(os.wait()[0], None)
     while running:

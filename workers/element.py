@@ -131,7 +131,6 @@ class Element:
     driver: ClassVar[str] = ""
     spreads: ClassVar[bool] = False
     bad_port: ClassVar[int] = 0  #: output that takes dropped packets where it is connected, 0 for none
-    lines: ClassVar[int] = 0  #: cache lines of its own that it touches per packet
 
     # `process(state, packet)`, and `port`, `core` where it names them, returns an output port or one of
     # the codes of workers.packet. An element without one lives on the slow path.

@@ -259,9 +259,3 @@ def clone(packet, core, twin):
 def headroom(packet):
     """Return how many bytes can be prepended."""
     return packet["data"] - packet["buffer"]
-
-
-@kernel
-def tailroom(packet):
-    """Return how many bytes can be appended."""
-    return packet["buffer"] + packet["room"] - packet["data"] - packet["length"]

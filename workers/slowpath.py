@@ -25,7 +25,7 @@ from workers.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit
 #: Time for the slow path between two slices: a fifth of a slice, or a single packet where that takes longer.
 BUDGET_NS = 200_000
 _SLOT = struct.Struct("<IIIHH")
-_NOTE = struct.Struct("<IiiiHHBBBBHH")
+_NOTE = struct.Struct("<IiiiHHBBBBH")
 assert NOTE["device"] == 24 and NOTE["paint"] == 20
 
 Tick = Callable[[], int]
@@ -36,7 +36,7 @@ def read_packet(ring: int, index: int) -> tuple[SlowPacket, int]:
     small, large, stamp, size, offset = _SLOT.unpack(ctypes.string_at(slot_at(ring, index), _SLOT.size))
     reference = large if offset & IN_LARGE else small
     address = load64(ring + POOL) + reference * LINE + (offset & (IN_LARGE - 1))
-    dst, net, mac, transport, entry, vlan, paint, kind, param, fix, device, _ = _NOTE.unpack(
+    dst, net, mac, transport, entry, vlan, paint, kind, param, fix, device = _NOTE.unpack(
         ctypes.string_at(note_at(ring, index), _NOTE.size)
     )
     packet = SlowPacket(bytearray(ctypes.string_at(address, size)), time=stamp)
@@ -76,7 +76,6 @@ def write_packet(ring: int, index: int, packet: SlowPacket, entry: int) -> None:
         packet.param_off,
         packet.fix_src,
         packet.device,
-        0,
     )
     ctypes.memmove(note_at(ring, index), note, _NOTE.size)
 

@@ -103,10 +103,11 @@ class Zygote:
         functions: dict[str, Callable[..., Any]] = {"ticks": read_ticks, "slice": loop.run_slice, "wire": wire.run_wire}
         shapes = {router["name"]: shape_of(router) for router in self.manifest["routers"]}
         by_key = {shape.key(): shape for shape in shapes.values()}
-        jobs: dict[str, Callable[[], object]] = {
-            f"shape-{key}": partial(compile_shape, shape) for key, shape in by_key.items()
-        }
-        jobs |= {f"kernel-{name}": partial(compile_kernel, function) for name, function in functions.items()}
+        jobs: dict[str, tuple[str, Callable[[], object]]] = {}
+        for name, shape in shapes.items():
+            jobs.setdefault(f"shape-{shape.key()}", (f"router {name}", partial(compile_shape, shape)))
+        for name, function in functions.items():
+            jobs[f"kernel-{name}"] = (f"the {name} loop", partial(compile_kernel, function))
         warm(jobs, lambda text: self.say(progress=text))
         self.say(progress="loading compiled code")
         self.kernels = {name: compile_kernel(function) for name, function in functions.items()}

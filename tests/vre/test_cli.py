@@ -180,6 +180,25 @@ def test_signals_end_a_run_with_its_table_and_nothing_left(endless, number, stat
     assert not list(Path("/dev/shm").glob("vre.*endless*"))
 
 
+def test_an_interrupt_while_compiling_leaves_no_process(lab, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vre", "run", str(lab)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"VRE_CACHE": str(tmp_path / "cache")},
+    )
+    end = time.monotonic() + 60
+    while len(processes_of(process.pid)) < 3 and time.monotonic() < end:
+        time.sleep(0.02)
+    children = processes_of(process.pid)
+    assert len(children) >= 3  # the zygote and what it has forked to compile
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert gone(children)
+
+
 def test_a_killed_platform_takes_its_processes_along_and_the_next_command_its_memory(endless):
     process = endless()
     children = processes_of(process.pid)

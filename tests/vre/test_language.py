@@ -164,6 +164,21 @@ def test_mistakes(text, messages):
         assert any(message in one for one in found), found
 
 
+def test_libraries_are_read_once_and_keep_their_places(tmp_path):
+    (tmp_path / "lib.click").write_text("elementclass L { input -> p :: Paint(4) -> output }\n")
+    (tmp_path / "bad.click").write_text("\n  x :: Nope;\n")
+    main = str(tmp_path / "main.click")
+    found = check(Source("require(library lib.click, library lib.click);\nIdle -> L -> Discard;", main))
+    assert [n.name for n in found.nodes] == ["Idle@1", "L@2/p", "Discard@3"]
+    with pytest.raises(ConfigError) as caught:
+        check(Source("require(library bad.click); Idle -> Nix;", main))
+    assert [str(p.where) for p in caught.value.problems] == [f"{tmp_path}/bad.click:2:3", f"{main}:1:37"]
+    with pytest.raises(ConfigError, match="no library 'gone"):
+        check(Source("require(library gone.click); Idle -> Discard;", main))
+    with pytest.raises(ConfigError, match="at file scope"):
+        check(Source("Idle -> { require(library lib.click); input -> output } -> Discard;", main))
+
+
 def test_carets_point_at_the_place():
     with pytest.raises(ConfigError) as caught:
         check(Source("\tIdle -> Discrad;", "t.click"))

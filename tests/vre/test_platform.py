@@ -87,6 +87,34 @@ def test_a_killed_worker_is_replaced_and_only_the_batch_in_hand_is_lost():
         assert killed <= 12 * (box.model.quantum + 32)
 
 
+@pytest.mark.slow
+def test_two_hundred_kills_leak_nothing(monkeypatch):
+    monkeypatch.setattr("vre.supervisor.MAX_RESTARTS", 1000)
+    process = psutil.Process()
+    with make(1, link=vre.Generator(rate=2_000_000)) as box:
+        red = box.router("red", FORWARD)
+        blue = box.router(
+            "blue",
+            "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> t :: Tee(2) -> Discard; t[1] -> Queue -> Discard;",
+        )
+        box.start()
+        descriptors = process.num_fds()
+        for i in range(200):
+            victim = box.worker_pid(0)
+            box.tend(0.001 * (i % 20))
+            os.kill(victim, signal.SIGKILL)
+            while box.worker_pid(0) in (0, victim):
+                box.tend(0.002)
+        box.tend(0.2)
+        assert process.num_fds() == descriptors
+        before = (red.stats().forwarded, blue.stats().packets)
+        box.tend(0.2)
+        assert red.stats().forwarded > before[0] and blue.stats().packets > before[1]
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
 def test_a_worker_that_keeps_dying_ends_the_platform(monkeypatch):
     monkeypatch.setattr("vre.supervisor.MAX_RESTARTS", 2)
     with make() as box:

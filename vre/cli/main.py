@@ -52,7 +52,14 @@ def main(arguments: list[str] | None = None) -> Any:
     # SIGTERM ends a platform as Ctrl-C does: through every clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return vre.main(args=arguments, prog_name="vre")
+        return vre.main(args=arguments, prog_name="vre", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)
@@ -61,7 +68,9 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(2)
     except PlatformError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(error.status)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
 

@@ -176,7 +176,6 @@ class ARPQuerier(Element):
         "queries": "i8",
     }
     reasons = ("no_destination", "no_headroom", "arp_queue_full", "arp_table_full", "arp_consumed")
-    lines = 1
 
     @classmethod
     def needs(cls, values):

@@ -90,7 +90,6 @@ class Tee(Element):
     processing = "h/h"
     spreads = True
     arguments = (Argument("N", between(1, 255), None),)
-    lines = 1
 
     @classmethod
     def outputs(cls, values):
@@ -284,8 +283,6 @@ class Touch(Element):
 
     Syntax: `Touch`
     """
-
-    lines = 1
 
     @staticmethod
     def process(state, packet):

@@ -29,7 +29,6 @@ class FromDevice(Element):
     driver = "rx"
     state = {"ring": "i8", "mac": "i8", "device": "i8", "count": "i8"}
     read_handlers = {"count": cap("count")}
-    lines = 1
 
     @staticmethod
     def process(state, packet):

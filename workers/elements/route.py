@@ -45,7 +45,6 @@ class RadixIPLookup(Element):
     )
     state = {"table": "i8", "hops": "i8", "chunks": "i8"}
     reasons = ("no_route",)
-    lines = 2
     fib = True
 
     @classmethod

@@ -44,7 +44,6 @@ class InfiniteSource(Element):
     )
     state = {"frame": "i8", "size": "i8", "limit": "i8", "count": "i8", "active": "u1", "stop": "u1"}
     read_handlers = {"count": cap("count")}
-    lines = 1
 
     @classmethod
     def _bytes(cls, values):
