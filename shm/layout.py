@@ -199,8 +199,8 @@ IDLE, RUNNING, COMMITTING = 0, 1, 2
 IDLE_PASS = (1 << 63) - 1
 
 #: What a swap changes, so that a batch cut short can be taken back.
-#: With b 0 it is a counter at a, not a swap.
-UNDO = Layout("undo", {"a": "i8", "b": "i8", "a_value": "i8", "b_value": "i8"}, size=32)
+#: `before` holds both words, that at a in its low half; with b 0 it is the counter at a.
+UNDO = Layout("undo", {"a": "i8", "b": "i8", "before": "i8"}, size=24)
 #: A task's turn swaps at most this often; its driver ends the turn before.
 UNDO_ENTRIES = 4096
 #: Spare pairs a core keeps for packets that elements make: the deepest nesting of clones.
@@ -222,7 +222,7 @@ CLIENT = Layout(
     },
     size=APART,
 )
-STRIDE_BITS = 16
+STRIDE_BITS, PASS_BITS = 16, 8
 
 #: A schedulable path on a core.
 TASK = Layout(
@@ -340,5 +340,5 @@ WIRE = Layout(
     size=2 * APART,
 )
 
-assert RING.size == 768 // 2 and SLOT.size == 16 and NOTE.size == 32 and UNDO.size == 32
+assert RING.size == 768 // 2 and SLOT.size == 16 and NOTE.size == 32 and UNDO.size == 24
 assert CORE.size == 768 and TASK.size == 256 and CLIENT.size == 128 and HEADER.size == 64

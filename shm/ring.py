@@ -23,7 +23,7 @@ MASK, CAPACITY, POOL = RING["mask"], RING["capacity"], RING["pool"]
 TAGS = RING["tags"]
 SLOT_SIZE = SLOT.size
 _UNDO, _UNDO_COUNT = CORE["undo"], CORE["undo_count"]
-_UNDO_SIZE, _B, _A_VALUE, _B_VALUE = UNDO.size, UNDO["b"], UNDO["a_value"], UNDO["b_value"]
+_UNDO_SIZE, _B, _BEFORE = UNDO.size, UNDO["b"], UNDO["before"]
 
 
 @kernel
@@ -73,8 +73,7 @@ def swap(core, a, b):
     one, other = load32(a), load32(b)
     store64(entry, a)
     store64(entry + _B, b)
-    store64(entry + _A_VALUE, one)
-    store64(entry + _B_VALUE, other)
+    store64(entry + _BEFORE, one | other << 32)
     store64(core + _UNDO_COUNT, count + 1)
     # A kill must find the entry complete before either word has changed.
     settle()
@@ -90,7 +89,7 @@ def bump(core, counter):
     value = load64(counter)
     store64(entry, counter)
     store64(entry + _B, 0)
-    store64(entry + _A_VALUE, value)
+    store64(entry + _BEFORE, value)
     store64(core + _UNDO_COUNT, count + 1)
     settle()
     store64(counter, value + 1)

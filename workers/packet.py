@@ -56,7 +56,8 @@ PACKET = Layout(
     },
 )
 
-_TIME, _LENGTH, _OFFSET = SLOT["time"], SLOT["length"], SLOT["offset"]
+_TIME, _OFFSET = SLOT["time"], SLOT["offset"]
+assert (SLOT["length"], SLOT["offset"]) == (_TIME + 4, _TIME + 6)  # see pack
 _SPARE, _SPARE_USED, _CORE_POOL = CORE["spare"], CORE["spare_used"], CORE["pool"]
 _NET, _MAC, _TRANSPORT, _ENTRY = NOTE["net"], NOTE["mac"], NOTE["transport"], NOTE["entry"]
 _VLAN, _PAINT, _TYPE, _PARAM = NOTE["vlan"], NOTE["paint"], NOTE["type"], NOTE["param_off"]
@@ -74,6 +75,12 @@ CLONE = 1000
 
 
 @kernel
+def pack(time, length, offset):
+    """Return the second half of a descriptor: one store is a third of the work of three."""
+    return time | length << 32 | offset << 48
+
+
+@kernel
 def frame_address(slot, pool):
     """Return the address of the frame that the descriptor `slot` holds."""
     offset = load16(slot + _OFFSET)
@@ -84,7 +91,8 @@ def frame_address(slot, pool):
 @kernel
 def receive(packet, slot, pool):
     """Open the descriptor `slot` as `packet`, its annotations unset."""
-    offset = load16(slot + _OFFSET)
+    described = load64(slot + _TIME)
+    offset = described >> 48 & 0xFFFF
     large = offset >> 15
     word = slot + 4 * large
     buffer = pool + load32(word) * LINE
@@ -92,8 +100,8 @@ def receive(packet, slot, pool):
     packet["buffer"] = buffer
     packet["room"] = LARGE_STRIDE if large else SMALL_STRIDE
     packet["data"] = buffer + (offset & (IN_LARGE - 1))
-    packet["length"] = load16(slot + _LENGTH)
-    unannotated(packet, load32(slot + _TIME))
+    packet["length"] = described >> 32 & 0xFFFF
+    unannotated(packet, described & 0xFFFFFFFF)
 
 
 @kernel
@@ -151,9 +159,8 @@ def place(ring, packet, core):
     slot = slot_at(ring, head)
     large = packet["room"] != SMALL_STRIDE
     swap(core, slot + 4 * large, packet["owner"])
-    store32(slot + _TIME, packet["time"])
-    store16(slot + _LENGTH, packet["length"])
-    store16(slot + _OFFSET, packet["data"] - packet["buffer"] + IN_LARGE * large)
+    offset = packet["data"] - packet["buffer"] + IN_LARGE * large
+    store64(slot + _TIME, pack(packet["time"], packet["length"], offset))
     store64(ring + NEXT_HEAD, head + 1)
 
 

@@ -59,12 +59,12 @@ def _undo(core: int) -> None:
     log = load64(core + CORE["undo"])
     for i in range(load64(core + CORE["undo_count"]) - 1, -1, -1):
         entry = log + i * UNDO.size
-        a, b = load64(entry), load64(entry + UNDO["b"])
+        a, b, before = load64(entry), load64(entry + UNDO["b"]), load64(entry + UNDO["before"])
         if b:
-            store32(a, load64(entry + UNDO["a_value"]))
-            store32(b, load64(entry + UNDO["b_value"]))
+            store32(a, before)
+            store32(b, before >> 32)
         else:
-            store64(a, load64(entry + UNDO["a_value"]))
+            store64(a, before)
 
 
 def _let_all_join(core: int) -> None:

@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from shm.layout import CLIENT, CORE, IDLE_PASS, IN_LARGE, LINE, MISSING, NOTE, STRIDE_BITS, TASK
+from shm.layout import CLIENT, CORE, IDLE_PASS, IN_LARGE, LINE, MISSING, NOTE, TASK
 from shm.memory import acquire64, load64, record, store64
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, POOL, TAIL, available, bump, commit_head, commit_tail, room, slot_at
 from workers.element import Drop, SlowPacket, load
 from workers.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, note_at
 from workers.shape import Shape, offsets, reasons
+from workers.stride import charge
 from workers.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit, finish
 
 #: Time for the slow path between two slices: a fifth of a slice, or a single packet where that takes longer.
@@ -197,12 +198,7 @@ class SlowTask:
         store64(self.task + TASK["slow_ticks"], load64(self.task + TASK["slow_ticks"]) + used)
         number = load64(self.task + TASK["client"])
         client = load64(core + CORE["clients"]) + number * CLIENT.size
-        slot = load64(core + CORE["passes"]) + 8 * number
-        cost = used * load64(client + CLIENT["stride"]) >> STRIDE_BITS
-        store64(client + CLIENT["used_ticks"], load64(client + CLIENT["used_ticks"]) + used)
-        if load64(slot) == IDLE_PASS:
-            slot = client + CLIENT["own_pass"]
-        store64(slot, load64(slot) + cost)
+        charge(client, load64(core + CORE["passes"]) + 8 * number, used)
 
 
 def run_slow(tasks: list[SlowTask], read_ticks: Tick, budget_ticks: int) -> bool:

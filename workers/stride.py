@@ -8,7 +8,7 @@ gets CPU time in proportion to its entitlement, whatever its packets cost. Pure 
 
 from __future__ import annotations
 
-from shm.layout import CLIENT, IDLE_PASS, STRIDE_BITS
+from shm.layout import CLIENT, IDLE_PASS, PASS_BITS, STRIDE_BITS
 from shm.memory import kernel, load64, store64
 
 _STRIDE, _USED, _OWN, _TURNS = CLIENT["stride"], CLIENT["used_ticks"], CLIENT["own_pass"], CLIENT["turns"]
@@ -18,7 +18,8 @@ _JOINS = CLIENT["joins"]
 def strides(weights: list[float]) -> list[int]:
     """Return the stride of each weight, in pass per tick, STRIDE_BITS after the point.
 
-    The largest weight gets one pass per tick; 1:100,000 still has a 16-bit fraction to spare.
+    The largest weight gets one pass per tick. A pass keeps PASS_BITS after the point: at 3 GHz, 64 bits last
+    130 days, and even a poll of 50 ticks is charged to within a ten-thousandth.
     """
     top = max(weights)
     return [round(top / weight * (1 << STRIDE_BITS)) for weight in weights]
@@ -41,10 +42,12 @@ def pick(passes, count):
 
 @kernel
 def charge(client, slot, ticks):
-    """Charge a running client for `ticks`; `slot` is the address of its pass."""
+    """Charge a client for `ticks`; `slot` is the address of its pass."""
     store64(client + _USED, load64(client + _USED) + ticks)
     store64(client + _TURNS, load64(client + _TURNS) + 1)
-    store64(slot, load64(slot) + (ticks * load64(client + _STRIDE) >> STRIDE_BITS))
+    if load64(slot) == IDLE_PASS:
+        slot = client + _OWN
+    store64(slot, load64(slot) + (ticks * load64(client + _STRIDE) >> STRIDE_BITS - PASS_BITS))
 
 
 @kernel

@@ -40,7 +40,6 @@ from shm.memory import (
     record,
     relaxed64,
     release64,
-    store16,
     store32,
     store64,
     ticks,
@@ -59,13 +58,13 @@ from shm.ring import (
     room,
     slot_at,
 )
-from workers.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address
+from workers.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address, pack
 
 #: Frames that a source or sink handles before the next has its turn.
 BATCH = 512
 #: Slots ahead of the one being written whose buffer is asked for.
 AHEAD = 8
-_TIME, _LENGTH, _OFFSET = SLOT["time"], SLOT["length"], SLOT["offset"]
+_TIME = SLOT["time"]
 _SOURCE, _SINK, _WIRE, _CAPTURE, _CABLE = SOURCE.dtype, SINK.dtype, WIRE.dtype, CAPTURE.dtype, CABLE.dtype
 _SOURCE_SIZE, _SINK_SIZE, _FRAME_SIZE, _CLAIM_SIZE = SOURCE.size, SINK.size, FRAME.size, CLAIM.size
 _BUCKETS, _TALLY_SIZE = TALLY["buckets"], TALLY.size
@@ -88,9 +87,7 @@ def deliver(ring, frame, length, time):
     slot = slot_at(ring, head)
     large = length > SMALL_ROOM
     copy(pool + load32(slot + 4 * large) * LINE + HEADROOM, frame, length)
-    store32(slot + _TIME, time)
-    store16(slot + _LENGTH, length)
-    store16(slot + _OFFSET, HEADROOM + IN_LARGE * large)
+    store64(slot + _TIME, pack(time, length, HEADROOM + IN_LARGE * large))
     store64(ring + NEXT_HEAD, head + 1)
 
 
@@ -278,13 +275,14 @@ def run_sink(sink, wall):
             prefetch_read(slots + ((tail + i + 2 * AHEAD) & mask) * 16)
         at = (tail + i) & mask
         slot = slots + at * 16
-        length = load16(slot + _LENGTH)
+        described = load64(slot + _TIME)
+        length = described >> 32 & 0xFFFF
         if capture:
             if load64(capture + CAPTURE["used"]) + length + 2 * _BLOCK > load64(capture + CAPTURE["size"]):
                 break  # the file is behind: the ring backs up, nothing is lost here
             capture_frame(capture, frame_address(slot, pool), length, wall)
         router = load16(tags + 2 * at)
-        tally(counts, router, length, load32(slot + _TIME), now)
+        tally(counts, router, length, described & 0xFFFFFFFF, now)
         if cable:
             carry(cable, frame_address(slot, pool), length, now, counts + router * _TALLY_SIZE)
         sent += 1
