@@ -14,8 +14,8 @@ PCAPS = Path(os.environ.get("VRE_PCAPS", Path(__file__).resolve().parents[2] / "
 
 
 def segments():
-    """Return the names of all segments of ours in /dev/shm."""
-    return sorted(p.name for p in Path("/dev/shm").glob("vre.*"))
+    """Return the names of all segments of this user in /dev/shm."""
+    return sorted(p.name for p in Path("/dev/shm").glob(f"vre.{os.geteuid()}.*"))
 
 
 @pytest.fixture(scope="session")

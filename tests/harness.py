@@ -48,7 +48,9 @@ class Bench:
         self.model.routers = {"r": Router("r", 1.0, graph, claims)}
         self.graph = graph
         self.base = claim_window(self.model.name)
-        self.builder = Builder(self.model, placement(allocate(self.model)), self.base, f"vre.test.{self.model.name}.")
+        self.builder = Builder(
+            self.model, placement(allocate(self.model)), self.base, f"vre.{os.geteuid()}.{self.model.name}."
+        )
         links = Links(self.builder)
         self.builder.create()
         self.builder.fill()

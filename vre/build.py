@@ -275,8 +275,6 @@ class Builder:
                 state[name] = address
             for name, ring in where["rings"].items():
                 state[name] = ring.address
-            if "bypass" in node.cls.state:
-                state["bypass"] = self._bypass(router, i)
             if "devname" in node.values:
                 self._fill_device(state, node, router, core_of.get(i, 0))
             node.cls.configure(state, node.values)
@@ -291,15 +289,6 @@ class Builder:
             n for n, (kind, e) in enumerate(graph.tasks) if kind == "rx" and graph.nodes[e].values["devname"] == nic
         )
         return self.placement[router, number]
-
-    def _bypass(self, router: Router, queue: int) -> bool:
-        """Return whether all that push to a queue, and what pulls from it, run on one core."""
-        cores = set()
-        for number, (kind, driver) in enumerate(router.graph.tasks):
-            feeds = queue in reach(router.graph.shape, number)
-            if feeds or (kind == "pull" and upstream(router.graph.shape, driver)[0] == queue):
-                cores.add(self.placement[router.name, number])
-        return len(cores) == 1
 
     def _core_of_elements(self, router: Router) -> dict[int, int]:
         placed = {}

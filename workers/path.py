@@ -216,12 +216,12 @@ class Composer:
     def _queue(self, k: int) -> None:
         """Write a queue that feeds a port: while it is empty and the port has room, packets pass it by.
 
-        Only where both its ends are on one core (`bypass`), and so the order of packets stays.
+        Both its ends are in one group of tasks, hence on one core, and so the order of packets stays.
         """
         w, place = self.lines.append, self.places[k]
         sink = self.bypasses[k]
         port = self.places[sink] + self.classes[sink].layout()["ring"]
-        w(f'    if state["bypass"] == 0 or is_empty(state["ring"]) == 0 or room(load64(block + {port}), 1) == 0:')
+        w(f'    if is_empty(state["ring"]) == 0 or room(load64(block + {port}), 1) == 0:')
         w("        aside = stack_record(RECORD)")
         w("        transfer(packet, aside)")
         w("        out = P_Queue(state, aside, core)")
@@ -275,15 +275,7 @@ class Composer:
             self._batch(entry, kind)
         w("    commit(core)")
         for e in outputs:
-            ring = f"commit_head(load64(block + {self.places[e] + self.classes[e].layout()['ring']}))"
-            queue = next((q for q, sink in self.bypasses.items() if sink == e != k), None)
-            if queue is None:
-                w(f"    {ring}")
-            else:
-                # Not bypassed, the port's ring belongs to another core, which is in the middle of its turn.
-                flag = self.places[queue] + self.classes[queue].layout()["bypass"]
-                w(f"    if load64(block + {flag}):")
-                w(f"        {ring}")
+            w(f"    commit_head(load64(block + {self.places[e] + self.classes[e].layout()['ring']}))")
         if asides:
             w("    commit_head(punts)")
             w("    commit_head(inject)")

@@ -14,6 +14,8 @@ from shm.layout import HEADER, Layout
 from shm.memory import load64, store64
 from shm.segment import PAGE, RunDirectory, Segment, SegmentError, claim_window, free_window, sweep
 
+NAME = f"vre.{os.geteuid()}.test-segment"
+
 
 @pytest.fixture
 def base():
@@ -24,31 +26,31 @@ def base():
 
 
 def test_a_segment_is_at_the_same_address_everywhere(base):
-    segment = Segment.create("vre.test.seg", "probe", 10_000, base)
+    segment = Segment.create(NAME, "probe", 10_000, base)
     try:
         assert segment.size == 3 * PAGE
         store64(base + HEADER.size, 4711)
         code = (
             "from shm.segment import Segment; from shm.memory import load64;"
-            f"Segment.attach('vre.test.seg', 'probe', {segment.size}, {base}); print(load64({base + HEADER.size}))"
+            f"Segment.attach('{NAME}', 'probe', {segment.size}, {base}); print(load64({base + HEADER.size}))"
         )
         assert subprocess.check_output([sys.executable, "-c", code], text=True) == "4711\n"
         assert load64(base + HEADER["base"]) == base
         with pytest.raises(SegmentError, match="exists already"):
-            Segment.create("vre.test.seg", "probe", 4096, base + 16 * PAGE)
+            Segment.create(NAME, "probe", 4096, base + 16 * PAGE)
         with pytest.raises(SegmentError, match="cannot map"):
-            Segment.create("vre.test.two", "probe", 4096, base)
+            Segment.create(NAME + "-two", "probe", 4096, base)
     finally:
         segment.detach()
         segment.unlink()
     with pytest.raises(SegmentError, match="is gone"):
-        Segment.attach("vre.test.seg", "probe", segment.size, base)
+        Segment.attach(NAME, "probe", segment.size, base)
 
 
 def test_no_room_is_an_error_with_the_number_of_bytes(base):
     wanted = 1 << 50
     with pytest.raises(SegmentError, match=f"no room for {wanted} bytes"):
-        Segment.create("vre.test.big", "probe", wanted, base)
+        Segment.create(NAME + "-big", "probe", wanted, base)
 
 
 def test_a_run_directory_has_one_owner():

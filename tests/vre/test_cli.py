@@ -177,7 +177,7 @@ def test_signals_end_a_run_with_its_table_and_nothing_left(endless, number, stat
     assert process.returncode == status
     assert "injected =" in out and "Traceback" not in err
     assert gone(children)
-    assert not list(Path("/dev/shm").glob("vre.*endless*"))
+    assert not list(Path("/dev/shm").glob("vre.*.endless.*"))
 
 
 def test_an_interrupt_while_compiling_leaves_no_process(lab, tmp_path):
@@ -205,9 +205,9 @@ def test_a_killed_platform_takes_its_processes_along_and_the_next_command_its_me
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert gone(children)
-    assert list(Path("/dev/shm").glob("vre.*endless*"))
+    assert list(Path("/dev/shm").glob("vre.*.endless.*"))
     vre("doctor")
-    assert not list(Path("/dev/shm").glob("vre.*endless*"))
+    assert not list(Path("/dev/shm").glob("vre.*.endless.*"))
 
 
 def test_a_busy_run_directory_is_refused_and_views_work_meanwhile(endless, tmp_path):

@@ -360,6 +360,16 @@ def test_a_vlan_port_inserts_its_tag(bench):
     assert (out.type, out.vlan, out[UDP].dport) == (0x8100, 300, 9)
 
 
+def test_a_cycle_of_compiled_elements_goes_round_by_turns(bench):
+    b = bench(
+        "FromDevice(eth0) -> a :: Counter -> c :: CheckPaint(2) -> ToDevice(eth1);"
+        "c[1] -> p :: CheckPaint(1) -> Paint(2) -> a; p[1] -> Paint(1) -> a;"
+    )
+    frame = udp()
+    assert b.through(frame) == [frame]
+    assert int(b.state("a")["count"]) == 3
+
+
 def test_strip_and_unstrip(bench):
     b = bench("FromDevice(eth0) -> Strip(40) -> Unstrip(40) -> ToDevice(eth1);")
     frame = udp(size=200)

@@ -19,15 +19,15 @@ class Queue(Element):
 
     Syntax: `Queue([CAPACITY])`, 1000 packets by default.
 
-    A queue is also where a router may be cut between cores: what pushes and what pulls need not run on the
-    same one. Where they do, and the puller is a port with room, packets pass an empty queue by.
+    A queue in front of an Unqueue is also where a router may be cut between cores: what pushes and what pulls
+    need not run on the same one. In front of a port with room, packets pass an empty queue by.
 
     Handlers: `length`, `highwater_length`, `capacity`, `drops` (read), `reset_counts` (write).
     """
 
     processing = "h/l"
     arguments = (Argument("CAPACITY", between(1, 65535), 1000),)
-    state = {"ring": "i8", "capacity": "i8", "highwater": "i8", "bypass": "i8"}
+    state = {"ring": "i8", "capacity": "i8", "highwater": "i8"}
     reasons = ("queue_full",)
 
     @classmethod
