@@ -16,7 +16,7 @@ import numpy as np
 from shm.layout import CORE, RING, SLOT, SPARES, TASK
 from shm.memory import load16, load64, store64
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL, available, commit_head, commit_tail, room, slot_at
-from shm.segment import claim_window, free_window
+from shm.segment import RunDirectory, claim_window, free_window
 from vre.allocation import allocate, placement
 from vre.build import Builder, view
 from vre.check import check
@@ -48,9 +48,9 @@ class Bench:
         self.model.routers = {"r": Router("r", 1.0, graph, claims)}
         self.graph = graph
         self.base = claim_window(self.model.name)
-        self.builder = Builder(
-            self.model, placement(allocate(self.model)), self.base, f"vre.{os.geteuid()}.{self.model.name}."
-        )
+        self.directory = RunDirectory(self.model.name)
+        self.directory.acquire()
+        self.builder = Builder(self.model, placement(allocate(self.model)), self.base, self.directory.prefix)
         links = Links(self.builder)
         self.builder.create()
         self.builder.fill()
@@ -78,7 +78,7 @@ class Bench:
         """Remove the memory."""
         for segment in self.builder.segments:
             segment.detach()
-            segment.unlink()
+        self.directory.release()
         free_window(self.base)
 
     def __enter__(self):

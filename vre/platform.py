@@ -21,6 +21,7 @@ from vre import host
 from vre.allocation import Placed, allocate, placement
 from vre.config import from_text, validate
 from vre.errors import ConfigError, PlatformEnded, PlatformError, Problem
+from vre.handle import RouterHandle
 from vre.handlers import Handlers
 from vre.model import Capture, Link, Model, Nic, Router, RouterPort
 from vre.supervisor import GiveUp, Restart, Supervisor, cause
@@ -390,33 +391,3 @@ def _await_end(pid: int) -> None:
         while time.monotonic() < end:
             os.kill(pid, signal.SIGKILL)
             time.sleep(0.002)
-
-
-class RouterHandle:
-    """One router of a platform."""
-
-    def __init__(self, platform: Platform, name: str) -> None:
-        self._platform = platform
-        self.name = name
-
-    def stats(self) -> Any:
-        """Return its account, see :class:`vre.stats.RouterStats`."""
-        return next(s for s in self._platform.reader.routers() if s.name == self.name)
-
-    def sent(self) -> int:
-        """Return how many of its packets have left the wire: one field of its account, at little cost."""
-        return self._platform.reader.sent(self.name)
-
-    def share(self) -> float:
-        """Return the part of all routers' CPU time that it has had."""
-        return self.stats().share
-
-    def read(self, handler: str) -> str:
-        """Return a handler's value: `"element.handler"`. Raises HandlerError."""
-        assert self._platform._handlers
-        return self._platform._handlers.read(self.name, handler)
-
-    def write(self, handler: str, value: str) -> None:
-        """Write a handler. Raises HandlerError."""
-        assert self._platform._handlers
-        self._platform._handlers.write(self.name, handler, value)

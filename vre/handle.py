@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""One router of a running platform, as Python code holds it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vre.platform import Platform
+    from vre.stats import RouterStats
+
+
+class RouterHandle:
+    """One router of a platform."""
+
+    def __init__(self, platform: Platform, name: str) -> None:
+        self._platform = platform
+        self.name = name
+
+    def stats(self) -> RouterStats:
+        """Return its account, see :class:`vre.stats.RouterStats`."""
+        return next(s for s in self._platform.reader.routers() if s.name == self.name)
+
+    def sent(self) -> int:
+        """Return how many of its packets have left the wire: one field of its account, at little cost."""
+        return self._platform.reader.sent(self.name)
+
+    def share(self) -> float:
+        """Return the part of all routers' CPU time that it has had."""
+        return self.stats().share
+
+    def read(self, handler: str) -> str:
+        """Return a handler's value: `"element.handler"`. Raises HandlerError."""
+        assert self._platform._handlers
+        return self._platform._handlers.read(self.name, handler)
+
+    def write(self, handler: str, value: str) -> None:
+        """Write a handler. Raises HandlerError."""
+        assert self._platform._handlers
+        self._platform._handlers.write(self.name, handler, value)
