@@ -76,7 +76,7 @@ class Handlers:
         return self._model.routers[router].graph.nodes[number].name == element["name"]
 
     def sources_done(self) -> bool:
-        """Return whether all source elements that have a limit and STOP have reached it, and there is one."""
+        """Return whether there are source elements with STOP, and all of them have reached their LIMIT."""
         found = False
         for router in self._elements.values():
             for element in router.values():
@@ -84,7 +84,8 @@ class Handlers:
                 if "stop" not in cls.state:
                     continue
                 state = view(element["state"], cls.layout().dtype)[0]
-                if state["limit"] < 0 or state["count"] < state["limit"]:
-                    return False
-                found = True
+                if state["stop"]:
+                    found = True
+                    if state["limit"] < 0 or state["count"] < state["limit"]:
+                        return False
         return found

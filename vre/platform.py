@@ -326,10 +326,6 @@ class Platform:
         while time.monotonic() < end and not self.reader.drained():
             self.tend(0.01)
 
-    def resume(self) -> None:
-        """Let the traffic flow again."""
-        store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)
-
     def rest(self, router: str, resting: bool) -> None:
         """Let the links stop sending to one router, or send again."""
         for source in self.manifest["wire"]["sources"]:

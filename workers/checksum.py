@@ -45,13 +45,6 @@ def header_sum(address, size):
 
 
 @kernel
-def set_header_sum(address, size):
-    """Compute and store the checksum of the IP header at `address`."""
-    store16(address + 10, 0)
-    store16(address + 10, ~header_sum(address, size))
-
-
-@kernel
 def replace16(address, old, new):
     """Update the checksum word at `address` for a 16-bit word that changed (RFC 1624, equation 3).
 

@@ -21,7 +21,7 @@ _USED, _PACKETS, _TURNS = TASK["used_ticks"], TASK["packets"], TASK["turns"]
 _EMPTY, _POLLED, _QUANTUM = TASK["empty_turns"], TASK["polled"], TASK["quantum"]
 #: How far a dilated core's clock may run ahead of its traffic: less than a ring holds at 10 Mp/s.
 LEAD_NS = 40_000
-_TASK, _SINCE, _CLOCK = CORE["task"], CORE["since"], CORE["clock_ns"]
+_TASK, _SINCE = CORE["task"], CORE["since"]
 
 
 @kernel

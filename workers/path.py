@@ -2,8 +2,9 @@
 """From a router's graph to compiled paths: `compose` writes a small module for each graph *shape*.
 
 A shape is the classes and the wiring, not the parameters: those are in the state block, so identical
-routers share compiled code. Each element becomes one function that runs the element's `process` and goes
-on to the next; each task becomes one entry point that takes a batch through them.
+routers share compiled code. A function is a *trunk*: it runs the `process` of one element after the other along
+the main way through the graph, and calls what branches off. Each task becomes one entry point that takes a batch
+through its trunk.
 """
 
 from __future__ import annotations

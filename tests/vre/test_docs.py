@@ -61,10 +61,6 @@ def test_the_element_of_the_guide_works(monkeypatch):
             bench.assert_sound()
     finally:
         module.unlink()
-        for file in (REGISTRY and [bench.shape.key()]) or []:
-            from workers.cache import cache_folder
-
-            (cache_folder() / f"path_{file}.py").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -223,6 +223,15 @@ def test_a_pipeline_cut_at_an_unqueue_runs_on_two_cores():
         assert "other_paint" not in red.stats().dropped, "annotations cross with their packets"
 
 
+def test_a_run_ends_with_the_sources_that_ask_for_it():
+    with vre.Platform() as box:
+        red = box.router("red", "InfiniteSource(LIMIT 500, STOP true) -> Discard; RatedSource(RATE 10) -> Idle;")
+        box.run()
+        box.halt()
+        assert_accounts(box)
+        assert red.stats().dropped["discard"] == 500
+
+
 def test_configuration_mistakes_from_python():
     with pytest.raises(ConfigError, match="did you mean Counter"):
         make().router("red", "FromDevice(eth0) -> Countr -> ToDevice(eth1);")

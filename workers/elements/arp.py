@@ -21,7 +21,7 @@ from workers.element import Drop, Element, Needs, SlowPacket
 from workers.elements.ether import encapsulate, put_addresses
 from workers.packet import DROP, PUNT, headroom
 
-_REQUEST, _REPLY = 1, 2
+_REQUEST = 1
 #: Entries of an ARP table: address, Ethernet address, when learnt, when last asked; 8 bytes each.
 _ENTRY_SIZE, _PROBES = 32, 16
 _SLOTS = 4096

@@ -11,7 +11,7 @@ from workers.checksum import checksum
 from workers.element import Drop, Element, SlowPacket
 from workers.packet import DROP, PUNT
 
-_DONT, _MORE, _PLACE = 0x4000, 0x2000, 0x1FFF
+_MORE, _PLACE = 0x2000, 0x1FFF
 
 
 class IPFragmenter(Element):
