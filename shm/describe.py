@@ -76,17 +76,19 @@ def describe(image: Image, manifest: dict[str, Any] | None = None) -> Iterator[s
 
 def _records(manifest: dict[str, Any]) -> Iterator[tuple[Layout, int, str]]:
     """Yield (layout, address, label) of all that a manifest knows of."""
-    for number, core in enumerate(manifest["cores"]):
-        for client in core["clients"]:
-            yield CLIENT, client["address"], f"{client['router']} on core {number}"
-        for task in core["tasks"]:
-            yield TASK, task["address"], f"{task['router']}/{task['name']}"
     for router in manifest["routers"]:
+        for client in router["clients"]:
+            yield CLIENT, client, f"of {router['name']}"
+        for task in router["tasks"]:
+            yield TASK, task["address"], f"{router['name']}/{task['name']} on core {task['core']}"
         for nic, address in router["rx"].items():
             yield RING, address, f"rx {nic} of {router['name']}"
         for element in router["elements"]:
             for field, address in element["rings"].items():
                 yield RING, address, f"{router['name']}/{element['name']}.{field}"
+    for classifier in manifest["classifiers"]:
+        yield RING, classifier["ring"], f"rx {classifier['nic']}"
+        yield TASK, classifier["task"], f"{classifier['name']} on core {classifier['core']}"
     for nic, core, address in manifest["tx"]:
         yield RING, address, f"tx {nic} of core {core}"
 

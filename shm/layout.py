@@ -123,7 +123,8 @@ RING = Layout(
         "mask": "i8",  # set once: number of slots, a power of two, less one
         "capacity": "i8",  # set once: how many slots may be in use
         "pool": "i8",  # set once: address that buffer references count from
-        "tags": "i8",  # set once, TX rings: address of one u2 a slot, the router that sent it; else 0
+        "tags": "i8",  # set once, rings that routers share: address of one u2 a slot, whose packet it is; else 0
+        "killed": "i8",  # set once, RX rings that routers share: a table of counters by router; else 0
     },
     size=3 * APART,
 )
@@ -172,23 +173,35 @@ CORE = Layout(
         "slow_ticks": "i8",  # ticks spent on the slow path
         "slices": "i8",
         "preemptions": "i8",
-        "clients": ("i8", 2 * APART),  # set once: address of the clients
-        "client_count": "i8",
+        "clients": ("i8", 2 * APART),  # set once: address of a table of CLIENT addresses, 0 where free
+        "client_count": "i8",  # supervisor: entries of the table that have ever been used
         "passes": "i8",  # set once: address of their passes, one i8 each; IDLE_PASS where idle
-        "tasks": "i8",
-        "task_count": "i8",
+        "recorder": "i8",  # set once: address of the flight recorder, DECISIONS records
         "least_pass": "i8",  # the least pass of a runnable client when last decided
-        "poll_ticks": "i8",  # set once: ticks between two looks at idle tasks
         "next_poll": "i8",
+        "discipline": "i8",  # supervisor: what a turn is charged, see workers.stride
+        "by_memory": "i8",  # supervisor: a turn is charged its memory accesses instead
+        "line_ticks": "i8",  # set once: what an access is worth in ticks, MODEL_BITS after the point
+        "sample": "i8",  # set once: of how many packets one is measured
+        "turn_ticks": "i8",  # set once: a turn that has taken this long ends
+        "poll_ticks": "i8",  # set once: ticks between two looks at idle tasks
         "spin_ticks": "i8",  # set once: idle this long, a slice ends early; 0: never
         "preempt_ticks": "i8",  # set once: a turn longer than this is checked against the CPU clock
         "ns_per_tick": "f8",  # set once
         "stop": ("i8", 3 * APART),  # supervisor: the worker is to end
         "epoch_ticks": "i8",  # set once: ticks at time 0 of the platform
         "dilated": "i8",  # set once: the core's clock is its CPU time, not the wall clock
+        "virtual": "i8",  # set once: time is logical, and turns take what their model says
+        "turn_cost": "i8",  # set once, virtual: ticks of a turn itself, packets or not
+        "controller": "i8",  # set once, virtual: address of the memory CONTROLLER, or 0
+        "incarnation": "i8",  # supervisor: number of the worker that is to run this core
+        "restarts": "i8",  # supervisor: workers that died and were replaced
+        "roster": "i8",  # supervisor: counts changes of which tasks run here
         "pid": ("i8", 4 * APART),  # worker
-        "incarnation": "i8",  # supervisor: how many workers have run this core
-        "heartbeat": "i8",  # worker: slices completed by this incarnation
+        "heartbeat": "i8",  # worker: slices completed
+        "left": "i8",  # worker: number of the last worker that handed the core over
+        "standby": "i8",  # worker: number of the one that is ready to take the core over
+        "seen_roster": "i8",  # worker: the roster it knows
         "served_ns": ("i8", 5 * APART),  # wire: the core's clock up to which its traffic has been brought
         "now_served": "i8",  # wire: the core's clock at the start of its round
     },
@@ -206,16 +219,25 @@ UNDO_ENTRIES = 4096
 #: Spare pairs a core keeps for packets that elements make: the deepest nesting of clones.
 SPARES = 64
 
+#: One scheduling decision, as the flight recorder keeps it.
+DECISION = Layout(
+    "decision",
+    {"now": "i8", "task": "i8", "pass": "i8", "ticks": "u4", "packets": "u4"},
+    size=32,
+)
+#: Decisions that a core remembers, a power of two.
+DECISIONS = 4096
+
 #: A router's presence on one core: what the stride scheduler picks.
 CLIENT = Layout(
     "client",
     {
         "stride": "i8",  # supervisor: pass per tick, fixed point, STRIDE_BITS after the point
-        "first_task": "i8",  # set once: index of its first task
-        "task_count": "i8",  # set once
+        "tasks": "i8",  # supervisor: address of its first TASK on this core, 0 where it has none
+        "last": "i8",  # address of the task that ran last
         "used_ticks": "i8",  # ticks charged
+        "used_lines": "i8",  # memory accesses of its packets
         "turns": "i8",
-        "last_task": "i8",  # index within the client of the task that ran last
         "router": "i8",  # set once: index of the router
         "own_pass": "i8",  # its pass while it is idle
         "joins": "i8",  # times it woke
@@ -223,8 +245,10 @@ CLIENT = Layout(
     size=APART,
 )
 STRIDE_BITS, PASS_BITS = 16, 8
+#: Routers that a core can have at most.
+CLIENTS = 1024
 
-#: A schedulable path on a core.
+#: A schedulable path.
 TASK = Layout(
     "task",
     {
@@ -233,19 +257,41 @@ TASK = Layout(
         "input": "i8",  # set once: ring whose packets wake it, 0 where it has none
         "inject": "i8",  # set once: ring of packets coming back from the slow path, or 0
         "punt": "i8",  # set once: ring of packets going to the slow path, or 0
-        "runnable": "i8",
+        "polled": "i8",  # set once: 1 where only a turn tells whether there is work (sources)
+        "quantum": "i8",  # set once: packets per turn
+        "client": "i8",  # supervisor: its CLIENT
+        "slot": "i8",  # supervisor: address of that client's pass
+        "next": "i8",  # supervisor: the client's next task on the core, 0 after the last
+        "enabled": "i8",  # supervisor: 0 while quarantined or on its way to another core
+        "killed": "i8",  # supervisor: packets lost with a killed worker
+        "lines": "i8",  # set once: cache lines a packet touches, MODEL_BITS after the point
+        "model_ticks": "i8",  # supervisor, virtual: ticks a packet takes
+        "runnable": ("i8", APART),
         "used_ticks": "i8",
+        "used_lines": "i8",
         "packets": "i8",
         "turns": "i8",
         "empty_turns": "i8",
-        "enabled": "i8",  # supervisor: 0 while quarantined
-        "client": "i8",  # set once: index of its client on the core
         "slow_ticks": "i8",  # ticks its packets cost on the slow path
-        "killed": "i8",  # supervisor: packets lost with a killed worker
-        "polled": "i8",  # set once: 1 where only a turn tells whether there is work (sources)
-        "quantum": "i8",  # set once: packets per turn
+        "cost": "i8",  # measured discipline: estimate of ticks a packet, MODEL_BITS after the point
+        "sample_in": "i8",  # packets until the next one whose turn is measured
+        "samples": "i8",
+        "outliers": "i8",  # samples thrown away, and whether the last one was, in the lowest bit
     },
     size=2 * APART,
+)
+#: Digits after the point of modelled and estimated costs.
+MODEL_BITS = 8
+
+#: The memory controller of a modelled machine: one queue for all cores. Virtual time only.
+CONTROLLER = Layout(
+    "controller",
+    {
+        "free": "i8",  # ticks, MODEL_BITS after the point, when it has served all it was asked for
+        "line_ticks": "i8",  # set once: ticks an access takes, MODEL_BITS after the point
+        "lines": "i8",  # accesses served
+    },
+    size=LINE,
 )
 
 #: A stream of frames from a link to one RX ring, in a wire process.
@@ -253,15 +299,22 @@ SOURCE = Layout(
     "source",
     {
         "ring": "i8",  # set once: RX ring; 0 for frames no router claims
+        "full": "i8",  # set once: where frames without room are counted
+        "tag": "i8",  # set once: what to tag slots of a shared ring with, the router's index
         "frames": "i8",  # set once: address of FRAME entries
         "count": "i8",  # set once: entries
         "limit": "i8",  # set once: frames to send in all, -1 without end
-        "clock": "i8",  # set once: address of the core's clock_ns where paced by it, else 0
-        "interval": "i8",  # set once: ns between frames, fixed point 16 bits; 0: as fast as taken; -1: as recorded
+        "part": "i8",  # supervisor: its part of the room in a shared ring, PART_BITS after the point; 0: all
+        "credit": "i8",  # what is left of its part, less than a frame
+        "clock": "i8",  # supervisor: address of the core's clock_ns where paced by it, else 0
+        # supervisor, while it rests: ns between frames, SOURCE_INTERVAL_BITS after the point; 0: as fast as they are
+        # taken; -1: as recorded
+        "interval": "i8",
         "period_ns": "i8",  # set once: as recorded: length of one round
         "burst": "i8",  # set once: frames sent together
         "start_ns": "i8",  # clock when the stream began, -1 before
         "sent": "i8",  # frames offered so far
+        "base": "i8",  # frames offered before the stream began, or began anew
         "placed": "i8",  # frames put into the ring
         "bytes": "i8",
         "giants": "i8",  # frames that no buffer holds
@@ -273,6 +326,7 @@ SOURCE = Layout(
     size=2 * APART,
 )
 SOURCE_INTERVAL_BITS = 16
+PART_BITS = 16
 
 #: One frame of a source's schedule.
 FRAME = Layout("frame", {"address": "i8", "length": "i8", "time_ns": "i8"}, size=24)
@@ -282,15 +336,30 @@ SINK = Layout(
     "sink",
     {
         "ring": "i8",  # set once: TX ring
-        "counts": "i8",  # set once: address of one TALLY for each router
+        "counts": "i8",  # set once: address of a table of TALLY addresses by router index
         "clock": "i8",  # set once: address of the sending core's clock_ns, or 0
         "capture": "i8",  # set once: address of a CAPTURE, or 0
         "cable": "i8",  # set once: address of a CABLE, or 0
+        "line": "i8",  # set once: address of the port's LINK where the link has one, else 0
     },
     size=LINE,
 )
 
-#: What one router sent through one port and core. Written by the wire.
+#: A link of finite speed: both directions of a port each have one.
+LINK = Layout(
+    "link",
+    {
+        "byte_time": "i8",  # set once: time a byte takes on the wire, in 1 / 2**LINK_BITS ns
+        "free": "i8",  # clock in the same unit when the frame being sent is through
+    },
+    size=LINE,
+)
+LINK_BITS = 8
+#: Bytes a frame takes on the wire besides its own: preamble and gap (IEEE 802.3). Sizes of generated frames
+#: count the check sequence, as everyone's do.
+FRAME_EXTRA = 20
+
+#: What one router sent through one port. Written by the wire.
 #: Latencies are counted in 32 linear steps (2**SUB_BITS) per power of two: 3 % resolution.
 SUB_BITS = 5
 TALLY_BUCKETS = 1024
@@ -310,14 +379,28 @@ TALLY = Layout(
 #: A capture being written: pcapng blocks, drained to the file between slices.
 CAPTURE = Layout(
     "capture",
-    {"buffer": "i8", "size": "i8", "used": "i8", "frames": "i8", "interface": "i8", "epoch_ns": "i8"},
+    {"buffer": "i8", "size": "i8", "used": "i8", "frames": "i8", "interface": "i8", "epoch_ns": "i8", "opened": "i8"},
     size=LINE,
 )
 
 #: The far end of a link between two routers' ports.
-CABLE = Layout("cable", {"claims": "i8", "claim_count": "i8", "default": "i8"}, size=LINE)
-#: Who gets a frame at a port: its MAC (as an integer), its VLAN (-1: any), its RX ring.
-CLAIM = Layout("claim", {"mac": "i8", "vlan": "i8", "ring": "i8"}, size=24)
+CABLE = Layout("cable", {"claims": "i8"}, size=LINE)
+#: Who gets a frame at a port: its MAC (as an integer), its VLAN (-1: any), its RX ring; on a port with a
+#: single queue also that queue, and the router's index.
+CLAIM = Layout("claim", {"mac": "i8", "vlan": "i8", "ring": "i8", "queue": "i8", "router": "i8"}, size=40)
+#: All claims at a port: `count` entries at `first`. The supervisor adds and removes.
+CLAIMS = Layout("claims", {"first": "i8", "count": "i8"}, size=LINE)
+
+#: A port with a single queue: the state of its classifier task.
+CLASSIFIER = Layout(
+    "classifier",
+    {
+        "ring": "i8",  # set once: the port's RX ring
+        "claims": "i8",  # set once: address of the port's CLAIMS
+        "unclaimed": "i8",  # frames for nobody
+    },
+    size=LINE,
+)
 
 #: A wire process.
 WIRE = Layout(
@@ -325,9 +408,12 @@ WIRE = Layout(
     {
         "stop": ("i8", 0),  # supervisor
         "gate": "i8",  # supervisor: 1 when traffic may start
+        "source_count": "i8",  # supervisor
+        "incarnation": "i8",  # supervisor: number of the process that is to be the wire
         "pid": ("i8", APART),
-        "sources": "i8",
-        "source_count": "i8",
+        "sources": "i8",  # set once: address of a table of SOURCE addresses
+        "left": "i8",  # number of the last process that handed the wire over
+        "standby": "i8",  # number of the process that is ready to take it over
         "sinks": "i8",
         "sink_count": "i8",
         "cores": "i8",  # set once: addresses of the cores that are served, one i8 each
@@ -335,6 +421,8 @@ WIRE = Layout(
         "epoch_ticks": "i8",
         "ns_per_tick": "f8",
         "loops": "i8",
+        "last_ns": "i8",  # wall clock of the round before
+        "virtual": "i8",  # set once: time is logical, and a round is for the time it is told
         "finished": "i8",  # all finite sources are done
     },
     size=2 * APART,

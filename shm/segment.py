@@ -27,8 +27,8 @@ from shm.memory import load32, load64, store32, store64
 
 #: Where segments are mapped: far from where Linux puts anything itself, within 39-bit address spaces too.
 _WINDOWS = 0x10_0000_0000
-#: Address space of one platform in a process.
-_WINDOW = 0x2_0000_0000
+#: Address space of one platform in a process: within 32 bits of lines.
+WINDOW = 0x10_0000_0000
 _MAP_FIXED_NOREPLACE = 0x100000
 PAGE = mmap.PAGESIZE
 
@@ -244,9 +244,9 @@ def claim_window(name: str) -> int:
     """Return a base address for a platform's segments that no other platform in this process uses."""
     number = next(n for n in range(64) if n not in _windows)
     _windows[number] = name
-    return _WINDOWS + number * _WINDOW
+    return _WINDOWS + number * WINDOW
 
 
 def free_window(base: int) -> None:
     """Give back what :func:`claim_window` returned."""
-    _windows.pop((base - _WINDOWS) // _WINDOW, None)
+    _windows.pop((base - _WINDOWS) // WINDOW, None)

@@ -17,21 +17,25 @@ from shm.layout import CORE, RING, SLOT, SPARES, TASK
 from shm.memory import load16, load64, store64
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL, available, commit_head, commit_tail, room, slot_at
 from shm.segment import RunDirectory, claim_window, free_window
-from vre.allocation import allocate, placement
-from vre.build import Builder, view
+from vre.allocation import allocate, placement, split
+from vre.build import Builder
 from vre.check import check
 from vre.lexer import Source
 from vre.links import Links
 from vre.model import Model, Nic, Router, RouterPort
+from vre.roster import place_all, set_weights
+from vre.space import view
 from workers.cache import import_module
 from workers.clock import Calibration, install
 from workers.core import shape_of
 from workers.packet import LARGE_ROOM, frame_address
+from workers.recovery import ring_ends
 from workers.slowpath import SlowTask
 from workers.wire import deliver
 
 _numbers = itertools.count()
 MAC = "02:00:00:00:00:01"
+SETTINGS = {"poll": False, "dilated": False, "turn_ns": 100_000, "sample": 20, "memory": None}
 
 
 class Bench:
@@ -50,33 +54,39 @@ class Bench:
         self.base = claim_window(self.model.name)
         self.directory = RunDirectory(self.model.name)
         self.directory.acquire()
-        self.builder = Builder(self.model, placement(allocate(self.model)), self.base, self.directory.prefix)
+        self.builder = Builder(self.model, self.base, self.directory.prefix)
         links = Links(self.builder)
-        self.builder.create()
+        self.builder.space.create()
         self.builder.fill()
+        placed = allocate(self.model)
+        place_all(self.builder, placement(placed))
+        set_weights(self.builder, split(self.model, placed))
         links.fill()
-        self.manifest = {**self.builder.manifest(), "wire": links.manifest()}
+        self.manifest = {**self.builder.manifest(), "wire": links.manifest(), **SETTINGS}
         install(self.manifest, Calibration(0, 1.0))
-        place = self.manifest["cores"][0]
-        self.core, self.inputs, self.outputs = place["address"], place["inputs"], place["outputs"]
-        self.tasks = [task["address"] for task in place["tasks"]]
-        self.block = self.manifest["routers"][0]["block"]
-        self.shape = shape_of(self.manifest["routers"][0])
+        self.core = self.manifest["cores"][0]["address"]
+        # Twins are slow: a turn must not end early for that.
+        store64(self.core + CORE["turn_ticks"], 1 << 60)
+        self.inputs, self.outputs = ring_ends(self.manifest, 0)
+        self._router = self.manifest["routers"][0]
+        self.tasks = [task["address"] for task in self._router["tasks"]]
+        self.block = self._router["block"]
+        self.shape = shape_of(self._router)
         self.functions = self._compiled(code) if code else self._twins()
         self.slow = [SlowTask(self.core, task, self.shape, lambda: 0) for task in self.tasks]
         self.reader = Reader(self.manifest)
 
     def _twins(self):
         module = import_module(self.shape)
-        return [getattr(module, f"task{task['number']}") for task in self.manifest["cores"][0]["tasks"]]
+        return [getattr(module, f"task{task['number']}") for task in self._router["tasks"]]
 
     def _compiled(self, code):
         prototype = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 5)
-        return [prototype(code[task["number"]].address) for task in self.manifest["cores"][0]["tasks"]]
+        return [prototype(code[task["number"]].address) for task in self._router["tasks"]]
 
     def close(self):
         """Remove the memory."""
-        for segment in self.builder.segments:
+        for segment in self.builder.space.segments.values():
             segment.detach()
         self.directory.release()
         free_window(self.base)
@@ -89,12 +99,12 @@ class Bench:
 
     def send(self, *frames, port="eth0", time=1):
         """Put frames into the RX ring of a port, as the wire does."""
-        ring = self.builder.rx[port, "r"].address
+        ring = self.builder.tenants["r"].rx[port].address
         for frame in frames:
             frame = bytes(frame)
             assert len(frame) <= LARGE_ROOM and room(ring, 1)
             keep = ctypes.create_string_buffer(frame, len(frame) + 64)
-            deliver(ring, ctypes.addressof(keep), len(frame), time)
+            deliver(ring, ctypes.addressof(keep), len(frame), time, 0)
         commit_head(ring)
 
     def turn(self, quantum=64):
@@ -119,9 +129,9 @@ class Bench:
     def received(self, port="eth1"):
         """Take what was sent through a port, as bytes."""
         frames = []
-        if (port, 0) not in self.builder.tx:
+        if port not in self.builder.ports:
             return frames
-        ring = self.builder.tx[port, 0].address
+        ring = self.builder.ports[port].tx[0].address
         while available(ring, 1):
             index = load64(ring + NEXT_TAIL)
             slot = slot_at(ring, index)
@@ -145,7 +155,7 @@ class Bench:
     def state(self, name):
         """Return the state record of an element."""
         i = self.graph.index(name)
-        return view(self.manifest["routers"][0]["elements"][i]["state"], self.graph.nodes[i].cls.layout().dtype)[0]
+        return view(self._router["elements"][i]["state"], self.graph.nodes[i].cls.layout().dtype)[0]
 
     @property
     def dropped(self):
@@ -156,10 +166,16 @@ class Bench:
         """Return packets unaccounted for: `received` stands in for the wire's account."""
         return self.reader.routers()[0].balance - getattr(self, "_sent", 0)
 
+    def rings(self):
+        """Return the plans of all rings."""
+        tenant = self.builder.tenants["r"]
+        tx = [ring for port in self.builder.ports.values() for ring in port.tx.values()]
+        return [*tenant.rx.values(), *tx, *tenant.program.rings]
+
     def references(self):
         """Return every buffer reference that is owned by some word."""
         found = []
-        for plan in self.builder.rings:
+        for plan in self.rings():
             slots = view(plan.slots, SLOT.dtype, plan.count)
             found += [slots["small"], slots["large"]]
         found.append(view(load64(self.core + CORE["spare"]), "u4", 2 * SPARES))
@@ -170,7 +186,7 @@ class Bench:
         assert self.balance() == 0
         references = self.references()
         assert len(np.unique(references)) == len(references)
-        for plan in self.builder.rings:
+        for plan in self.rings():
             ring = plan.address
             assert load64(ring + HEAD) == load64(ring + NEXT_HEAD)
             assert load64(ring + TAIL) == load64(ring + NEXT_TAIL)

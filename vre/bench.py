@@ -120,9 +120,11 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
     from shm.layout import CORE, IDLE_PASS, TASK
     from shm.memory import store64
     from shm.segment import RunDirectory, claim_window, free_window
-    from vre.allocation import allocate, placement
-    from vre.build import Builder, view
+    from vre.allocation import allocate, placement, split
+    from vre.build import Builder
     from vre.links import Links
+    from vre.roster import place_all, set_weights
+    from vre.space import view
     from workers import loop
     from workers.clock import calibrate, install, read_ticks
     from workers.compiler import compile_kernel, empty_path
@@ -132,28 +134,32 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
         box.router(f"r{i}", "InfiniteSource -> Discard;")
     directory, base = RunDirectory(box.model.name), claim_window("bench")
     directory.acquire()
-    builder = Builder(box.model, placement(allocate(box.model)), base, directory.prefix)
+    builder = Builder(box.model, base, directory.prefix)
     links = Links(builder)
     try:
-        builder.create()
+        builder.space.create()
         builder.fill()
+        placed = allocate(box.model)
+        place_all(builder, placement(placed))
+        set_weights(builder, split(box.model, placed))
         links.fill()
         ticks, run_slice, path = compile_kernel(read_ticks), compile_kernel(loop.run_slice), empty_path()
         calibration = calibrate(ticks)
-        install({**builder.manifest(), "wire": links.manifest(), "poll": True}, calibration)
+        settings = {"poll": True, "dilated": False, "turn_ns": 100_000, "sample": 20, "memory": None}
+        install({**builder.manifest(), "wire": links.manifest(), **settings}, calibration)
+        for tenant in builder.tenants.values():
+            store64(tenant.program.tasks[0] + TASK["function"], path.address)
         place = builder.cores[0]
-        for i in range(clients):
-            store64(place["tasks"] + i * TASK.size + TASK["function"], path.address)
-        core = view(place["address"], CORE.dtype)[0]
+        core = view(place.address, CORE.dtype)[0]
         costs = []
         for _ in range(repeats):
             before, begun = int(core["decisions"]), ticks()
-            run_slice(place["address"], begun + calibration.ticks(20e6))
+            run_slice(place.address, begun + calibration.ticks(20e6))
             costs.append(calibration.ns(ticks() - begun) / (int(core["decisions"]) - before))
-        assert (view(place["passes"], "i8", clients) != IDLE_PASS).all()
+        assert (view(place.passes, "i8", clients) != IDLE_PASS).all()
         return costs
     finally:
-        for segment in builder.segments:
+        for segment in builder.space.segments.values():
             segment.detach()
         directory.release()
         free_window(base)

@@ -15,11 +15,11 @@ from vre.check import check
 from vre.errors import ConfigError, Problem, nearest
 from vre.graph import Graph
 from vre.lexer import Source
+from vre.machine import MACHINES
 from vre.model import Cable, Capture, Generator, Link, Model, Nic, Replay, Router, RouterPort, Sink
 from vre.toml import Document
-from workers.arguments import show_ether
-
-_NAME_CHARS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+from vre.validate import validate
+from workers.stride import DISCIPLINES
 
 
 def load_model(file: Path, name: str | None = None) -> Model:
@@ -76,13 +76,21 @@ class _Reader:
             ("platform",),
             {
                 "cores": fields.integer(1, fields.MAX_CORES),
-                "machine": fields.choice("host"),
-                "clock": fields.choice("auto", "wall", "cpu"),
+                "machine": fields.choice(*MACHINES),
+                "clock": fields.choice("auto", "wall", "cpu", "virtual"),
                 "idle": fields.choice("auto", "poll", "sleep"),
                 "quantum": fields.integer(1, 256),
+                "discipline": fields.choice(*DISCIPLINES),
+                "sample": fields.integer(1, 1_000_000),
+                "turn": fields.duration_ns,
+                "memory": fields.line_rate,
+                "rebalance": fields.boolean,
             },
         )
-        settings.pop("machine", None)
+        if "turn" in settings:
+            settings["turn_ns"] = settings.pop("turn")
+        machine = MACHINES[settings.get("machine", "host")]
+        settings.setdefault("quantum", machine.quantum)
         model = Model(**settings)
         nics = top.get("nics", {})
         for name, table in nics.items() if isinstance(nics, dict) else ():
@@ -99,7 +107,14 @@ class _Reader:
     def _nic(self, name: str, table: Any) -> Nic:
         path = ("nics", name)
         values = self._take(
-            table, path, {"link": fields.anything, "slots": fields.integer(16, 65536), "queues": fields.choice("multi")}
+            table,
+            path,
+            {
+                "link": fields.anything,
+                "slots": fields.integer(16, 65536),
+                "queues": fields.choice("multi", "single"),
+                "speed": fields.bit_rate,
+            },
         )
         links = values.pop("link", [])
         nic = Nic(name, **values)
@@ -132,6 +147,7 @@ class _Reader:
             "count": fields.integer(1, 1 << 62),
             "destinations": fields.destinations,
             "seed": fields.integer(0, 1 << 62),
+            "rates": fields.router_rates,
             "sink": fields.boolean,
         }
         values = self._take(table, path, kinds)
@@ -167,6 +183,7 @@ class _Reader:
                 "config": fields.string,
                 "ports": fields.anything,
                 "cores": fields.cores,
+                "cost": fields.positive,
                 "define": fields.anything,
             },
         )
@@ -178,7 +195,7 @@ class _Reader:
             ports[nic] = RouterPort(nic, found.get("mac", -1), found.get("vlan", -1))
         if graph is None:
             return None
-        return Router(name, values.get("entitlement", 1.0), graph, ports, values.get("cores"))
+        return Router(name, values.get("entitlement", 1.0), graph, ports, values.get("cores"), values.get("cost"))
 
     def _graph(self, config: str | None, define: Any, path: tuple[str, ...]) -> Graph | None:
         if config is None:
@@ -199,130 +216,6 @@ class _Reader:
         except ConfigError as error:
             self.problems += error.problems
             return None
-
-
-def complete(model: Model) -> None:
-    """Fill in what a model leaves open: ports named only in graphs, and MAC addresses."""
-    number = 0
-    for router in model.routers.values():
-        for node in router.graph.nodes:
-            if "devname" in node.values and node.values["devname"] in model.nics:
-                router.ports.setdefault(node.values["devname"], RouterPort(node.values["devname"], -1))
-        for port in router.ports.values():
-            number += 1
-            if port.mac == -1:
-                # Locally administered (IEEE 802), "V", then a number of its own.
-                port.mac = 0x02_56_00_00_00_00 | number
-
-
-Place = Callable[..., Problem]
-
-
-def validate(model: Model, problem: Place) -> list[Problem]:
-    """Complete a model and return what is wrong between its parts.
-
-    Parameters
-    ----------
-    model : Model
-    problem : callable
-        `(message, *path)` to a Problem with its place.
-    """
-    complete(model)
-    found: list[Problem] = []
-    for kind, names in (("nics", model.nics), ("routers", model.routers)):
-        for name in names:
-            if not name or not set(name) <= _NAME_CHARS:
-                found.append(problem(f"'{name}' is not a name: letters, digits, _ and - only", kind, name))
-    found += _check_devices(model, problem)
-    found += _check_claims(model, problem)
-    found += _check_links(model, problem)
-    for router in model.routers.values():
-        if not 0 < router.entitlement < float("inf"):
-            found.append(
-                problem(
-                    f"entitlement must be positive, not {router.entitlement}", "routers", router.name, "entitlement"
-                )
-            )
-        for core in router.cores or ():
-            if core >= model.cores:
-                found.append(
-                    problem(
-                        f"there is no core {core}: the platform has {model.cores}, from 0",
-                        "routers",
-                        router.name,
-                        "cores",
-                    )
-                )
-    return found
-
-
-def _check_devices(model: Model, problem: Place) -> list[Problem]:
-    found = []
-    for router in model.routers.values():
-        path = ("routers", router.name, "config")
-        receivers: dict[str, str] = {}
-        for node in router.graph.nodes:
-            device = node.values.get("devname")
-            if device is None:
-                continue
-            if device not in model.nics:
-                hint = nearest(device, model.nics) or f"; there are {', '.join(model.nics) or 'none'}"
-                found.append(Problem(node.where, f"'{node.name}': there is no port '{device}'{hint}", ""))
-            elif node.cls.driver == "rx" and device in receivers:
-                found.append(
-                    Problem(
-                        node.where,
-                        f"port '{device}' is used twice: '{receivers[device]}' and '{node.name}' both receive from it",
-                        "",
-                    )
-                )
-            elif node.cls.driver == "rx":
-                receivers[device] = node.name
-        for nic in router.ports:
-            if nic not in model.nics:
-                found.append(
-                    problem(f"there is no port '{nic}'{nearest(nic, model.nics)}", "routers", router.name, "ports", nic)
-                )
-        if not router.graph.tasks:
-            found.append(problem(f"router '{router.name}' has nothing to run: no FromDevice, no source", *path))
-    return found
-
-
-def _check_claims(model: Model, problem: Place) -> list[Problem]:
-    found = []
-    claims: dict[tuple[str, int | None, int], str] = {}
-    for router in model.routers.values():
-        for port in router.ports.values():
-            key = (port.nic, port.mac, port.vlan)
-            other = claims.setdefault(key, router.name)
-            if other != router.name:
-                what = "all frames that no other claims" if port.mac is None else f"MAC {show_ether(port.mac)}"
-                vlan = f" on VLAN {port.vlan}" if port.vlan >= 0 else ""
-                found.append(
-                    problem(
-                        f"routers '{other}' and '{router.name}' both claim {what}{vlan} on port '{port.nic}'",
-                        "routers",
-                        router.name,
-                        "ports",
-                        port.nic,
-                    )
-                )
-    return found
-
-
-def _check_links(model: Model, problem: Place) -> list[Problem]:
-    found = []
-    for nic in model.nics.values():
-        senders = [one for one in nic.links if isinstance(one, Generator | Replay)]
-        takers = [one for one in nic.links if isinstance(one, Capture | Cable | Sink)]
-        if len(senders) > 1 or len(takers) > 1:
-            found.append(problem(f"port '{nic.name}' has two links the same way", "nics", nic.name, "link"))
-        for one in takers:
-            if isinstance(one, Cable) and one.to not in model.nics:
-                found.append(
-                    problem(f"there is no port '{one.to}'{nearest(one.to, model.nics)}", "nics", nic.name, "link", "to")
-                )
-    return found
 
 
 def from_text(text: str, file: str = "config") -> Graph:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workers.arguments import ether, prefix, rate
+from workers.arguments import BITS, ether, prefix, rate, scaled, seconds
 
 #: Most cores of a platform: a bound for mistakes, not for the design.
 MAX_CORES = 256
@@ -95,16 +95,58 @@ def mac(value: Any) -> int | None:
     return address
 
 
+class Percent(float):
+    """An entitlement given as a share of the platform."""
+
+
 def entitlement(value: Any) -> float:
-    """Take a positive weight, or a share as in "60%"."""
+    """Take a positive weight, or a share as in "60%", which becomes a Percent."""
+    kind: type[float] = float
     if isinstance(value, str) and value.endswith("%"):
+        kind = Percent
         try:
             value = float(value[:-1])
         except ValueError:
             raise ValueError(f"'{value}' is not a percentage") from None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
         raise ValueError(f'must be a positive weight, or a share as in "60%", not {value!r}')
+    return kind(value)
+
+
+def positive(value: Any) -> float:
+    """Take a positive number."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise ValueError(f"must be a positive number, not {value!r}")
     return float(value)
+
+
+def duration_ns(value: Any) -> int:
+    """Take a time from 1 us to 1 s, as in "100us"; return ns."""
+    found = round(seconds(string(value)) * 1e9)
+    if not 1_000 <= found <= 1_000_000_000:
+        raise ValueError(f"must be from 1us to 1s, not {value!r}")
+    return found
+
+
+def bit_rate(value: Any) -> float:
+    """Take a speed in bits a second, as in "1Gbps"."""
+    if isinstance(value, str):
+        return scaled(value, BITS, "a speed (as in 1Gbps or 100Mbps)")
+    return positive(value)
+
+
+def line_rate(value: Any) -> float:
+    """Take memory accesses a second, as in "58M"."""
+    if isinstance(value, str):
+        return scaled(value, {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}, "a number of accesses a second (as in 58M)")
+    return positive(value)
+
+
+def router_rates(value: Any) -> dict[str, float]:
+    """Take a table of router names and rates."""
+    if not isinstance(value, dict):
+        raise ValueError('must be a table, as in { red = "1Mpps" }')
+    return {name: positive(sending_rate(one)) for name, one in value.items()}
 
 
 def cores(value: Any) -> tuple[int, ...]:

@@ -92,6 +92,24 @@ class Graph:
             together.setdefault(root(number), []).append(number)
         return list(together.values())
 
+    def fed_by(self, tasks: list[int]) -> list[int]:
+        """Return the other groups, by number, whose queues some tasks take from."""
+        found = set()
+        for number in tasks:
+            kind, driver = self.tasks[number]
+            if kind != "pull":
+                continue
+            queue = upstream(self.shape, driver)[0]
+            for i, group in enumerate(self.groups):
+                if not set(tasks) & set(group) and any(queue in reach(self.shape, t) for t in group):
+                    found.add(i)
+        return sorted(found)
+
+    def scheduling(self, element: str) -> dict[int, int]:
+        """Return task number to value, of all that configuration elements of class `element` say of tasks."""
+        said = {name: value for n in self.nodes if n.cls.__name__ == element for name, value in n.values["element"]}
+        return {t: said[self.task_name(t)] for t in range(len(self.tasks)) if self.task_name(t) in said}
+
     def task_name(self, number: int) -> str:
         """Return what a task is called: its driver's name."""
         return self.nodes[self.tasks[number][1]].name

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from vre.build import view
+from vre.build import Builder
 from vre.errors import nearest
 from vre.model import Model
+from vre.space import view
 from workers.element import cap, load
 from workers.elements.route import control, show_table
 from workers.fib import Fib
@@ -20,25 +21,28 @@ class HandlerError(ValueError):
 class Handlers:
     """Reads and writes the handlers of a platform's elements in shared memory."""
 
-    def __init__(self, manifest: dict[str, Any], model: Model, fibs: dict[tuple[str, str], Fib]) -> None:
-        self._model, self._fibs = model, fibs
-        self._elements = {
-            router["name"]: {element["name"]: element for element in router["elements"]}
-            for router in manifest["routers"]
-        }
+    def __init__(self, model: Model, builder: Builder) -> None:
+        self._model, self._builder = model, builder
+
+    def _elements(self, router: str) -> dict[str, dict[str, Any]]:
+        return {element["name"]: element for element in self._builder.tenants[router].manifest()["elements"]}
+
+    def _fib(self, router: str, element: str) -> Fib | None:
+        return self._builder.tenants[router].program.fibs.get(element)
 
     def _find(self, router: str, handler: str) -> tuple[dict[str, Any], Any, Any, str]:
         name, _, what = handler.rpartition(".")
-        element = self._elements[router].get(name)
+        elements = self._elements(router)
+        element = elements.get(name)
         if element is None:
-            raise HandlerError(f"no element '{name}' in router '{router}'{nearest(name, self._elements[router])}")
+            raise HandlerError(f"no element '{name}' in router '{router}'{nearest(name, elements)}")
         cls = load()[element["class"]]
         return element, cls, view(element["state"], cls.layout().dtype)[0], what
 
     def read(self, router: str, handler: str) -> str:
         """Return the value of `element.handler`."""
         element, cls, state, what = self._find(router, handler)
-        fib = self._fibs.get((router, element["name"]))
+        fib = self._fib(router, element["name"])
         fixed = {"name": element["name"], "class": element["class"], "config": element["config"]}
         if what in fixed:
             return fixed[what]
@@ -54,7 +58,7 @@ class Handlers:
     def write(self, router: str, handler: str, text: str) -> None:
         """Give `element.handler` a value."""
         element, cls, state, what = self._find(router, handler)
-        fib = self._fibs.get((router, element["name"]))
+        fib = self._fib(router, element["name"])
         try:
             if fib and what in ("add", "set", "remove", "ctrl", "flush"):
                 outputs = {e[1] for e in self._model.routers[router].graph.edges if self._is(router, e[0], element)}
@@ -78,8 +82,8 @@ class Handlers:
     def sources_done(self) -> bool:
         """Return whether there are source elements with STOP, and all of them have reached their LIMIT."""
         found = False
-        for router in self._elements.values():
-            for element in router.values():
+        for router in self._builder.tenants:
+            for element in self._elements(router).values():
                 cls = load()[element["class"]]
                 if "stop" not in cls.state:
                     continue

@@ -31,12 +31,24 @@ def shm_free() -> int:
     return shutil.disk_usage(SHM).free
 
 
+def host_hz() -> float:
+    """Return how many cycles a second a processor here has, as far as the system says; 3e9 where it does not."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return 3e9
+    found = [float(line.split(":")[1]) * 1e6 for line in text.splitlines() if line.startswith("cpu MHz")]
+    return max(found, default=3e9)
+
+
 def fit(cores: int, clock: str, available: list[int]) -> Plan:
     """Decide on clock and processors for `cores` emulated cores and one wire.
 
     Each emulated core wants a processor, and so does the wire. With fewer, the platform is dilated: a core's
     clock is the CPU time it has had, and its traffic follows that clock (Gupta et al., NSDI 2006).
     """
+    if clock == "virtual":
+        return Plan((None,) * cores, None, False, "logical time, modelled costs")
     short = cores + 1 > len(available)
     dilated = clock == "cpu" or (clock == "auto" and short)
     wire = available[0]

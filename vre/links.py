@@ -12,22 +12,33 @@ import numpy as np
 from shm.layout import (
     CABLE,
     CAPTURE,
-    CLAIM,
+    CLIENTS,
+    CONTROLLER,
     CORE,
     FRAME,
+    FRAME_EXTRA,
     LINE,
+    LINK,
+    LINK_BITS,
+    PART_BITS,
     SINK,
     SOURCE,
     SOURCE_INTERVAL_BITS,
-    TALLY,
     WIRE,
 )
-from vre.build import Builder, receives, view
+from shm.memory import load64, release64, store64
+from shm.ring import FULL
+from shm.segment import Arena
+from vre.build import Builder
 from vre.model import IMIX, Cable, Capture, Generator, Nic, Replay
+from vre.space import view
+from vre.tenant import Tenant, receives
 from workers.traffic import Frame, generated, read_capture, sort_frames
 
 #: Bytes of pcapng that may wait to be written to a file.
 CAPTURE_BYTES = 1 << 20
+#: Sources that a wire can serve.
+SOURCES = 4096
 
 
 @dataclass
@@ -41,101 +52,151 @@ class SourcePlan:
     recorded: bool = False
     limit: int = -1
     burst: int = 1
+    address: int = 0
     blob: int = 0
     entries: int = 0
+
+    def plan(self, arena: Arena) -> None:
+        """Take memory for it."""
+        self.address = arena.take(SOURCE.size)
+        distinct = {frame.data for frame in self.frames}
+        self.blob = arena.take(sum(-(-len(d) // LINE) * LINE for d in distinct) + LINE, LINE)
+        self.entries = arena.take(max(1, len(self.frames)) * FRAME.size)
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what readers need to know of it."""
+        return {"address": self.address, "router": self.router, "nic": self.nic, "finite": self.limit >= 0}
+
+
+def generator_sources(builder: Builder, nic: Nic, link: Generator, takers: list[str], names: list[str]) -> Any:
+    """Yield the sources of a generator for the routers in `names`, of all the `takers` that share its rate."""
+    routers = builder.model.routers
+    macs = [routers[name].ports[nic.name].mac for name in takers]
+    sizes = IMIX if link.size == "imix" else ((int(link.size), 1),)
+    frames = generated(link, [0x0256_FFFF_FFFD if m is None else m for m in macs], sizes)
+    size = sum(s * n for s, n in sizes) / sum(n for _, n in sizes)
+    top = nic.speed / 8 / (size + FRAME_EXTRA) if nic.speed else None
+    rate = min(link.rate, top) if link.rate and top else link.rate or top
+    for i, (name, mine) in enumerate(zip(takers, frames, strict=True)):
+        if name not in names:
+            continue
+        # A count that does not divide evenly: the first routers get one more.
+        share = -1 if link.count is None else (link.count + len(takers) - 1 - i) // len(takers)
+        own = link.rates.get(name) if link.rates else None
+        each = own if own else rate / len(takers) if rate else None
+        yield SourcePlan(name, nic.name, mine, each, limit=share, burst=link.burst)
+
+
+def replay_sources(builder: Builder, nic: Nic, link: Replay, takers: list[str], names: list[str]) -> Any:
+    """Yield the sources of a replayed capture for the routers in `names`; with all takers also what nobody takes."""
+    routers = builder.model.routers
+    frames = read_capture(link.pcap)
+    ports = [routers[name].ports[nic.name] for name in takers]
+    sorted_frames, rest = sort_frames(frames, [(p.mac, p.vlan) for p in ports], nic.queues == "multi")
+    total = len(frames)
+    for name, mine in [*zip(takers, sorted_frames, strict=True), (None, rest)]:
+        if not mine or (name not in names and not (name is None and set(takers) <= set(names))):
+            continue
+        recorded = link.rate == "recorded"
+        rate = None if recorded or link.rate is None else float(link.rate) * len(mine) / total
+        limit = -1 if link.loop else len(mine)
+        if name is None and rate is None and not recorded and link.loop and not builder.ports[nic.name].queue:
+            continue  # as fast as nobody takes them: there is no such rate
+        yield SourcePlan(name, nic.name, mine, rate, recorded, limit)
 
 
 @dataclass
 class Links:
-    """Plans and fills the wire's segment of a builder."""
+    """Plans and fills the wire's memory for a builder."""
 
     builder: Builder
+    dilated: bool = False
     sources: list[SourcePlan] = field(default_factory=list)
+    captures: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    cables: dict[str, int] = field(default_factory=dict)
+    speeds: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        model = self.builder.model
-        for nic in model.nics.values():
-            takers = [r.name for r in model.routers.values() if receives(r, nic.name)]
-            for link in nic.links:
-                if isinstance(link, Generator) and takers:
-                    self._generator(nic, link, takers)
-                elif isinstance(link, Replay):
-                    self._replay(nic, link, takers)
-        arena = self.builder.part("wire", "0")
+        model, space = self.builder.model, self.builder.space
+        arena = space.part("wire", "0")
         self.wire = arena.take(WIRE.size)
         self.core_list = arena.take(8 * model.cores)
-        self.source_base = arena.take(max(1, len(self.sources)) * SOURCE.size)
-        self.sink_base = arena.take(max(1, len(self.builder.tx)) * SINK.size)
-        self.tallies = {nic: arena.take(max(1, len(model.routers)) * TALLY.size) for nic in model.nics}
-        self.captures: dict[str, tuple[int, int, str]] = {}
-        self.cables: dict[str, tuple[int, int]] = {}
+        self.controller = arena.take(CONTROLLER.size)
+        self.table = arena.take(8 * SOURCES)
+        self.sink_base = arena.take(max(1, len(model.nics) * model.cores) * SINK.size)
+        self.accounts = {nic: arena.take(8 * CLIENTS) for nic in model.nics}
         for nic in model.nics.values():
+            if nic.speed:
+                self.speeds[nic.name] = arena.take(LINK.size)
             for link in nic.links:
                 if isinstance(link, Capture):
                     self.captures[nic.name] = (arena.take(CAPTURE.size), arena.take(CAPTURE_BYTES), link.capture)
                 elif isinstance(link, Cable):
-                    claims = max(1, len(model.routers))
-                    self.cables[nic.name] = (arena.take(CABLE.size), arena.take(claims * CLAIM.size))
-        for plan in self.sources:
-            distinct = {frame.data for frame in plan.frames}
-            plan.blob = arena.take(sum(-(-len(d) // LINE) * LINE for d in distinct) + LINE, LINE)
-            plan.entries = arena.take(max(1, len(plan.frames)) * FRAME.size)
+                    self.cables[nic.name] = arena.take(CABLE.size)
+        self.plan_sources(list(model.routers))
 
-    def _generator(self, nic: Nic, link: Generator, takers: list[str]) -> None:
-        routers = self.builder.model.routers
-        macs = [routers[name].ports[nic.name].mac for name in takers]
-        sizes = IMIX if link.size == "imix" else ((int(link.size), 1),)
-        for i, (name, frames) in enumerate(
-            zip(takers, generated(link, [0x0256_FFFF_FFFD if m is None else m for m in macs], sizes), strict=True)
-        ):
-            rate = link.rate / len(takers) if link.rate else None
-            # A count that does not divide evenly: the first routers get one more.
-            share = -1 if link.count is None else (link.count + len(takers) - 1 - i) // len(takers)
-            self.sources.append(SourcePlan(name, nic.name, frames, rate, limit=share, burst=link.burst))
-
-    def _replay(self, nic: Nic, link: Replay, takers: list[str]) -> None:
-        routers = self.builder.model.routers
-        frames = read_capture(link.pcap)
-        ports = [routers[name].ports[nic.name] for name in takers]
-        sorted_frames, rest = sort_frames(frames, [(p.mac, p.vlan) for p in ports])
-        total = len(frames)
-        for name, mine in [*zip(takers, sorted_frames, strict=True), (None, rest)]:
-            if not mine:
-                continue
-            recorded = link.rate == "recorded"
-            rate = None if recorded or link.rate is None else float(link.rate) * len(mine) / total
-            limit = -1 if link.loop else len(mine)
-            if name is None and rate is None and not recorded and link.loop:
-                continue  # as fast as nobody takes them: there is no such rate
-            self.sources.append(SourcePlan(name, nic.name, mine, rate, recorded, limit))
+    def plan_sources(self, names: list[str]) -> list[SourcePlan]:
+        """Plan the sources of some routers; what nobody takes comes with the platform."""
+        builder, model = self.builder, self.builder.model
+        fresh: list[SourcePlan] = []
+        for nic in model.nics.values():
+            takers = [r.name for r in model.routers.values() if receives(r, nic.name)]
+            for link in nic.links:
+                if isinstance(link, Generator) and takers:
+                    fresh += generator_sources(builder, nic, link, takers, names)
+                elif isinstance(link, Replay):
+                    fresh += replay_sources(builder, nic, link, takers, names)
+        for name in {plan.router: None for plan in fresh}:
+            arena = builder.space.part("traffic", name or "0")
+            for plan in fresh:
+                if plan.router == name:
+                    plan.plan(arena)
+        self.sources += fresh
+        return fresh
 
     def fill(self) -> None:
-        """Write every record of the wire's segment."""
+        """Write every record of the wire's segments."""
         builder = self.builder
         wire = view(self.wire, WIRE.dtype)[0]
-        wire["sources"], wire["source_count"] = self.source_base, len(self.sources)
-        wire["sinks"], wire["sink_count"] = self.sink_base, len(builder.tx)
+        wire["sources"], wire["sinks"] = self.table, self.sink_base
+        wire["sink_count"] = len(builder.ports) * len(builder.cores)
         wire["cores"] = self.core_list
-        wire["core_count"] = len(builder.cores) if builder.dilated else 0
-        view(self.core_list, "i8", len(builder.cores))[:] = [plan["address"] for plan in builder.cores]
-        for i, plan in enumerate(self.sources):
-            self._fill_source(view(self.source_base + i * SOURCE.size, SOURCE.dtype)[0], plan)
-        for i, ((nic, core), ring) in enumerate(builder.tx.items()):
+        wire["core_count"] = len(builder.cores) if self.dilated else 0
+        view(self.core_list, "i8", len(builder.cores))[:] = [plan.address for plan in builder.cores]
+        for nic, address in self.speeds.items():
+            speed = builder.model.nics[nic].speed
+            assert speed
+            view(address, LINK.dtype)[0]["byte_time"] = round(8e9 / speed * (1 << LINK_BITS))
+        for plan in self.sources:
+            self.fill_source(plan)
+        for tenant in builder.tenants.values():
+            self.open_accounts(tenant)
+        rings = [(nic, core, ring) for nic, port in builder.ports.items() for core, ring in port.tx.items()]
+        for i, (nic, core, ring) in enumerate(rings):
             sink = view(self.sink_base + i * SINK.size, SINK.dtype)[0]
-            sink["ring"], sink["counts"], sink["clock"] = ring.address, self.tallies[nic], self._clock(core)
+            sink["ring"], sink["counts"], sink["clock"] = ring.address, self.accounts[nic], self.clock(core)
             sink["capture"] = self.captures[nic][0] if nic in self.captures else 0
-            sink["cable"] = self.cables[nic][0] if nic in self.cables else 0
+            sink["cable"] = self.cables.get(nic, 0)
+            sink["line"] = self.speeds.get(nic, 0)
         for address, buffer, _ in self.captures.values():
             capture = view(address, CAPTURE.dtype)[0]
             capture["buffer"], capture["size"] = buffer, CAPTURE_BYTES
-        for nic, (address, claims) in self.cables.items():
-            self._fill_cable(nic, address, claims)
+        for nic, address in self.cables.items():
+            far = next(link.to for link in builder.model.nics[nic].links if isinstance(link, Cable))
+            view(address, CABLE.dtype)[0]["claims"] = builder.ports[far].claims
 
-    def _clock(self, core: int) -> int:
+    def open_accounts(self, tenant: Tenant) -> None:
+        """Let the wire keep a router's account at every port."""
+        for nic, table in self.accounts.items():
+            release64(table + 8 * tenant.index, tenant.tallies[nic])
+
+    def clock(self, core: int) -> int:
         """Return the address of the clock that paces a core's traffic, 0 for the wall clock."""
-        return self.builder.cores[core]["address"] + CORE["clock_ns"] if self.builder.dilated else 0
+        return self.builder.cores[core].address + CORE["clock_ns"] if self.dilated else 0
 
-    def _fill_source(self, source: Any, plan: SourcePlan) -> None:
+    def fill_source(self, plan: SourcePlan) -> None:
+        """Write a source's record, and let the wire serve it."""
+        source = view(plan.address, SOURCE.dtype)[0]
         places: dict[bytes, int] = {}
         at = plan.blob
         for frame in plan.frames:
@@ -155,38 +216,57 @@ class Links:
             last = plan.frames[-1].time_ns
             source["period_ns"] = last + last // max(1, len(plan.frames) - 1) + 1
         elif plan.rate:
-            source["interval"] = max(1, round(1e9 / plan.rate * (1 << SOURCE_INTERVAL_BITS)))
-        if plan.router:
-            builder = self.builder
-            source["ring"] = builder.rx[plan.nic, plan.router].address
-            source["clock"] = self._clock(builder.core_of_port(plan.router, plan.nic))
+            source["interval"] = interval(plan.rate)
+        self._point(source, plan)
+        table = view(self.table, "i8", SOURCES)
+        at = int((table == 0).argmax())
+        release64(self.table + 8 * at, plan.address)
+        count = self.wire + WIRE["source_count"]
+        release64(count, max(load64(count), at + 1))
+        self.share_rings()
 
-    def _fill_cable(self, nic: str, address: int, claims: int) -> None:
-        far = next(link.to for link in self.builder.model.nics[nic].links if isinstance(link, Cable))
-        listed = []
-        for router in self.builder.model.routers.values():
-            if receives(router, far):
-                port = router.ports[far]
-                mac = -1 if port.mac is None else port.mac
-                listed.append((mac, port.vlan, self.builder.rx[far, router.name].address))
-        cable = view(address, CABLE.dtype)[0]
-        cable["claims"], cable["claim_count"] = claims, len(listed)
-        if listed:
-            view(claims, "i8", 3 * len(listed))[:] = [word for claim in listed for word in claim]
+    def _point(self, source: Any, plan: SourcePlan) -> None:
+        builder = self.builder
+        queue = builder.ports[plan.nic].queue
+        if plan.router:
+            tenant = builder.tenants[plan.router]
+            ring = tenant.rx[plan.nic].address
+            source["full"], source["tag"] = ring + FULL, tenant.index
+            source["ring"] = queue.address if queue else ring
+            source["clock"] = self.clock(builder.core_of_port(plan.router, plan.nic))
+        elif queue:
+            # Frames for nobody take room, and time, before that is known.
+            source["ring"], source["full"], source["tag"] = queue.address, queue.address + FULL, CLIENTS
+            source["clock"] = self.clock(builder.ports[plan.nic].core)
+
+    def share_rings(self) -> None:
+        """Give each source of a port with a single queue its part of the room: by its rate, of what is left."""
+        for nic, port in self.builder.ports.items():
+            mine = [plan for plan in self.sources if plan.nic == nic and port.queue]
+            rates = [plan.rate or 1e9 for plan in mine]
+            for i, plan in enumerate(mine):
+                part = rates[i] / sum(rates[i:])
+                store64(plan.address + SOURCE["part"], round(part * (1 << PART_BITS)))
+
+    def remove_sources(self, name: str) -> list[SourcePlan]:
+        """Let the wire no longer serve a router's sources; it may be in one until its round ends."""
+        gone = [plan for plan in self.sources if plan.router == name]
+        table = view(self.table, "i8", SOURCES)
+        for plan in gone:
+            release64(self.table + 8 * int((table == plan.address).argmax()), 0)
+        self.sources = [plan for plan in self.sources if plan.router != name]
+        return gone
 
     def manifest(self) -> dict[str, Any]:
-        """Return what is where in the wire's segment."""
+        """Return what is where in the wire's segments."""
         return {
             "address": self.wire,
-            "sources": [
-                {
-                    "address": self.source_base + i * SOURCE.size,
-                    "router": p.router,
-                    "nic": p.nic,
-                    "finite": p.limit >= 0,
-                }
-                for i, p in enumerate(self.sources)
-            ],
-            "tallies": self.tallies,
+            "controller": self.controller,
+            "sources": [plan.manifest() for plan in self.sources],
             "captures": [[nic, address, path] for nic, (address, _, path) in self.captures.items()],
         }
+
+
+def interval(rate: float) -> int:
+    """Return the time between two frames as a source keeps it."""
+    return max(1, round(1e9 / rate * (1 << SOURCE_INTERVAL_BITS)))

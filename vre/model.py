@@ -9,6 +9,8 @@ from vre.graph import Graph
 
 #: The simple Internet mix: frame size and share of the packets (7:4:1).
 IMIX = ((64, 7), (576, 4), (1518, 1))
+#: The sizes that benchmarks of network devices go through (RFC 2544, section 9.1).
+FRAME_SIZES = (64, 128, 256, 512, 1024, 1280, 1518)
 #: A finite amount of RX buffering at each port and router, and of TX buffering at each port and core.
 RING_SLOTS = 512
 
@@ -31,6 +33,8 @@ class Generator:
         Time to live of each packet.
     count : int, optional
         Packets in all, None without end.
+    rates : dict of str to float, optional
+        Packets a second of single routers, in place of an equal part of `rate`.
     destinations : tuple of str
         Destination addresses or prefixes, in turn; addresses of RFC 2544's test network by default.
     seed : int
@@ -45,6 +49,7 @@ class Generator:
     count: int | None = None
     destinations: tuple[str, ...] = ()
     seed: int = 1
+    rates: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,13 +97,16 @@ Link = Generator | Replay | Capture | Cable | Sink
 class Nic:
     """A port of the platform.
 
-    `links` may hold one that sends to the port (generator or replay) and one that takes from it.
+    `links` may hold one that sends to the port (generator or replay) and one that takes from it. `queues` is
+    "multi" (one RX queue for each router, VMDq) or "single" (one for all, sorted in software); `speed` in bits a
+    second, None for no limit.
     """
 
     name: str
     links: tuple[Link, ...] = ()
     slots: int = RING_SLOTS
     queues: str = "multi"
+    speed: float | None = None
 
 
 @dataclass
@@ -112,18 +120,38 @@ class RouterPort:
 
 @dataclass
 class Router:
-    """A virtual router: its entitlement, its graph and its ports."""
+    """A virtual router: its entitlement, its graph and its ports.
+
+    `cores` are those it may run on, None for any; `pins` and `tickets` are by task number, from the
+    configuration's StaticThreadSched and ScheduleInfo; `cost` is declared, in cycles a packet.
+    """
 
     name: str
     entitlement: float
     graph: Graph
     ports: dict[str, RouterPort] = field(default_factory=dict)
     cores: tuple[int, ...] | None = None
+    cost: float | None = None
+
+    @property
+    def pins(self) -> dict[int, int]:
+        """Tasks that a StaticThreadSched has put on a core."""
+        return self.graph.scheduling("StaticThreadSched")
+
+    @property
+    def tickets(self) -> dict[int, int]:
+        """Tasks that a ScheduleInfo has given tickets."""
+        return self.graph.scheduling("ScheduleInfo")
 
 
 @dataclass
 class Model:
-    """A whole platform, checked."""
+    """A whole platform, checked.
+
+    `discipline` is one of :data:`workers.stride.DISCIPLINES`; `sample` says of how many packets "measured"
+    times one; `turn_ns` is how long a task may hold its core; `memory` in cache lines a second, None where it
+    is no bottleneck; `seed` is of all that is random in virtual time.
+    """
 
     name: str = "default"
     cores: int = 1
@@ -132,3 +160,9 @@ class Model:
     quantum: int = 128
     nics: dict[str, Nic] = field(default_factory=dict)
     routers: dict[str, Router] = field(default_factory=dict)
+    machine: str = "host"
+    discipline: str = "exact"
+    sample: int = 20
+    turn_ns: int = 100_000
+    memory: float | None = None
+    rebalance: bool = True

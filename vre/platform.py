@@ -4,33 +4,43 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from shm.layout import CORE, SOURCE, WIRE
 from shm.memory import load64, store64
 from shm.segment import RunDirectory, SegmentError, claim_window, free_window, sweep
 from vre import host
-from vre.allocation import Placed, allocate, placement
-from vre.config import from_text, validate
-from vre.errors import ConfigError, PlatformEnded, PlatformError, Problem
+from vre.allocation import Placed, allocate, placement, split
+from vre.change import Changes
+from vre.config import from_text
+from vre.control import ControlServer
+from vre.crew import Crew
+from vre.errors import ConfigError, PlatformError, Problem, nearest
+from vre.fields import entitlement
 from vre.handle import RouterHandle
 from vre.handlers import Handlers
-from vre.model import Capture, Link, Model, Nic, Router, RouterPort
-from vre.supervisor import GiveUp, Restart, Supervisor, cause
+from vre.machine import MACHINES
+from vre.model import RING_SLOTS, Capture, Link, Model, Nic, Router, RouterPort
+from vre.rebalance import Rebalancer
+from vre.roster import place_all, set_weights
+from vre.validate import validate
 from workers.arguments import ether
-from workers.recovery import recover
+
+if TYPE_CHECKING:
+    from vre.simulation import Simulation
 
 Say = Callable[[str], None]
-#: How long processes are given to end by themselves before they are killed.
-_GRACE_S = 1.0
+#: How long a request may wait.
+_TEND_S = 0.02
+
+
+def _number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 class Platform:
@@ -50,6 +60,8 @@ class Platform:
         What a core with nothing to do does.
     quantum : int
         Packets that a task may take per turn.
+    settings
+        Any other of :class:`vre.model.Model`'s: `discipline`, `sample`, `turn_ns`, `machine`, `memory`, `rebalance`.
 
     Raises
     ------
@@ -65,30 +77,35 @@ class Platform:
         name: str | None = None,
         clock: str = "auto",
         idle: str = "auto",
-        quantum: int = 128,
+        quantum: int | None = None,
         model: Model | None = None,
         say: Say | None = None,
+        **settings: Any,
     ) -> None:
-        self.model = model or Model(name or f"p{os.getpid()}", cores, clock, idle, quantum)
+        quantum = quantum or MACHINES[settings.get("machine", "host")].quantum
+        self.model = model or Model(name or f"p{os.getpid()}", cores, clock, idle, quantum, **settings)
         self.say: Say = say or (lambda text: None)
         self.events: list[str] = []
         self.placed: list[Placed] = []
         self.ns_per_tick = 0.0
+        self.manifest: dict[str, Any] = {}
         self._handlers: Handlers | None = None
-        self._zygote: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
-        self._unread = b""
-        self._supervisor = Supervisor()
         self._cleanup = contextlib.ExitStack()
         self._ready = False
-        self._failure = ""
 
     # Description.
 
-    def nic(self, name: str, link: Link | list[Link] | None = None, slots: int = 512) -> Nic:
-        """Add a port with what is at the far end of it."""
+    def nic(
+        self,
+        name: str,
+        link: Link | list[Link] | None = None,
+        slots: int | None = None,
+        queues: str = "multi",
+        speed: float | None = None,
+    ) -> Nic:
+        """Add a port with what is at the far end of it; see :class:`vre.model.Nic`."""
         links = link if isinstance(link, list) else [link] if link else []
-        self.model.nics[name] = Nic(name, tuple(links), slots)
+        self.model.nics[name] = Nic(name, tuple(links), slots or RING_SLOTS, queues, speed)
         return self.model.nics[name]
 
     def router(
@@ -98,6 +115,7 @@ class Platform:
         entitlement: float = 1.0,
         ports: dict[str, dict[str, Any]] | None = None,
         cores: tuple[int, ...] | None = None,
+        cost: float | None = None,
     ) -> RouterHandle:
         """Add a router.
 
@@ -112,6 +130,8 @@ class Platform:
             Port name to `{"mac": "02:...", "vlan": n}`; ports that the text names are added by themselves.
         cores : tuple of int, optional
             Cores it may run on.
+        cost : float, optional
+            Cycles that a packet takes, where that is known before.
         """
         claims = {}
         for nic, port in (ports or {}).items():
@@ -119,7 +139,7 @@ class Platform:
             claims[nic] = RouterPort(
                 nic, None if mac == "*" else -1 if mac is None else ether(mac), port.get("vlan", -1)
             )
-        self.model.routers[name] = Router(name, entitlement, from_text(config, name), claims, cores)
+        self.model.routers[name] = Router(name, entitlement, from_text(config, name), claims, cores, cost)
         return RouterHandle(self, name)
 
     # Life.
@@ -153,45 +173,100 @@ class Platform:
         from vre.build import Builder
         from vre.links import Links
 
-        plan = host.fit(self.model.cores, self.model.clock, host.cpus())
-        self.plan = plan
-        if plan.dilated:
-            self.say(f"dilated time: {plan.why}")
-        directory = RunDirectory(self.model.name)
+        self._fit_machine()
+        self.plan = host.fit(self.model.cores, self.model.clock, host.cpus())
+        if self.plan.dilated:
+            self.say(f"dilated time: {self.plan.why}")
+        self._directory = RunDirectory(self.model.name)
         try:
-            directory.acquire()
+            self._directory.acquire()
         except SegmentError as error:
             raise PlatformError(str(error)) from None
-        self._cleanup.callback(directory.release)
+        self._cleanup.callback(self._directory.release)
         base = claim_window(self.model.name)
         self._cleanup.callback(free_window, base)
+        self.builder = Builder(self.model, base, self._directory.prefix)
+        self.links = Links(self.builder, self.plan.dilated)
+        self._cleanup.callback(self._detach)
+        self.make_room()
+        self.builder.fill()
         self.placed = allocate(self.model)
-        builder = Builder(self.model, placement(self.placed), base, directory.prefix, plan.dilated)
-        builder.poll = self.model.idle == "poll"
-        links = Links(builder)
-        self._reserve(builder.bytes_needed)
-        try:
-            builder.create()
-        except SegmentError as error:
-            raise PlatformError(str(error)) from None
-        for segment in builder.segments:
-            self._cleanup.callback(segment.detach)
-        builder.fill()
-        links.fill()
-        self.manifest = {
-            **builder.manifest(),
-            "wire": links.manifest(),
-            "pid": os.getpid(),
-            "bytes": builder.bytes_needed,
-        }
-        directory.write_manifest(self.manifest)
-        self._handlers = Handlers(self.manifest, self.model, builder.fibs)
-        self._launch(directory)
+        place_all(self.builder, placement(self.placed))
+        set_weights(self.builder, split(self.model, self.placed))
+        self.links.fill()
+        self.publish()
+        self._handlers = Handlers(self.model, self.builder)
+        self._engine = self._make_engine()
+        self._cleanup.callback(self._engine.end)
+        self._engine.launch(self._directory.path / "manifest.json")
+        self.ns_per_tick = self.manifest["ns_per_tick"]
+        self.publish()
         from vre.stats import Reader
 
         self.reader = Reader(self.manifest)
+        self.changes = Changes(self)
+        self._rebalancer = Rebalancer(self)
+        self._control = ControlServer(self._directory.path / "control", self)
+        self._cleanup.callback(self._control.close)
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)
         self._ready = True
+
+    def _fit_machine(self) -> None:
+        """Give ports that say nothing the speed and the buffer of the machine's."""
+        machine = MACHINES[self.model.machine]
+        for nic in self.model.nics.values():
+            nic.speed = nic.speed or machine.speed or None
+            if machine.nic_bytes and nic.slots == RING_SLOTS:
+                nic.slots = machine.slots()
+
+    def _make_engine(self) -> Crew | Simulation:
+        if self.model.clock == "virtual":
+            from vre.simulation import Simulation
+
+            return Simulation(self.manifest, self.model, self.say)
+        return Crew(self.manifest, self.plan, self.say, self.report)
+
+    def report(self, event: str) -> None:
+        """Take note of an event."""
+        self.events.append(event)
+        self.say(event)
+
+    def make_room(self) -> None:
+        """Make the segments that have been planned. Raises PlatformError."""
+        self._reserve(self.builder.space.bytes_needed)
+        try:
+            self.builder.space.create()
+        except SegmentError as error:
+            raise PlatformError(str(error)) from None
+
+    def renew(self) -> None:
+        """Put processes that know the manifest as it is now in place of those that run."""
+        self._engine.change(self._directory.path / "manifest.json")
+
+    def publish(self, upcoming: list[dict[str, Any]] | None = None) -> None:
+        """Write the manifest anew: what is where has changed. `upcoming` are configurations to get ready for."""
+        fresh = {
+            "upcoming": upcoming or [],
+            **self.builder.manifest(),
+            "wire": self.links.manifest(),
+            "pid": os.getpid(),
+            "dilated": self.plan.dilated,
+            "poll": self.model.idle == "poll",
+            "turn_ns": self.model.turn_ns,
+            "sample": self.model.sample,
+            "memory": self.model.memory,
+        }
+        for key in ("ns_per_tick",):
+            if key in self.manifest:
+                fresh[key] = self.manifest[key]
+        # The same object: readers and processes' keeper hold on to it.
+        self.manifest.clear()
+        self.manifest.update(fresh)
+        self._directory.write_manifest(self.manifest)
+
+    def _detach(self) -> None:
+        for segment in self.builder.space.segments.values():
+            segment.detach()
 
     @staticmethod
     def _reserve(needed: int) -> None:
@@ -202,86 +277,21 @@ class Platform:
         if needed > free:
             raise PlatformError(f"the platform needs {needed} bytes of shared memory; /dev/shm has {free} free")
 
-    def _launch(self, directory: RunDirectory) -> None:
-        ours, theirs = socket.socketpair()
-        self._channel = ours
-        self._cleanup.callback(ours.close)
-        self._cleanup.callback(self._end_processes)
-        # -I would hide the packages of a checkout; no site customisation is wanted either way.
-        command = [sys.executable, "-m", "workers.zygote", str(theirs.fileno()), str(os.getpid())]
-        self._zygote = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
-        theirs.close()
-        self._send(start=str(directory.path / "manifest.json"))
-        self._wait(lambda message: "ready" in message)
-        self._send(wire=0, cpu=self.plan.wire_cpu)
-        for core in range(self.model.cores):
-            self._send(core=core, cpu=self.plan.cpus[core])
-        beats = [core["address"] + CORE["heartbeat"] for core in self.manifest["cores"]]
-        while not (all(load64(beat) for beat in beats) and load64(self.manifest["wire"]["address"] + WIRE["pid"])):
-            self.tend(0.002)
-
-    def _send(self, **message: Any) -> None:
-        assert self._channel
-        try:
-            self._channel.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:
-            self._failure = self._failure or "the zygote process has ended"
-
-    def _messages(self, timeout: float) -> Iterator[dict[str, Any]]:
-        assert self._channel
-        self._channel.settimeout(max(timeout, 0.001))
-        try:
-            data = self._channel.recv(65536)
-        except TimeoutError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            status = self._zygote.wait() if self._zygote else 0
-            raise PlatformEnded(f"the zygote process {cause(status)}")
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        for line in lines:
-            yield json.loads(line)
-
-    def _wait(self, done: Callable[[dict[str, Any]], bool]) -> None:
-        while True:
-            for message in self._messages(0.1):
-                self._handle(message)
-                if done(message):
-                    return
-
-    def _handle(self, message: dict[str, Any]) -> None:
-        if "progress" in message:
-            self.say(message["progress"])
-        elif "ns_per_tick" in message:
-            self.ns_per_tick = self.manifest["ns_per_tick"] = message["ns_per_tick"]
-        elif "failed" in message:
-            raise PlatformError(f"cannot start: {message['failed']}")
-        elif "forked" in message:
-            self._supervisor.forked(message["forked"], message.get("core"))
-        elif "exited" in message:
-            self._exited(message["exited"], message["status"])
-
-    def _exited(self, pid: int, status: int) -> None:
-        decision = self._supervisor.exited(pid, status, time.monotonic())
-        if isinstance(decision, GiveUp):
-            raise PlatformEnded(decision.reason)
-        if isinstance(decision, Restart):
-            place = self.manifest["cores"][decision.core]
-            lost = recover(place["address"], place["inputs"], place["outputs"])
-            count = place["address"] + CORE["incarnation"]
-            store64(count, load64(count) + 1)
-            self._send(core=decision.core, cpu=self.plan.cpus[decision.core])
-            event = f"core {decision.core}: worker {pid} {cause(status)}; {lost} packets lost; replaced"
-            self.events.append(event)
-            self.say(event)
-
     def tend(self, seconds: float) -> None:
-        """Supervise for some time: the only way that time passes for the platform's own process."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            for message in self._messages(min(left, 0.1)):
-                self._handle(message)
+        """Let time pass, supervise, and serve requests: the only way that it passes for the platform's own process."""
+        end = self.now() + seconds
+        while (left := end - self.now()) > 1e-9:
+            self.wait(min(left, _TEND_S))
+            self._control.serve()
+            self._rebalancer.look()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and supervise; nothing else happens."""
+        self._engine.tend(seconds)
+
+    def demands(self) -> dict[tuple[str, int], float]:
+        """Return what part of a core each task can use, as far as that is known."""
+        return self._rebalancer.demands if self._ready else {}
 
     def run(self, seconds: float | None = None, tick: Callable[[float], None] | None = None) -> None:
         """Run for a time, or until every finite link has drained; then let what is in flight leave.
@@ -294,15 +304,19 @@ class Platform:
             Called ten times a second with the seconds since the start.
         """
         self.start()
-        begun = time.monotonic()
-        while seconds is None or time.monotonic() - begun < seconds:
-            left = 0.1 if seconds is None else min(0.1, seconds - (time.monotonic() - begun))
-            self.tend(max(left, 0.001))
+        begun = self.now()
+        while seconds is None or self.now() - begun < seconds:
+            left = 0.1 if seconds is None else min(0.1, seconds - (self.now() - begun))
+            self.tend(max(left, 0.0001))
             if tick:
-                tick(time.monotonic() - begun)
+                tick(self.now() - begun)
             if seconds is None and self.finished() and self.reader.drained():
                 break
         self.pause()
+
+    def now(self) -> float:
+        """Return the platform's time in seconds: logical where it is virtual."""
+        return self._engine.now()
 
     def finished(self) -> bool:
         """Return whether every link that has an end has reached it; False while one without end sends."""
@@ -321,9 +335,9 @@ class Platform:
     def pause(self, seconds: float = 0.5) -> None:
         """Stop the traffic and wait, at most `seconds`, until nothing is in flight."""
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 0)
-        end = time.monotonic() + seconds
+        end = self.now() + seconds
         self.tend(0.01)
-        while time.monotonic() < end and not self.reader.drained():
+        while self.now() < end and not self.reader.drained():
             self.tend(0.01)
 
     def rest(self, router: str, resting: bool) -> None:
@@ -332,18 +346,33 @@ class Platform:
             if source["router"] == router:
                 store64(source["address"] + SOURCE["paused"], int(resting))
 
+    def set_rate(self, router: str, rate: float) -> None:
+        """Let the links send to one router at another rate, in packets a second."""
+        from vre.links import interval
+
+        plans = [plan for plan in self.links.sources if plan.router == router]
+        for plan in plans:
+            store64(plan.address + SOURCE["paused"], 1)
+        self.quiesce_wire()
+        for plan in plans:
+            plan.rate = rate
+            store64(plan.address + SOURCE["interval"], interval(rate))
+            store64(plan.address + SOURCE["start_ns"], -1)
+        self.links.share_rings()
+        for plan in plans:
+            store64(plan.address + SOURCE["paused"], 0)
+
+    def quiesce_wire(self) -> None:
+        """Wait until the wire has finished what it was in."""
+        self._engine.quiesce([self.manifest["wire"]["address"] + WIRE["loops"]], 2)
+
+    def quiesce(self, *cores: int) -> None:
+        """Wait until cores have finished the slices that they were in."""
+        self._engine.quiesce([self.manifest["cores"][core]["address"] + CORE["heartbeat"] for core in cores], 1)
+
     def halt(self) -> None:
         """Let cores and wire end their work, but keep the memory: accounts can be read exactly."""
-        self._supervisor.stopping = True
-        for core in self.manifest["cores"]:
-            store64(core["address"] + CORE["stop"], 1)
-        end = time.monotonic() + _GRACE_S
-        with contextlib.suppress(PlatformError):
-            while self._supervisor.cores and time.monotonic() < end:
-                self.tend(0.005)
-            store64(self.manifest["wire"]["address"] + WIRE["stop"], 1)
-            while self._supervisor.wires and time.monotonic() < end:
-                self.tend(0.005)
+        self._engine.halt()
 
     def stop(self) -> None:
         """End everything and remove every trace."""
@@ -352,13 +381,66 @@ class Platform:
         self._ready = False
         self._cleanup.close()
 
-    def _end_processes(self) -> None:
-        """Kill what is left: workers follow the zygote into its death."""
-        if self._zygote:
-            self._zygote.kill()
-            self._zygote.wait()
-        for pid in [*self._supervisor.cores, *self._supervisor.wires]:
-            _await_end(pid)
+    # Changes while it runs.
+
+    def read(self, what: str) -> str:
+        """Return the value of `"router/element.handler"` or `"router.entitlement"`. Raises PlatformError."""
+        name, handler = self._named(what)
+        if handler is None:
+            return f"{self.model.routers[name].entitlement:g}"
+        return self.handle(name).read(handler)
+
+    def write(self, what: str, value: str) -> None:
+        """Write a handler, or a router's entitlement, or lift a quarantine. Raises PlatformError, ConfigError."""
+        name, handler = self._named(what)
+        if handler is None:
+            self.changes.entitle(name, entitlement(_number(value)))
+        else:
+            self.handle(name).write(handler, value)
+
+    def _named(self, what: str) -> tuple[str, str | None]:
+        name, slash, handler = what.partition("/")
+        if not slash:
+            name, _, field = what.rpartition(".")
+            if field != "entitlement":
+                raise PlatformError(f"'{what}' is not ROUTER/ELEMENT.HANDLER or ROUTER.entitlement")
+        if name not in self.model.routers:
+            raise PlatformError(f"no router '{name}'{nearest(name, self.model.routers)}")
+        return name, handler if slash else None
+
+    def add(self, router: Router) -> None:
+        """Add a router while the platform runs. Raises ConfigError, PlatformError."""
+        self.changes.add(router)
+        self.report(f"router {router.name} added")
+
+    def remove(self, name: str) -> None:
+        """Remove a router while the platform runs. Raises PlatformError."""
+        self._named(f"{name}.entitlement")
+        if len(self.model.routers) == 1:
+            raise PlatformError(f"'{name}' is the only router: end the platform instead")
+        last = self.handle(name).stats()
+        self.changes.remove(name)
+        self.report(f"router {name} removed; it had forwarded {last.forwarded} packets")
+
+    def replace(self, name: str, config: str, file: str = "config") -> float:
+        """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
+        self._named(f"{name}.entitlement")
+        rested = self.changes.replace(name, from_text(config, file))
+        self.report(f"router {name} has another configuration; it rested {rested * 1e3:.1f} ms")
+        return rested
+
+    def move(self, path: str, core: int) -> float:
+        """Move `"router/task"`, with all that shares elements with it, to a core; return how long it rested, in s."""
+        name, _, driver = path.partition("/")
+        self._named(f"{name}.entitlement")
+        graph = self.model.routers[name].graph
+        tasks = {graph.task_name(t): t for t in range(len(graph.tasks))}
+        if driver not in tasks:
+            raise PlatformError(f"no task '{driver}' in router '{name}'{nearest(driver, tasks)}")
+        if not 0 <= core < self.model.cores:
+            raise PlatformError(f"there is no core {core}: the platform has {self.model.cores}, from 0")
+        group = next(group for group in graph.groups if tasks[driver] in group)
+        return self.changes.move(name, group, core)
 
     # Views.
 
@@ -373,17 +455,8 @@ class Platform:
 
     def worker_pid(self, core: int) -> int:
         """Return the process of a core."""
-        return next((pid for pid, c in self._supervisor.cores.items() if c == core), 0)
+        return self._engine.pid(core)
 
     def captures(self) -> list[str]:
         """Return the files that captures go to."""
         return [link.capture for nic in self.model.nics.values() for link in nic.links if isinstance(link, Capture)]
-
-
-def _await_end(pid: int) -> None:
-    """Wait until a process that has been told to die is gone."""
-    end = time.monotonic() + _GRACE_S
-    with contextlib.suppress(ProcessLookupError):
-        while time.monotonic() < end:
-            os.kill(pid, signal.SIGKILL)
-            time.sleep(0.002)

@@ -9,9 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from shm.layout import CLIENT, CORE, RING, SOURCE, SUB_BITS, TALLY, TALLY_BUCKETS, TASK, TIME_UNIT_NS
+from shm.layout import (
+    CLIENT,
+    CORE,
+    DECISION,
+    DECISIONS,
+    RING,
+    SOURCE,
+    SUB_BITS,
+    TALLY,
+    TALLY_BUCKETS,
+    TASK,
+    TIME_UNIT_NS,
+)
 from shm.memory import load16, load64
-from vre.build import view
+from vre.space import view
 from workers.element import load
 from workers.shape import reasons
 from workers.turn import DROPS, MADE
@@ -36,10 +48,17 @@ class RouterStats:
     in_flight: int
     dropped: dict[str, int] = field(default_factory=dict)
     used_ticks: int = 0
+    used_lines: int = 0
     packets: int = 0
     cycles_per_packet: float = 0.0
+    lines_per_packet: float = 0.0
     latency_us: dict[str, float] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def error(self) -> float:
+        """How far its share is from what it is entitled to."""
+        return self.share - self.entitled
 
     @property
     def balance(self) -> int:
@@ -48,9 +67,19 @@ class RouterStats:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, without the name."""
-        data = asdict(self)
+        data = asdict(self) | {"error": self.error}
         del data["name"]
         return data
+
+
+def jain(shares: list[float], entitled: list[float]) -> float:
+    """Return Jain's fairness index of what each has per what it is entitled to: 1 where all have the same.
+
+    (Jain, Chiu and Hawe, 1984)
+    """
+    parts = [share / promised for share, promised in zip(shares, entitled, strict=True)]
+    squares = sum(part * part for part in parts)
+    return sum(parts) ** 2 / (len(parts) * squares) if squares else 1.0
 
 
 def bucket_top(bucket: int) -> int:
@@ -61,56 +90,49 @@ def bucket_top(bucket: int) -> int:
     return (((1 << SUB_BITS) + step + 1) << (octave - 1)) - 1
 
 
+def waiting_in(ring: int, index: int) -> int:
+    """Return how many packets of a router wait in a ring that routers share."""
+    head, tail = load64(ring + RING["head"]), load64(ring + RING["tail"])
+    tags, mask = load64(ring + RING["tags"]), load64(ring + RING["mask"])
+    return sum(load16(tags + 2 * (i & mask)) == index for i in range(tail, head))
+
+
 class Reader:
-    """Reads the accounts of one platform's memory by its manifest."""
+    """Reads the accounts of one platform's memory by its manifest, which may change meanwhile."""
 
     def __init__(self, manifest: dict[str, Any]) -> None:
         self.manifest = manifest
-        registry = load()
-        self._drops = {
-            router["name"]: [
-                (element["state"] + DROPS + 8 * i, reason)
-                for element in router["elements"]
-                for i, reason in enumerate(reasons(registry[element["class"]]))
-            ]
-            for router in manifest["routers"]
-        }
 
     def routers(self) -> list[RouterStats]:
         """Return all routers' accounts."""
-        used = self.used_ticks()
-        total = sum(used.values()) or 1
+        used = self.used()
+        total = sum(ticks for ticks, _ in used.values()) or 1
         entitled = sum(r["entitlement"] for r in self.manifest["routers"])
         return [
-            self._router(
-                i, router, used[router["name"]], used[router["name"]] / total, router["entitlement"] / entitled
-            )
-            for i, router in enumerate(self.manifest["routers"])
+            self._router(router, used[router["name"]], total, router["entitlement"] / entitled)
+            for router in self.manifest["routers"]
         ]
 
     def sent(self, name: str) -> int:
         """Return how many packets of a router have left the wire."""
-        index = next(i for i, router in enumerate(self.manifest["routers"]) if router["name"] == name)
-        return sum(load64(at + index * TALLY.size) for at in self.manifest["wire"]["tallies"].values())
+        router = next(router for router in self.manifest["routers"] if router["name"] == name)
+        return sum(load64(at) for at in router["tallies"].values())
 
-    def used_ticks(self) -> dict[str, int]:
-        """Return what each router has been charged, over all cores."""
-        used = {router["name"]: 0 for router in self.manifest["routers"]}
-        for core in self.manifest["cores"]:
-            for client in core["clients"]:
-                used[client["router"]] += load64(client["address"] + CLIENT["used_ticks"])
-        return used
+    def used(self) -> dict[str, tuple[int, int]]:
+        """Return the ticks and the memory accesses that each router has been charged, over all cores."""
+        fields = ("used_ticks", "used_lines")
+        return {
+            router["name"]: tuple(sum(load64(c + CLIENT[f]) for c in router["clients"]) for f in fields)  # type: ignore[misc]
+            for router in self.manifest["routers"]
+        }
 
-    def _tasks(self, name: str) -> list[dict[str, Any]]:
-        return [task for core in self.manifest["cores"] for task in core["tasks"] if task["router"] == name]
-
-    def _router(self, index: int, router: dict[str, Any], used: int, share: float, entitled: float) -> RouterStats:
-        name = router["name"]
-        dropped: Counter[str] = Counter()
-        for address, reason in self._drops[name]:
-            dropped[reason] += load64(address)
-        for task in self._tasks(name):
-            dropped["killed"] += load64(task["address"] + TASK["killed"])
+    def _router(self, router: dict[str, Any], used: tuple[int, int], total: int, entitled: float) -> RouterStats:
+        name, index, tasks = router["name"], router["index"], router["tasks"]
+        dropped = Counter(router["carried"])
+        for element in router["elements"]:
+            for i, reason in enumerate(reasons(load()[element["class"]])):
+                dropped[reason] += load64(element["state"] + DROPS + 8 * i)
+        dropped["killed"] += sum(load64(task["address"] + TASK["killed"]) for task in tasks)
         received = in_flight = 0
         for ring in router["rx"].values():
             head = load64(ring + RING["head"])
@@ -118,48 +140,47 @@ class Reader:
             received += head + missed
             dropped["rx_ring_full"] += missed
             in_flight += head - load64(ring + RING["tail"])
-        received += sum(load64(source["address"] + SOURCE["giants"]) for source in self._sources(name))
-        dropped["too_long_for_port"] += sum(load64(s["address"] + SOURCE["giants"]) for s in self._sources(name))
-        made = sum(load64(element["state"] + MADE) for element in router["elements"])
+        for shared in self.manifest["classifiers"]:
+            killed = load64(load64(shared["ring"] + RING["killed"]) + 8 * index)
+            waiting = waiting_in(shared["ring"], index)
+            received += killed + waiting
+            dropped["killed"] += killed
+            in_flight += waiting
+        giants = sum(load64(s["address"] + SOURCE["giants"]) for s in self._sources(name))
+        received += giants
+        dropped["too_long_for_port"] += giants
+        made = sum(load64(element["state"] + MADE) for element in router["elements"]) + router["carried_made"]
         for ring in router["rings"]:
             in_flight += load64(ring + RING["head"]) - load64(ring + RING["tail"])
-        in_flight += sum(self._waiting(ring, index) for _, _, ring in self.manifest["tx"])
-        ports = {nic: load64(at + index * TALLY.size) for nic, at in self.manifest["wire"]["tallies"].items()}
-        kinds = router["shape"]["tasks"]
-        packets = sum(
-            load64(task["address"] + TASK["packets"])
-            for task in self._tasks(name)
-            if kinds[task["number"]][0] != "pull"
-        )
+        in_flight += sum(waiting_in(ring, index) for _, _, ring in self.manifest["tx"])
+        ports = {nic: load64(at) for nic, at in router["tallies"].items()}
+        packets = sum(load64(task["address"] + TASK["packets"]) for task in tasks if task["kind"] != "pull")
+        packets += router["carried_packets"]
         return RouterStats(
             name=name,
             entitled=entitled,
-            share=share,
+            share=used[0] / total,
             injected=received + made,
             forwarded=sum(ports.values()),
             in_flight=in_flight,
             dropped={reason: count for reason, count in sorted(dropped.items()) if count},
-            used_ticks=used,
+            used_ticks=used[0],
+            used_lines=used[1],
             packets=packets,
-            cycles_per_packet=used / packets if packets else 0.0,
-            latency_us=self._latency(index),
+            cycles_per_packet=used[0] / packets if packets else 0.0,
+            lines_per_packet=used[1] / packets if packets else 0.0,
+            latency_us=self._latency(router),
             ports=ports,
         )
 
     def _sources(self, name: str) -> list[dict[str, Any]]:
         return [source for source in self.manifest["wire"]["sources"] if source["router"] == name]
 
-    def _waiting(self, ring: int, index: int) -> int:
-        """Return how many packets of a router wait in a TX ring."""
-        head, tail = load64(ring + RING["head"]), load64(ring + RING["tail"])
-        tags, mask = load64(ring + RING["tags"]), load64(ring + RING["mask"])
-        return sum(load16(tags + 2 * (i & mask)) == index for i in range(tail, head))
-
-    def _latency(self, index: int) -> dict[str, float]:
+    def _latency(self, router: dict[str, Any]) -> dict[str, float]:
         buckets = np.zeros(TALLY_BUCKETS, dtype=np.int64)
         count = total = top = 0
-        for at in self.manifest["wire"]["tallies"].values():
-            tally = view(at + index * TALLY.size, TALLY.dtype)[0]
+        for at in router["tallies"].values():
+            tally = view(at, TALLY.dtype)[0]
             buckets += tally["buckets"]
             count += int(tally["latency_count"])
             total += int(tally["latency_sum"])
@@ -179,12 +200,7 @@ class Reader:
         total = sum(
             load64(s["address"] + SOURCE["sent"]) for s in self.manifest["wire"]["sources"] if s["router"] is None
         )
-        routers = range(len(self.manifest["routers"]))
-        cables = (
-            at + i * TALLY.size + TALLY["unclaimed"]
-            for at in self.manifest["wire"]["tallies"].values()
-            for i in routers
-        )
+        cables = (at + TALLY["unclaimed"] for r in self.manifest["routers"] for at in r["tallies"].values())
         return total + sum(load64(address) for address in cables)
 
     def cores(self) -> list[dict[str, int]]:
@@ -192,15 +208,40 @@ class Reader:
         fields = (
             "pid",
             "incarnation",
+            "restarts",
             "decisions",
             "busy_ticks",
             "idle_ticks",
             "slow_ticks",
             "slices",
             "preemptions",
+            "by_memory",
             "clock_ns",
         )
         return [{name: load64(core["address"] + CORE[name]) for name in fields} for core in self.manifest["cores"]]
+
+    def decisions(self, number: int, count: int) -> list[dict[str, Any]]:
+        """Return the last scheduling decisions of a core, the newest last, from its flight recorder."""
+        names = {t["address"]: f"{r['name']}/{t['name']}" for r in self.manifest["routers"] for t in r["tasks"]}
+        names |= {c["task"]: c["name"] for c in self.manifest["classifiers"]}
+        core = self.manifest["cores"][number]["address"]
+        made, recorder = load64(core + CORE["decisions"]), load64(core + CORE["recorder"])
+        rows = view(recorder, DECISION.dtype, DECISIONS)
+        found = []
+        for i in range(max(0, made - min(count, DECISIONS - 1)), made):
+            row = rows[i % DECISIONS]
+            found.append(
+                {
+                    "decision": i,
+                    "core": number,
+                    "path": names.get(int(row["task"]), "(gone)"),
+                    "pass": int(row["pass"]),
+                    "ticks": int(row["ticks"]),
+                    "packets": int(row["packets"]),
+                    "at ticks": int(row["now"]),
+                }
+            )
+        return found
 
     def drained(self) -> bool:
         """Return whether nothing is in flight."""

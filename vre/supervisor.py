@@ -6,6 +6,8 @@
 | worker | any way, unasked | its core is recovered and a new worker forked |
 | worker | too often: MAX_RESTARTS in WINDOW_S | the platform ends |
 | wire, zygote | any way, unasked | the platform ends |
+| worker, wire | asked to hand over to the next one | nothing |
+| worker | asked to, but killed before it had | its core is recovered; the next one waits already |
 """
 
 from __future__ import annotations
@@ -26,6 +28,13 @@ class Restart:
 
 
 @dataclass(frozen=True)
+class Recover:
+    """Recover core `core`, whose next worker waits for it."""
+
+    core: int
+
+
+@dataclass(frozen=True)
 class GiveUp:
     """End the platform, for this reason."""
 
@@ -38,6 +47,7 @@ class Supervisor:
 
     cores: dict[int, int] = field(default_factory=dict)  #: pid to core
     wires: set[int] = field(default_factory=set)
+    retired: dict[int, int | None] = field(default_factory=dict)  #: asked to hand over: pid to core, None: wire
     stopping: bool = False
     _deaths: dict[int, deque[float]] = field(default_factory=dict)
 
@@ -48,8 +58,18 @@ class Supervisor:
         else:
             self.cores[pid] = core
 
-    def exited(self, pid: int, status: int, now: float) -> Restart | GiveUp | None:
+    def retire(self, pid: int) -> None:
+        """Take note that a process has been asked to hand over to the next one, and to end."""
+        if pid in self.wires:
+            self.wires.discard(pid)
+            self.retired[pid] = None
+        else:
+            self.retired[pid] = self.cores.pop(pid)
+
+    def exited(self, pid: int, status: int, now: float) -> Restart | Recover | GiveUp | None:
         """Decide what follows the end of a process; `status` is negative for a signal, `now` in s."""
+        if pid in self.retired:
+            return self._retired(pid, status)
         core = self.cores.pop(pid, None)
         was_wire = pid in self.wires
         self.wires.discard(pid)
@@ -68,6 +88,12 @@ class Supervisor:
                 f"core {core} has ended {len(deaths)} times in {WINDOW_S:.0f} s; the last one {cause(status)}"
             )
         return Restart(core)
+
+    def _retired(self, pid: int, status: int) -> Recover | GiveUp | None:
+        core = self.retired.pop(pid)
+        if status == 0 or self.stopping:
+            return None
+        return GiveUp(f"the wire process {cause(status)}") if core is None else Recover(core)
 
 
 def cause(status: int) -> str:

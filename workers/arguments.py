@@ -18,6 +18,7 @@ REQUIRED = object()
 
 _TIME = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _RATE = {"": 1.0, "pps": 1.0, "kpps": 1e3, "mpps": 1e6, "gpps": 1e9, "k": 1e3, "m": 1e6, "g": 1e9}
+BITS = {"": 1.0, "bps": 1.0, "kbps": 1e3, "mbps": 1e6, "gbps": 1e9}
 _ESCAPES = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
 
 
@@ -194,7 +195,8 @@ def boolean(text: str) -> bool:
     return value
 
 
-def _scaled(text: str, units: dict[str, float], what: str) -> float:
+def scaled(text: str, units: dict[str, float], what: str) -> float:
+    """Return a number with one of some units; `what` says what would be right."""
     found = re.fullmatch(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)", text)
     unit = found and found[2].lower()
     if not found or unit not in units:
@@ -204,12 +206,12 @@ def _scaled(text: str, units: dict[str, float], what: str) -> float:
 
 def seconds(text: str) -> float:
     """Return a time in seconds: `1.5`, `10ms`, `2 min`."""
-    return _scaled(text, _TIME, "a time (as in 10ms, 1.5s or 2min)")
+    return scaled(text, _TIME, "a time (as in 10ms, 1.5s or 2min)")
 
 
 def rate(text: str) -> float:
     """Return a packet rate in packets a second: `1000`, `10kpps`, `1.5Mpps`."""
-    value = _scaled(text, _RATE, "a rate (as in 10000, 10kpps or 1.5Mpps)")
+    value = scaled(text, _RATE, "a rate (as in 10000, 10kpps or 1.5Mpps)")
     if value <= 0:
         raise ValueError("a rate must be positive")
     return value

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from shm.layout import CAPTURE, CORE, WIRE
+from shm.layout import CAPTURE, CORE, MODEL_BITS, WIRE
 from shm.memory import record, ticks
+from workers.stride import DISCIPLINES
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ def install(manifest: dict[str, Any], calibration: Calibration) -> None:
         core["epoch_ticks"], core["ns_per_tick"] = calibration.epoch_ticks, calibration.ns_per_tick
         core["poll_ticks"], core["preempt_ticks"] = calibration.ticks(POLL_NS), calibration.ticks(PREEMPT_NS)
         core["spin_ticks"] = calibration.ticks(spin)
+        core["turn_ticks"], core["sample"] = calibration.ticks(manifest["turn_ns"]), manifest["sample"]
+        core["discipline"], core["dilated"] = DISCIPLINES.index(manifest["discipline"]), manifest["dilated"]
+        if manifest["memory"]:
+            line_ns = 1e9 / manifest["memory"]
+            core["line_ticks"] = max(1, round(line_ns / calibration.ns_per_tick * (1 << MODEL_BITS)))
     wire = record(manifest["wire"]["address"], WIRE.dtype)
     wire["epoch_ticks"], wire["ns_per_tick"] = calibration.epoch_ticks, calibration.ns_per_tick
     for _, address, _ in manifest["wire"]["captures"]:

@@ -71,6 +71,14 @@ def warm(jobs: dict[str, tuple[str, Callable[[], object]]], say: Callable[[str],
         running.pop(os.wait()[0], None)
 
 
+def compile_classifier() -> Any:
+    """Return the compiled task of a port with a single queue; it has an `address`, and must be kept."""
+    from workers.classifier import classify
+
+    compiled.register_kernels()
+    return numba.cfunc(_SIGNATURE, cache=True, error_model="numpy")(classify)
+
+
 def empty_path() -> Any:
     """Return a compiled path that says it moved one packet: what a scheduling decision costs without one."""
     compiled.register_kernels()

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from shm.layout import CORE, TASK
-from shm.memory import load64, store64
+from shm.layout import CLIENT, CORE, TASK
+from shm.memory import acquire64, load64, release64, store64
+from workers.process import take_processor
 from workers.shape import Shape
 from workers.slowpath import BUDGET_NS, SlowTask, run_slow
 
@@ -21,6 +22,30 @@ NAP_S = 20e-6
 Kernel = Callable[..., int]
 
 
+def write_functions(manifest: dict[str, Any], code: dict[str, list[Any]], classify: Any) -> None:
+    """Write the address of each task's compiled entry point; it is the same in every process forked from here.
+
+    `code` maps a shape's key to its tasks' entry points.
+    """
+    for router in manifest["routers"]:
+        entries = code[shape_of(router).key()]
+        for task in router["tasks"]:
+            store64(task["address"] + TASK["function"], entries[task["number"]].address)
+    for classifier in manifest["classifiers"]:
+        store64(classifier["task"] + TASK["function"], classify.address)
+
+
+def tasks_on(core: int) -> Iterator[int]:
+    """Yield the address of every task that a core has now."""
+    clients = load64(core + CORE["clients"])
+    for c in range(load64(core + CORE["client_count"])):
+        client = load64(clients + 8 * c)
+        task = load64(client + CLIENT["tasks"]) if client else 0
+        while task:
+            yield task
+            task = load64(task + TASK["next"])
+
+
 class Worker:
     """One emulated core. Made in the zygote, so that a process forked for it runs at once.
 
@@ -30,47 +55,62 @@ class Worker:
         What is where, see :meth:`vre.build.Builder.manifest`.
     number : int
         Which core.
-    code : dict
-        Router name to its tasks' compiled entry points.
     run_slice, read_ticks : callable
         The compiled loop and the clock.
     """
 
-    def __init__(
-        self, manifest: dict[str, Any], number: int, code: dict[str, list[Any]], run_slice: Kernel, read_ticks: Kernel
-    ) -> None:
-        place = manifest["cores"][number]
-        self.core: int = place["address"]
+    def __init__(self, manifest: dict[str, Any], number: int, run_slice: Kernel, read_ticks: Kernel) -> None:
+        self.core: int = manifest["cores"][number]["address"]
         self._slice, self._ticks = run_slice, read_ticks
         self._slice_ticks = round(SLICE_NS / manifest["ns_per_tick"])
         self._slow_ticks = round(BUDGET_NS / manifest["ns_per_tick"])
         self._dilated: bool = manifest["dilated"]
-        shapes = {router["name"]: shape_of(router) for router in manifest["routers"]}
+        self._shapes = {task["address"]: shape_of(router) for router in manifest["routers"] for task in router["tasks"]}
         self.slow: list[SlowTask] = []
-        for task in place["tasks"]:
-            address = task["address"]
-            store64(address + TASK["function"], code[task["router"]][task["number"]].address)
-            self.slow.append(SlowTask(self.core, address, shapes[task["router"]], read_ticks))
+        self.look_round()
 
-    def run(self) -> None:
-        """Run slices, with the slow path between them, until told to stop."""
+    def look_round(self) -> None:
+        """Find out which tasks the core has now."""
+        store64(self.core + CORE["seen_roster"], load64(self.core + CORE["roster"]))
+        known = {slow.task: slow for slow in self.slow}
+        # A task of a router that came after this worker was forked is not for it: another worker will come.
+        self.slow = [
+            known.get(task) or SlowTask(self.core, task, self._shapes[task], self._ticks)
+            for task in tasks_on(self.core)
+            if task in self._shapes
+        ]
+
+    def run(self, number: int, cpu: int | None) -> None:
+        """Wait for worker `number` - 1 to leave the core; run slices on `cpu` until the next one is to have it."""
         core = self.core
+        store64(core + CORE["standby"], number)
+        while acquire64(core + CORE["left"]) != number - 1 or acquire64(core + CORE["incarnation"]) < number:
+            time.sleep(NAP_S)
+        take_processor(cpu)
         store64(core + CORE["pid"], os.getpid())
+        self.look_round()
         sleeps = load64(core + CORE["spin_ticks"]) > 0
-        while load64(core + CORE["stop"]) == 0:
-            begun = self._ticks()
-            moved = self._slice(core, begun + self._slice_ticks)
-            handled = run_slow(self.slow, self._ticks, self._slow_ticks)
-            store64(core + CORE["slices"], load64(core + CORE["slices"]) + 1)
-            store64(core + CORE["heartbeat"], load64(core + CORE["heartbeat"]) + 1)
-            if handled:
-                # Packets have come back: look at idle tasks at once.
-                store64(core + CORE["next_poll"], 0)
-            elif self._dilated:
-                # A slice ends early when the core is ahead of its traffic: let the wire catch up.
-                os.sched_yield()
-            elif sleeps and moved == 0:
-                time.sleep(NAP_S)
+        while load64(core + CORE["stop"]) == 0 and acquire64(core + CORE["incarnation"]) == number:
+            self._step(sleeps)
+        release64(core + CORE["left"], number)
+
+    def _step(self, sleeps: bool) -> None:
+        core = self.core
+        if load64(core + CORE["roster"]) != load64(core + CORE["seen_roster"]):
+            self.look_round()
+        begun = self._ticks()
+        moved = self._slice(core, begun + self._slice_ticks)
+        handled = run_slow(self.slow, self._ticks, self._slow_ticks)
+        store64(core + CORE["slices"], load64(core + CORE["slices"]) + 1)
+        release64(core + CORE["heartbeat"], load64(core + CORE["heartbeat"]) + 1)
+        if handled:
+            # Packets have come back: look at idle tasks at once.
+            store64(core + CORE["next_poll"], 0)
+        elif self._dilated:
+            # A slice ends early when the core is ahead of its traffic: let the wire catch up.
+            os.sched_yield()
+        elif sleeps and moved == 0:
+            time.sleep(NAP_S)
 
 
 def shape_of(router: dict[str, Any]) -> Shape:

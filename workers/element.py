@@ -33,6 +33,7 @@ _FAMILIES = (
     "icmp",
     "queue",
     "source",
+    "schedule",
 )
 
 #: Class name to class. Filled by :func:`load`.
@@ -130,6 +131,9 @@ class Element:
     write_handlers: ClassVar[dict[str, Callable[[Any, str], None]]] = {}
     driver: ClassVar[str] = ""
     spreads: ClassVar[bool] = False
+    keeps: ClassVar[tuple[str, ...]] = ()  #: state fields and areas that live on when a configuration is replaced
+    cycles: ClassVar[int] = 60  #: modelled cost of a packet on the machine of vre.machine.DELL2950
+    lines: ClassVar[int] = 0  #: modelled cache lines that a packet touches here and nowhere else
     bad_port: ClassVar[int] = 0  #: output that takes dropped packets where it is connected, 0 for none
 
     # `process(state, packet)`, and `port`, `core` where it names them, returns an output port or one of

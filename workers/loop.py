@@ -7,18 +7,21 @@ happens anywhere else.
 
 from __future__ import annotations
 
-from shm.layout import CLIENT, CORE, IDLE_PASS, TASK
-from shm.memory import acquire64, call, cpu_time_ns, kernel, load64, pause, record, settle, store64, ticks
+from shm.layout import CLIENT, CORE, DECISION, DECISIONS, IDLE_PASS, MODEL_BITS, TASK
+from shm.memory import acquire64, call, cpu_time_ns, kernel, load64, pause, record, settle, store32, store64, ticks
 from shm.ring import HEAD, TAIL
-from workers.stride import charge, join, leave, pick
+from workers.model import modelled
+from workers.stride import MEASURED, charge, join, leave, pick, price, sample
 
 CORE_RECORD = CORE.dtype
-_CLIENT_SIZE, _TASK_SIZE = CLIENT.size, TASK.size
-_FIRST, _COUNT, _LAST = CLIENT["first_task"], CLIENT["task_count"], CLIENT["last_task"]
-_FUNCTION, _BLOCK, _INPUT = TASK["function"], TASK["block"], TASK["input"]
+_TASKS, _LAST, _USED_LINES = CLIENT["tasks"], CLIENT["last"], CLIENT["used_lines"]
+_FUNCTION, _BLOCK, _INPUT, _NEXT = TASK["function"], TASK["block"], TASK["input"], TASK["next"]
 _INJECT, _RUNNABLE, _ENABLED = TASK["inject"], TASK["runnable"], TASK["enabled"]
 _USED, _PACKETS, _TURNS = TASK["used_ticks"], TASK["packets"], TASK["turns"]
 _EMPTY, _POLLED, _QUANTUM = TASK["empty_turns"], TASK["polled"], TASK["quantum"]
+_LINES, _TASK_LINES = TASK["lines"], TASK["used_lines"]
+_DECISION_SIZE, _D_TASK, _D_PASS = DECISION.size, DECISION["task"], DECISION["pass"]
+_D_TICKS, _D_PACKETS = DECISION["ticks"], DECISION["packets"]
 #: How far a dilated core's clock may run ahead of its traffic: less than a ring holds at 10 Mp/s.
 LEAD_NS = 40_000
 _TASK, _SINCE = CORE["task"], CORE["since"]
@@ -41,7 +44,7 @@ def has_work(task):
 
 
 @kernel
-def wake(core, clients, count, passes, tasks):
+def wake(core, clients, count, passes):
     """Look at every idle task; let those with work join. Return how many tasks joined."""
     best = pick(passes, count)
     floor = load64(core + CORE["least_pass"])
@@ -49,32 +52,40 @@ def wake(core, clients, count, passes, tasks):
         floor = load64(passes + 8 * best)
     joined = 0
     for c in range(count):
-        client = clients + c * _CLIENT_SIZE
-        first = load64(client + _FIRST)
+        client = load64(clients + 8 * c)
+        if client == 0:
+            continue
         runnable = 0
-        for t in range(first, first + load64(client + _COUNT)):
-            task = tasks + t * _TASK_SIZE
+        task = acquire64(client + _TASKS)
+        while task:
             if load64(task + _RUNNABLE) == 0 and has_work(task):
                 store64(task + _RUNNABLE, 1)
                 joined += 1
                 runnable = 1
+            task = acquire64(task + _NEXT)
         if runnable and load64(passes + 8 * c) == IDLE_PASS:
             join(client, passes + 8 * c, floor)
     return joined
 
 
 @kernel
-def next_task(client, tasks):
+def next_task(client):
     """Return the client's runnable task after the one that ran last, 0 where none is."""
-    first, count, at = load64(client + _FIRST), load64(client + _COUNT), load64(client + _LAST)
-    for _ in range(count):
-        at += 1
-        if at >= count:
-            at = 0
-        task = tasks + (first + at) * _TASK_SIZE
-        if load64(task + _RUNNABLE):
-            store64(client + _LAST, at)
+    last = load64(client + _LAST)
+    task = last
+    if last:
+        task = acquire64(last + _NEXT)
+        while task:
+            if load64(task + _RUNNABLE) and load64(task + _ENABLED):
+                store64(client + _LAST, task)
+                return task
+            task = acquire64(task + _NEXT)
+    task = acquire64(client + _TASKS)
+    while task:
+        if load64(task + _RUNNABLE) and load64(task + _ENABLED):
+            store64(client + _LAST, task)
             return task
+        task = acquire64(task + _NEXT)
     return 0
 
 
@@ -96,7 +107,7 @@ def publish_clock(core, now):
 def consumed(core, elapsed):
     """Return the ticks of CPU time behind `elapsed` ticks: less, where the worker was preempted."""
     state = record(core, CORE_RECORD)
-    if elapsed <= state["preempt_ticks"]:
+    if elapsed <= state["preempt_ticks"] or state["virtual"]:
         return elapsed
     in_slice = int((cpu_time_ns() - state["slice_cpu_ns"]) / state["ns_per_tick"])
     real = in_slice - state["slice_ticks"]
@@ -104,6 +115,39 @@ def consumed(core, elapsed):
         return elapsed
     state["preemptions"] += 1
     return real if real > 0 else 0
+
+
+@kernel
+def now_after(core, task, begun, packets):
+    """Return the time after a turn (task 0: after an idle look round) that began at `begun`."""
+    if load64(core + CORE["virtual"]):
+        return modelled(core, task, begun, packets)
+    return ticks()
+
+
+@kernel
+def remember(core, number, now, task, weight_pass, elapsed, packets):
+    """Write a decision into the flight recorder."""
+    at = load64(core + CORE["recorder"]) + (number & (DECISIONS - 1)) * _DECISION_SIZE
+    store64(at, now)
+    store64(at + _D_TASK, task)
+    store64(at + _D_PASS, weight_pass)
+    store32(at + _D_TICKS, elapsed)
+    store32(at + _D_PACKETS, packets)
+
+
+@kernel
+def account(core, task, elapsed, packets):
+    """Add a turn to its task's account; return what its memory accesses are worth in ticks."""
+    store64(task + _USED, load64(task + _USED) + elapsed)
+    store64(task + _TURNS, load64(task + _TURNS) + 1)
+    if packets == 0:
+        store64(task + _EMPTY, load64(task + _EMPTY) + 1)
+        return elapsed
+    lines = packets * load64(task + _LINES) >> MODEL_BITS
+    store64(task + _PACKETS, load64(task + _PACKETS) + packets)
+    store64(task + _TASK_LINES, load64(task + _TASK_LINES) + lines)
+    return lines * load64(core + CORE["line_ticks"]) >> MODEL_BITS
 
 
 def run_slice(core, until):
@@ -115,12 +159,13 @@ def run_slice(core, until):
         Turns taken that moved packets.
     """
     state = record(core, CORE_RECORD)
-    clients, count, passes, tasks = state["clients"], state["client_count"], state["passes"], state["tasks"]
+    clients, passes = state["clients"], state["passes"]
+    count, discipline, by_memory = state["client_count"], state["discipline"], state["by_memory"]
     state["slice_cpu_ns"] = cpu_time_ns()
     state["slice_ticks"] = 0
     state["clock_base"] = state["clock_ns"]
     moved = 0
-    now = ticks()
+    now = state["now"] if state["virtual"] else ticks()
     idle_since = now
     while now < until:
         publish_clock(core, now)
@@ -128,14 +173,14 @@ def run_slice(core, until):
             # The core is ahead of its traffic, which a dedicated one never is. The wait does not count.
             break
         if now >= state["next_poll"]:
-            wake(core, clients, count, passes, tasks)
+            wake(core, clients, count, passes)
             state["next_poll"] = now + state["poll_ticks"]
         # Pick.
         chosen = pick(passes, count)
         if chosen < 0:
             pause()
             state["next_poll"] = now
-            after = ticks()
+            after = now_after(core, 0, now, 0)
             elapsed = consumed(core, after - now)
             state["idle_ticks"] += elapsed
             state["slice_ticks"] += elapsed
@@ -143,9 +188,14 @@ def run_slice(core, until):
             if state["spin_ticks"] and now - idle_since > state["spin_ticks"]:
                 break
             continue
-        client = clients + chosen * _CLIENT_SIZE
-        task = next_task(client, tasks)
-        state["least_pass"] = load64(passes + 8 * chosen)
+        client, slot = load64(clients + 8 * chosen), passes + 8 * chosen
+        least_pass = load64(slot)
+        state["least_pass"] = least_pass
+        task = next_task(client)
+        if task == 0:
+            # Its last task here has been taken away.
+            leave(client, slot)
+            continue
         # Stamp.
         store64(core + _SINCE, now)
         store64(core + _TASK, task)
@@ -155,24 +205,27 @@ def run_slice(core, until):
         settle()
         store64(core + _TASK, 0)
         # Account.
-        after = ticks()
+        after = now_after(core, task, now, done)
         elapsed = consumed(core, after - now)
-        charge(client, passes + 8 * chosen, elapsed)
-        store64(task + _USED, load64(task + _USED) + elapsed)
-        store64(task + _TURNS, load64(task + _TURNS) + 1)
+        by_lines = account(core, task, elapsed, done)
+        if done and discipline == MEASURED:
+            sample(task, state["sample"], elapsed, done)
+        amount = by_lines if by_memory else price(discipline, task, elapsed, done)
+        charge(client, slot, amount, elapsed)
+        remember(core, state["decisions"], now, task, least_pass, elapsed, done)
         state["slice_ticks"] += elapsed
         state["decisions"] += 1
         now = after
         if done:
-            store64(task + _PACKETS, load64(task + _PACKETS) + done)
             state["busy_ticks"] += elapsed
+            store64(client + _USED_LINES, load64(client + _USED_LINES) + (done * load64(task + _LINES) >> MODEL_BITS))
             moved += 1
             idle_since = now
         else:
             state["idle_ticks"] += elapsed
-            store64(task + _EMPTY, load64(task + _EMPTY) + 1)
             store64(task + _RUNNABLE, 0)
-            if next_task(client, tasks) == 0:
-                leave(client, passes + 8 * chosen)
+            if next_task(client) == 0:
+                leave(client, slot)
+    state["now"] = now
     publish_clock(core, now)
     return moved

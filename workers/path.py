@@ -25,7 +25,8 @@ from shm.memory import load64, prefetch, record, stack_record
 from shm.ring import MASK, POOL, SLOTS, available, commit_head, commit_tail, is_empty, room
 from workers.packet import CLONE, PACKET, PUNT, TAKEN, clone, frame_address, read_note, receive, spare_done, transfer
 from workers.turn import (
-    AHEAD, RESUME, begin, claim, commit, drop, finish, keep, least, log_is_full, made, pending, punt, requeue,
+    AHEAD, RESUME, begin, claim, commit, drop, finish, keep, least, log_is_full, look, made, pending, punt,
+    requeue,
 )
 """
 
@@ -316,34 +317,45 @@ class Composer:
         self.lines.append("    count = available(ring, quantum)")
 
     def _batch(self, entry: str, kind: str) -> None:
-        noted = "\n        read_note(ring, tail + i, packet)" if kind == "pull" else ""
+        noted = "\n            read_note(ring, tail + i, packet)" if kind == "pull" else ""
         self.lines.append(f"""\
     tail = claim(ring, count)
     slots, mask, pool = load64(ring + SLOTS), load64(ring + MASK), load64(ring + POOL)
     # Only what is claimed: the line behind belongs to the producer, who is writing it.
-    i, last = 0, count - 1
+    i, last, stop = 0, count - 1, 0
     while i < count:
-        prefetch(slots + ((tail + least(i + 4 * AHEAD, last)) & mask) * 16)
-        prefetch(frame_address(slots + ((tail + least(i + AHEAD, last)) & mask) * 16, pool))
-        receive(packet, slots + ((tail + i) & mask) * 16, pool){noted}
-        {entry}
-        i += 1
-        if log_is_full(core):
-            count = i
-            keep(ring, tail + i)""")
+        stop = look(core, task, i, count)
+        if stop == i:
+            break
+        while i < stop:
+            prefetch(slots + ((tail + least(i + 4 * AHEAD, last)) & mask) * 16)
+            prefetch(frame_address(slots + ((tail + least(i + AHEAD, last)) & mask) * 16, pool))
+            receive(packet, slots + ((tail + i) & mask) * 16, pool){noted}
+            {entry}
+            i += 1
+            if log_is_full(core):
+                stop = count = i
+    if i <= last:
+        count = i
+        keep(ring, tail + i)""")
 
     def _emit(self, k: int) -> None:
         name, place = self.classes[k].__name__, self.places[k]
         self.lines.append(f"""\
     state = record(block + {place}, S_{name})
-    i = 0
-    while i < count and not log_is_full(core):
-        if E_{name}(state, packet, core) == 0:
+    i, stop = 0, 0
+    while i < count:
+        stop = look(core, task, i, count)
+        if stop == i:
             break
-        made(core, block + {place})
-        e{k}(block, core, packet, 0)
-        spare_done(core)
-        i += 1
+        while i < stop:
+            if log_is_full(core) or E_{name}(state, packet, core) == 0:
+                stop = count = i
+                break
+            made(core, block + {place})
+            e{k}(block, core, packet, 0)
+            spare_done(core)
+            i += 1
     count = i""")
 
     def _resume(self, resumes: list[tuple[int, int]]) -> None:

@@ -8,12 +8,13 @@ import ctypes
 import gc
 import os
 import signal
+import time
 from typing import Any
-
-from shm.segment import Segment
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_TIMERSLACK = 1, 15, 29
 _MADV_POPULATE_WRITE = 23
+#: A standby maps memory in by such parts, with a pause after each: those who work now are on the same processor.
+_PART, _PAUSE_S = 1 << 20, 0.001
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -24,24 +25,31 @@ def follow_parent(parent: int) -> None:
         os._exit(0)
 
 
-def settle_in(name: str, cpu: int | None, manifest: dict[str, Any]) -> None:
-    """Take a name and a processor, map all memory in, and keep the garbage collector and Ctrl-C away."""
-    _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
-    # 1 us: sleeps of 20 us would otherwise take 70 (the default slack is 50).
-    _libc.prctl(_PR_SET_TIMERSLACK, 1000, 0, 0, 0)
+def take_processor(cpu: int | None) -> None:
+    """Keep to a processor, where one is given."""
     if cpu is not None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {cpu})
+
+
+def settle_in(name: str, manifest: dict[str, Any], gently: bool = False) -> None:
+    """Take a name, map all memory in, and keep the garbage collector and Ctrl-C away.
+
+    `gently`: others are at work on the processor, and shall not be held up.
+    """
+    _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+    # 1 us: sleeps of 20 us would otherwise take 70 (the default slack is 50).
+    _libc.prctl(_PR_SET_TIMERSLACK, 1000, 0, 0, 0)
     # Ctrl-C goes to the whole terminal; only the platform's own process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for _, _, size, base in manifest["segments"]:
         # A forked process meets shared memory page by page; better now than packet by packet. Kernels
         # before 5.14 do not know the call, and then it is packet by packet.
-        _libc.madvise(ctypes.c_void_p(base), ctypes.c_size_t(size), _MADV_POPULATE_WRITE)
+        part = _PART if gently else size
+        for at in range(base, base + size, part):
+            length = min(part, base + size - at)
+            _libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(length), _MADV_POPULATE_WRITE)
+            if gently:
+                time.sleep(_PAUSE_S)
     gc.disable()
-
-
-def attach_all(manifest: dict[str, Any]) -> list[Segment]:
-    """Map every segment of a platform."""
-    return [Segment.attach(*row) for row in manifest["segments"]]

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from shm.layout import CAPTURE, SOURCE, WIRE
-from shm.memory import load64, store64
+from shm.memory import acquire64, load64, release64, store64
+from workers.process import take_processor
 
 _SLICE_NS = 1_000_000
 _NAP_S = 20e-6
@@ -32,8 +33,13 @@ class CaptureFile:
 
     def __init__(self, address: int, path: str) -> None:
         self.address, self._path = address, Path(path)
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        os.write(self._fd, section_header())
+        # Whoever was the wire before has written the file's beginning.
+        fresh = load64(address + CAPTURE["opened"]) == 0
+        flags = os.O_TRUNC if fresh else os.O_APPEND
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
+        if fresh:
+            os.write(self._fd, section_header())
+            store64(address + CAPTURE["opened"], 1)
 
     def drain(self) -> bool:
         """Write what has been captured; return whether there was anything."""
@@ -46,17 +52,27 @@ class CaptureFile:
             store64(self.address + CAPTURE["used"], 0)
         return used > 0
 
+    def close(self) -> None:
+        """Close the file; what has not been drained is lost."""
+        os.close(self._fd)
 
-def run_wire_process(manifest: dict[str, Any], run_wire: Callable[..., int], read_ticks: Callable[[], int]) -> None:
-    """Be the wire until told to stop."""
+
+def run_wire_process(
+    manifest: dict[str, Any], run_wire: Callable[..., int], read_ticks: Callable[[], int], number: int, cpu: int | None
+) -> None:
+    """Wait for wire process `number` - 1 to leave; be the wire until the next one is to be it, or told to stop."""
     wire = manifest["wire"]
     address = wire["address"]
-    captures = [CaptureFile(at, path) for _, at, path in wire["captures"]]
     finite = [source["address"] for source in wire["sources"] if source["finite"]]
     slice_ticks = round(_SLICE_NS / manifest["ns_per_tick"])
     busy = manifest["dilated"] or manifest["poll"]
+    store64(address + WIRE["standby"], number)
+    while acquire64(address + WIRE["left"]) != number - 1 or acquire64(address + WIRE["incarnation"]) < number:
+        time.sleep(_NAP_S)
+    take_processor(cpu)
+    captures = [CaptureFile(at, path) for _, at, path in wire["captures"]]
     store64(address + WIRE["pid"], os.getpid())
-    while load64(address + WIRE["stop"]) == 0:
+    while load64(address + WIRE["stop"]) == 0 and acquire64(address + WIRE["incarnation"]) == number:
         moved = run_wire(address, read_ticks() + slice_ticks)
         drained = [capture.drain() for capture in captures]
         if finite and all(load64(source + SOURCE["done"]) for source in finite):
@@ -68,3 +84,4 @@ def run_wire_process(manifest: dict[str, Any], run_wire: Callable[..., int], rea
                 time.sleep(_NAP_S)
     for capture in captures:
         capture.drain()
+    release64(address + WIRE["left"], number)

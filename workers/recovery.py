@@ -13,10 +13,27 @@ The claimed packets are dropped and not run again: one of them may be what kille
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from shm.layout import CLIENT, COMMITTING, CORE, IDLE, IDLE_PASS, RUNNING, TASK, UNDO
-from shm.memory import load64, release64, store32, store64
-from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL
+from shm.layout import CLIENT, COMMITTING, CORE, IDLE, IDLE_PASS, RING, RUNNING, TASK, UNDO
+from shm.memory import load16, load64, release64, store32, store64
+from shm.ring import HEAD, MASK, NEXT_HEAD, NEXT_TAIL, TAGS, TAIL
+
+
+def ring_ends(manifest: dict[str, Any], number: int) -> tuple[list[int], list[int]]:
+    """Return the rings whose consumer, and those whose producer, runs on a core."""
+    inputs: set[int] = set()
+    outputs = set(manifest["cores"][number]["tx"])
+    for router in manifest["routers"]:
+        for task in router["tasks"]:
+            if task["core"] == number:
+                inputs |= set(task["inputs"])
+                outputs |= set(task["outputs"])
+    for classifier in manifest["classifiers"]:
+        if classifier["core"] == number:
+            inputs.add(classifier["ring"])
+            outputs |= set(classifier["outputs"])
+    return sorted(inputs), sorted(outputs)
 
 
 def recover(core: int, inputs: Sequence[int], outputs: Sequence[int]) -> int:
@@ -32,13 +49,17 @@ def recover(core: int, inputs: Sequence[int], outputs: Sequence[int]) -> int:
     Returns
     -------
     int
-        Packets lost, also added to the task's `killed`.
+        Packets lost, also added to the task's `killed`, or to each router's where its input is shared.
     """
-    stage, lost = load64(core + CORE["stage"]), 0
+    stage, lost, counted = load64(core + CORE["stage"]), 0, 0
     if stage == RUNNING:
         _undo(core)
         for ring in inputs:
-            lost += load64(ring + NEXT_TAIL) - load64(ring + TAIL)
+            claimed = range(load64(ring + TAIL), load64(ring + NEXT_TAIL))
+            lost += len(claimed)
+            if load64(ring + RING["killed"]):
+                counted += len(claimed)
+                _count_owners(ring, claimed)
         for ring in outputs:
             store64(ring + NEXT_HEAD, load64(ring + HEAD))
     if stage in (RUNNING, COMMITTING):
@@ -47,12 +68,20 @@ def recover(core: int, inputs: Sequence[int], outputs: Sequence[int]) -> int:
         for ring in inputs:
             release64(ring + TAIL, load64(ring + NEXT_TAIL))
     task = load64(core + CORE["task"])
-    if task and lost:
-        store64(task + TASK["killed"], load64(task + TASK["killed"]) + lost)
+    if task and lost > counted:
+        store64(task + TASK["killed"], load64(task + TASK["killed"]) + lost - counted)
     for field in ("undo_count", "spare_used", "task", "stage"):
         store64(core + CORE[field], IDLE)
     _let_all_join(core)
     return lost
+
+
+def _count_owners(ring: int, claimed: range) -> None:
+    """Count the claimed slots of a ring that routers share, each for the router that its tag names."""
+    tags, mask, table = load64(ring + TAGS), load64(ring + MASK), load64(ring + RING["killed"])
+    for index in claimed:
+        counter = table + 8 * load16(tags + 2 * (index & mask))
+        store64(counter, load64(counter) + 1)
 
 
 def _undo(core: int) -> None:
@@ -71,9 +100,14 @@ def _let_all_join(core: int) -> None:
     """Make every client idle: those with work join again at once, at their own pass."""
     clients, passes = load64(core + CORE["clients"]), load64(core + CORE["passes"])
     for c in range(load64(core + CORE["client_count"])):
+        client = load64(clients + 8 * c)
+        if client == 0:
+            continue
         if load64(passes + 8 * c) != IDLE_PASS:
-            store64(clients + c * CLIENT.size + CLIENT["own_pass"], load64(passes + 8 * c))
+            store64(client + CLIENT["own_pass"], load64(passes + 8 * c))
             store64(passes + 8 * c, IDLE_PASS)
-    for t in range(load64(core + CORE["task_count"])):
-        store64(load64(core + CORE["tasks"]) + t * TASK.size + TASK["runnable"], 0)
+        task = load64(client + CLIENT["tasks"])
+        while task:
+            store64(task + TASK["runnable"], 0)
+            task = load64(task + TASK["next"])
     store64(core + CORE["next_poll"], 0)

@@ -99,8 +99,9 @@ class Context:
         return output in self._connected
 
     def midnight_ms(self) -> int:
-        """Return ms since midnight UT, as Internet timestamps count (RFC 791)."""
-        return time.time_ns() // 1_000_000 % 86_400_000
+        """Return ms since midnight UT, as Internet timestamps count (RFC 791); virtual time begins at midnight."""
+        now = self.now_ns if load64(self._core + CORE["virtual"]) else time.time_ns()
+        return now // 1_000_000 % 86_400_000
 
     def hold(self, ring: int, packet: SlowPacket) -> bool:
         """Keep a packet in one of the element's own rings; False where it is full."""
@@ -123,8 +124,8 @@ class Context:
 class SlowTask:
     """The slow path of one task."""
 
-    def __init__(self, core: int, task: int, shape: Shape, read_ticks: Tick) -> None:
-        self.core, self.task, self.shape, self._ticks = core, task, shape, read_ticks
+    def __init__(self, core: int, task: int, shape: Shape, read_ticks: Tick, modelled: int | None = None) -> None:
+        self.core, self.task, self.shape, self._ticks, self._modelled = core, task, shape, read_ticks, modelled
         self.block = load64(task + TASK["block"])
         self.punt, self.inject = load64(task + TASK["punt"]), load64(task + TASK["inject"])
         registry = load()
@@ -138,10 +139,8 @@ class SlowTask:
 
     def current_pass(self) -> int:
         """Return the pass of the task's client: who has had least goes first here, too."""
-        number = load64(self.task + TASK["client"])
-        at = load64(load64(self.core + CORE["passes"]) + 8 * number)
-        own = load64(load64(self.core + CORE["clients"]) + number * CLIENT.size + CLIENT["own_pass"])
-        return own if at == IDLE_PASS else at
+        at = load64(load64(self.task + TASK["slot"]))
+        return load64(load64(self.task + TASK["client"]) + CLIENT["own_pass"]) if at == IDLE_PASS else at
 
     def run(self) -> None:
         """Handle one packet and charge the task."""
@@ -160,7 +159,7 @@ class SlowTask:
         commit_tail(self.punt)
         finish(self.core)
         store64(self.core + CORE["task"], 0)
-        self._charge(self._ticks() - before)
+        self._charge(self._ticks() - before if self._modelled is None else self._modelled)
 
     def _handle(self, packet: SlowPacket, entry: int) -> set[int]:
         element, port = entry >> PORT_BITS, entry & PORT_MASK
@@ -196,9 +195,7 @@ class SlowTask:
         core = self.core
         store64(core + CORE["slow_ticks"], load64(core + CORE["slow_ticks"]) + used)
         store64(self.task + TASK["slow_ticks"], load64(self.task + TASK["slow_ticks"]) + used)
-        number = load64(self.task + TASK["client"])
-        client = load64(core + CORE["clients"]) + number * CLIENT.size
-        charge(client, load64(core + CORE["passes"]) + 8 * number, used)
+        charge(load64(self.task + TASK["client"]), load64(self.task + TASK["slot"]), used, used)
 
 
 def run_slow(tasks: list[SlowTask], read_ticks: Tick, budget_ticks: int) -> bool:

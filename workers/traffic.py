@@ -143,7 +143,9 @@ def _targets(destinations: tuple[str, ...], flows: int) -> Iterator[int]:
         yield address + host
 
 
-def sort_frames(frames: list[Frame], claims: list[tuple[int | None, int]]) -> tuple[list[list[Frame]], list[Frame]]:
+def sort_frames(
+    frames: list[Frame], claims: list[tuple[int | None, int]], strip: bool = True
+) -> tuple[list[list[Frame]], list[Frame]]:
     """Sort a capture's frames by who gets them, as a NIC with a queue for each router does.
 
     Parameters
@@ -151,11 +153,13 @@ def sort_frames(frames: list[Frame], claims: list[tuple[int | None, int]]) -> tu
     frames : list of Frame
     claims : list of (int or None, int)
         MAC (None: whatever nobody else claims) and VLAN (-1: untagged) of each router.
+    strip : bool
+        Take off a VLAN's tag, as a NIC does that sorts by it.
 
     Returns
     -------
     sorted, rest : list of list of Frame, list of Frame
-        Broadcasts go to every router of the VLAN. A VLAN's tag is taken off, as the NIC would.
+        Broadcasts go to every router of the VLAN.
     """
     found: list[list[Frame]] = [[] for _ in claims]
     rest = []
@@ -164,7 +168,7 @@ def sort_frames(frames: list[Frame], claims: list[tuple[int | None, int]]) -> tu
         if len(data) >= 18 and data[12:14] == b"\x81\x00":
             vlan = int.from_bytes(data[14:16], "big") & 0xFFF
         mine = [i for i, (_, claimed) in enumerate(claims) if claimed == vlan]
-        if mine and vlan >= 0:
+        if mine and vlan >= 0 and strip:
             frame = Frame(data[:12] + data[16:], frame.time_ns)
         mac = int.from_bytes(data[:6], "big")
         takers = mine if mac >> 40 & 1 else [i for i in mine if claims[i][0] == mac]

@@ -8,8 +8,8 @@ inside `finish` it leaves COMMITTING, and the rest is carried out for it. See :m
 
 from __future__ import annotations
 
-from shm.layout import COMMITTING, CORE, IDLE, RUNNING, TASK, UNDO_ENTRIES, Layout
-from shm.memory import kernel, load64, settle, store64
+from shm.layout import COMMITTING, CORE, IDLE, MODEL_BITS, RUNNING, TASK, UNDO_ENTRIES, Layout
+from shm.memory import kernel, load64, settle, store64, ticks
 from shm.ring import NEXT_TAIL, TAIL, available, bump, room
 from workers.packet import place, write_note
 
@@ -19,12 +19,15 @@ UNDO_LIMIT = UNDO_ENTRIES - 512
 AHEAD = 6
 #: Packets from the slow path that one turn takes.
 RESUME = 32
+#: Most packets between two looks at the clock: what a turn may be late by, when its packets become dear.
+LOOK = 16
 #: How many bits of an entry are the port.
 PORT_BITS = 4
 PORT_MASK = (1 << PORT_BITS) - 1
 
 _STAGE, _CORE_TASK, _UNDO_COUNT = CORE["stage"], CORE["task"], CORE["undo_count"]
 _PUNT, _INJECT = TASK["punt"], TASK["inject"]
+_SINCE, _TURN_TICKS, _VIRTUAL, _MODEL = CORE["since"], CORE["turn_ticks"], CORE["virtual"], TASK["model_ticks"]
 #: Where every element's state begins: see workers.element.
 _HEAD = Layout("element", {"made": "i8", "drops": "i8"})
 MADE, DROPS = _HEAD["made"], _HEAD["drops"]
@@ -73,6 +76,25 @@ def keep(ring, tail):
 def log_is_full(core):
     """Return whether the turn must end for lack of undo entries."""
     return load64(core + _UNDO_COUNT) > UNDO_LIMIT
+
+
+@kernel
+def look(core, task, at, count):
+    """Look at the clock: packet `at` of `count` is next. Return where to look again; `at` where time is up.
+
+    The first packet, the first two, four ... are timed, so a turn whose packets have become a thousand times
+    dearer ends after its time, and not after its quantum.
+    """
+    if load64(core + _VIRTUAL):
+        fits = (load64(core + _TURN_TICKS) << MODEL_BITS) // (load64(task + _MODEL) + 1)
+        if at:
+            return at
+        return count if count < fits else fits + 1
+    if at and ticks() - load64(core + _SINCE) > load64(core + _TURN_TICKS):
+        return at
+    ahead = at if at else 1
+    end = at + (ahead if ahead < LOOK else LOOK)
+    return end if end < count else count
 
 
 @kernel

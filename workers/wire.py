@@ -12,10 +12,15 @@ from shm.layout import (
     CABLE,
     CAPTURE,
     CLAIM,
+    CLAIMS,
     CORE,
     FRAME,
+    FRAME_EXTRA,
     IN_LARGE,
     LINE,
+    LINK,
+    LINK_BITS,
+    PART_BITS,
     SINK,
     SLOT,
     SOURCE,
@@ -27,6 +32,7 @@ from shm.layout import (
     WIRE,
 )
 from shm.memory import (
+    acquire64,
     be16,
     be32,
     bit_length,
@@ -40,6 +46,7 @@ from shm.memory import (
     record,
     relaxed64,
     release64,
+    store16,
     store32,
     store64,
     ticks,
@@ -66,8 +73,8 @@ BATCH = 512
 AHEAD = 8
 _TIME = SLOT["time"]
 _SOURCE, _SINK, _WIRE, _CAPTURE, _CABLE = SOURCE.dtype, SINK.dtype, WIRE.dtype, CAPTURE.dtype, CABLE.dtype
-_SOURCE_SIZE, _SINK_SIZE, _FRAME_SIZE, _CLAIM_SIZE = SOURCE.size, SINK.size, FRAME.size, CLAIM.size
-_BUCKETS, _TALLY_SIZE = TALLY["buckets"], TALLY.size
+_SINK_SIZE, _FRAME_SIZE, _CLAIM_SIZE = SINK.size, FRAME.size, CLAIM.size
+_BUCKETS = TALLY["buckets"]
 _COUNT, _SUM, _MAX = TALLY["latency_count"], TALLY["latency_sum"], TALLY["latency_max"]
 #: pcapng Enhanced Packet Block: fixed part and trailer.
 _BLOCK = 32
@@ -80,9 +87,15 @@ def stamp(clock_ns):
 
 
 @kernel
-def deliver(ring, frame, length, time):
-    """Write one frame into the RX ring's next slot; the caller has asked for room."""
+def deliver(ring, frame, length, time, tag):
+    """Write one frame into the RX ring's next slot; the caller has asked for room.
+
+    `tag` says whose it is, for the accounts of a ring that routers share.
+    """
     head = load64(ring + NEXT_HEAD)
+    tags = load64(ring + TAGS)
+    if tags:
+        store16(tags + 2 * (head & load64(ring + MASK)), tag)
     pool = load64(ring + POOL)
     slot = slot_at(ring, head)
     large = length > SMALL_ROOM
@@ -101,7 +114,7 @@ def due(source, clock):
     if state["interval"] > 0:
         # Whole bursts, the first at the start.
         whole = (elapsed << SOURCE_INTERVAL_BITS) // (state["interval"] * state["burst"]) + 1
-        return whole * state["burst"] - state["sent"]
+        return whole * state["burst"] - (state["sent"] - state["base"])
     count, at, wanted = state["count"], state["next"], 0
     begun = state["sent"] // count * state["period_ns"]
     while wanted < BATCH:
@@ -124,6 +137,7 @@ def run_source(source, wall):
         clock = relaxed64(state["clock"])
     if state["start_ns"] < 0:
         state["start_ns"] = clock
+        state["base"] = state["sent"]
     wanted = due(source, clock)
     if state["limit"] >= 0 and wanted > state["limit"] - state["sent"]:
         wanted = state["limit"] - state["sent"]
@@ -132,7 +146,13 @@ def run_source(source, wall):
     ring, at, count = state["ring"], state["next"], state["count"]
     take = wanted if wanted < BATCH else BATCH
     free = take
-    if ring:
+    if ring and state["part"]:
+        # Several sources fill the ring, one after the other: the room is for what arrived at each, not for the first.
+        credit = state["credit"] + room(ring, 1 << 16) * state["part"]
+        state["credit"] = credit & ((1 << PART_BITS) - 1)
+        free = credit >> PART_BITS if credit >> PART_BITS < take else take
+        free = room(ring, free)
+    elif ring:
         free = room(ring, take)
     time = stamp(clock)
     placed = 0
@@ -146,7 +166,7 @@ def run_source(source, wall):
         if length > LARGE_ROOM:
             state["giants"] += 1
         elif ring:
-            deliver(ring, load64(frame), length, time)
+            deliver(ring, load64(frame), length, time, state["tag"])
             placed += 1
             state["bytes"] += length
         at += 1
@@ -160,7 +180,7 @@ def run_source(source, wall):
         wanted = take  # there was room: the rest has its turn when the wire comes round again
     missed = wanted - free
     if missed > 0:
-        store64(ring + FULL, load64(ring + FULL) + missed)
+        store64(state["full"], load64(state["full"]) + missed)
         at = (at + missed) % count
     state["next"] = at
     state["sent"] += wanted
@@ -183,7 +203,7 @@ def bucket(units):
 @kernel
 def tally(counts, router, length, time, now):
     """Account one frame that a router sent."""
-    account = counts + router * _TALLY_SIZE
+    account = load64(counts + 8 * router)
     store64(account, load64(account) + 1)
     store64(account + 8, load64(account + 8) + length)
     if time:
@@ -221,42 +241,62 @@ def capture_frame(capture, frame, length, wall):
 
 
 @kernel
-def claimant(claims, count, default, frame, length):
-    """Return the RX ring that takes a frame: by VLAN and MAC, as VMDq sorts them; 0 for none."""
+def claimant(claims, frame, length):
+    """Return the CLAIM that a frame falls under: by VLAN and MAC, as VMDq sorts them; 0 for none."""
     if length < 14:
         return 0
     mac = be16(frame) << 32 | be32(frame + 2)
     vlan = -1
     if length >= 18 and be16(frame + 12) == 0x8100:
         vlan = be16(frame + 14) & 0xFFF
+    first, count = load64(claims), acquire64(claims + CLAIMS["count"])
+    rest = 0
     for i in range(count):
-        claim = claims + i * _CLAIM_SIZE
-        if load64(claim) == mac and load64(claim + 8) == vlan:
-            return load64(claim + 16)
-    for i in range(count):
-        claim = claims + i * _CLAIM_SIZE
-        if load64(claim) < 0 and load64(claim + 8) == vlan:
-            return load64(claim + 16)
-    return default
+        claim = first + i * _CLAIM_SIZE
+        if acquire64(claim + CLAIM["ring"]) and load64(claim + 8) == vlan:
+            if load64(claim) == mac:
+                return claim
+            if load64(claim) < 0 and rest == 0:
+                rest = claim
+    return rest
 
 
 @kernel
 def carry(cable, frame, length, time, account):
     """Take a frame to the port at the far end of a cable."""
-    state = record(cable, _CABLE)
-    ring = claimant(state["claims"], state["claim_count"], state["default"], frame, length)
-    if ring == 0 or length > LARGE_ROOM:
+    claim = claimant(load64(cable), frame, length)
+    if claim == 0 or length > LARGE_ROOM:
         store64(account + TALLY["unclaimed"], load64(account + TALLY["unclaimed"]) + 1)
-    elif room(ring, 1):
-        deliver(ring, frame, length, time)
-        commit_head(ring)
+        return
+    ring = load64(claim + CLAIM["ring"])
+    queue = load64(claim + CLAIM["queue"])
+    target = queue if queue else ring
+    if room(target, 1):
+        deliver(target, frame, length, time, load64(claim + CLAIM["router"]))
+        commit_head(target)
     else:
         store64(ring + FULL, load64(ring + FULL) + 1)
 
 
 @kernel
-def run_sink(sink, wall):
-    """Send what a TX ring holds. Return how many frames left."""
+def sent_at(link, length, since, clock):
+    """Return when a link of finite speed is through with a frame that waits since `since`, -1: not begun yet.
+
+    All in ns; it is taken from its ring when the link begins with it.
+    """
+    begin = load64(link + LINK["free"])
+    if begin < since << LINK_BITS:
+        begin = since << LINK_BITS
+    if begin >= clock << LINK_BITS:
+        return -1
+    begin += (length + FRAME_EXTRA) * load64(link + LINK["byte_time"])
+    store64(link + LINK["free"], begin)
+    return begin >> LINK_BITS
+
+
+@kernel
+def run_sink(sink, since, wall):
+    """Send what a TX ring holds; the round before was at `since`. Return how many frames left."""
     state = record(sink, _SINK)
     ring = state["ring"]
     count = available(ring, BATCH)
@@ -265,10 +305,11 @@ def run_sink(sink, wall):
     clock = wall
     if state["clock"]:
         clock = relaxed64(state["clock"])
+        since = clock - 1000
     now = stamp(clock)
     tail = load64(ring + NEXT_TAIL)
     mask, slots, tags, pool = load64(ring + MASK), load64(ring + SLOTS), load64(ring + TAGS), load64(ring + POOL)
-    capture, cable, counts = state["capture"], state["cable"], state["counts"]
+    capture, cable, counts, link = state["capture"], state["cable"], state["counts"], state["line"]
     sent = 0
     for i in range(count):
         if i + 2 * AHEAD < count:
@@ -277,22 +318,50 @@ def run_sink(sink, wall):
         slot = slots + at * 16
         described = load64(slot + _TIME)
         length = described >> 32 & 0xFFFF
+        if capture and load64(capture + CAPTURE["used"]) + length + 2 * _BLOCK > load64(capture + CAPTURE["size"]):
+            break  # the file is behind: the ring backs up, nothing is lost here
+        if link:
+            through = sent_at(link, length, since, clock)
+            if through < 0:
+                break
+            now = stamp(through)
         if capture:
-            if load64(capture + CAPTURE["used"]) + length + 2 * _BLOCK > load64(capture + CAPTURE["size"]):
-                break  # the file is behind: the ring backs up, nothing is lost here
             capture_frame(capture, frame_address(slot, pool), length, wall)
         router = load16(tags + 2 * at)
         tally(counts, router, length, described & 0xFFFFFFFF, now)
         if cable:
-            carry(cable, frame_address(slot, pool), length, now, counts + router * _TALLY_SIZE)
+            carry(cable, frame_address(slot, pool), length, now, load64(counts + 8 * router))
         sent += 1
     store64(ring + NEXT_TAIL, tail + sent)
     commit_tail(ring)
     return sent
 
 
+@kernel
+def run_round(wire, wall):
+    """Serve every link once at `wall` ns. Return how many frames moved."""
+    state = record(wire, _WIRE)
+    moved = 0
+    for i in range(state["core_count"]):
+        core = load64(state["cores"] + 8 * i)
+        store64(core + CORE["now_served"], relaxed64(core + CORE["clock_ns"]))
+    for i in range(acquire64(wire + WIRE["source_count"])):
+        source = acquire64(state["sources"] + 8 * i)
+        if source:
+            moved += run_source(source, wall)
+    for i in range(state["sink_count"]):
+        moved += run_sink(state["sinks"] + i * _SINK_SIZE, state["last_ns"], wall)
+    for i in range(state["core_count"]):
+        # Read before the sources ran: all that was due by then has been brought.
+        core = load64(state["cores"] + 8 * i)
+        release64(core + CORE["served_ns"], load64(core + CORE["now_served"]))
+    return moved
+
+
 def run_wire(wire, until):
     """Serve all links of a wire until `until` ticks, or until a round moved nothing.
+
+    In virtual time `until` is now, and all that is due by then moves.
 
     Returns
     -------
@@ -301,24 +370,16 @@ def run_wire(wire, until):
     """
     state = record(wire, _WIRE)
     moved = 0
-    now = ticks()
-    while now < until:
+    now = until if state["virtual"] else ticks()
+    while now < until or state["virtual"]:
         wall = int((now - state["epoch_ticks"]) * state["ns_per_tick"])
-        round_moved = 0
-        for i in range(state["core_count"]):
-            core = load64(state["cores"] + 8 * i)
-            store64(core + CORE["now_served"], relaxed64(core + CORE["clock_ns"]))
-        for i in range(state["source_count"]):
-            round_moved += run_source(state["sources"] + i * _SOURCE_SIZE, wall)
-        for i in range(state["sink_count"]):
-            round_moved += run_sink(state["sinks"] + i * _SINK_SIZE, wall)
-        for i in range(state["core_count"]):
-            # Read before the sources ran: all that was due by then has been brought.
-            core = load64(state["cores"] + 8 * i)
-            release64(core + CORE["served_ns"], load64(core + CORE["now_served"]))
+        round_moved = run_round(wire, wall)
         moved += round_moved
         state["loops"] += 1
-        now = ticks()
         if round_moved == 0:
             break
+        if state["virtual"] == 0:
+            state["last_ns"] = wall
+            now = ticks()
+    state["last_ns"] = int((now - state["epoch_ticks"]) * state["ns_per_tick"])
     return moved

@@ -6,8 +6,10 @@ JSON over a socket pair with the platform, in both directions:
 
 | from the platform | answer |
 | --- | --- |
-| `{"start": manifest file}` | `{"progress": text}` ..., `{"ns_per_tick": n}`, `{"ready": true}` or `{"failed": text}` |
-| `{"core": n, "cpu": c}` / `{"wire": 0, "cpu": c}` | `{"forked": pid, "core": n}` or `{"forked": pid, "wire": 0}` |
+| `{"start": manifest file, "cpu": c}` | `{"progress": s}`s, `{"ns_per_tick": n}`, `{"ready": true}` or `{"failed": s}`
+| `{"change": manifest file}` | `{"progress": s}`s, then as for `start`; meanwhile it goes on serving |
+| `{"core": n, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "core": n}`: it will be worker number k |
+| `{"wire": 0, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "wire": 0}` |
 | | `{"exited": pid, "status": s}` whenever a child ends |
 """
 
@@ -26,9 +28,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workers.core import Worker, shape_of
-from workers.process import attach_all, follow_parent, settle_in
+from shm.segment import Segment
+from workers.core import Worker, shape_of, write_functions
+from workers.process import follow_parent, settle_in, take_processor
 from workers.recorder import run_wire_process
+
+#: Compiling while packets flow takes what time the workers leave, and little more.
+_COMPILER_NICE = 10
 
 
 class Zygote:
@@ -38,10 +44,13 @@ class Zygote:
         self.channel = channel
         self._unread = b""
         self.manifest: dict[str, Any] = {}
-        self.code: dict[str, list[Any]] = {}
+        self.segments: dict[str, Segment] = {}
+        self.known: dict[str, list[Any]] = {}
         self.workers: list[Worker] = []
         self.kernels: dict[str, Any] = {}
         self.children: set[int] = set()
+        self._compiling = 0
+        self._processors = os.sched_getaffinity(0)
 
     def say(self, **message: Any) -> None:
         """Send one message."""
@@ -68,88 +77,159 @@ class Zygote:
                     self._obey(json.loads(line))
 
     def _reap(self) -> None:
-        while self.children:
+        while self.children or self._compiling:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            if pid == self._compiling:
+                self._compiling = 0
+                self._answer(self._load)
+                continue
             self.children.discard(pid)
             self.say(exited=pid, status=os.waitstatus_to_exitcode(status))
 
     def _obey(self, message: dict[str, Any]) -> None:
         if "start" in message:
-            try:
-                self._start(Path(message["start"]))
-            except Exception as error:  # told to the platform, which ends with it
-                traceback.print_exc()
-                self.say(failed=f"{type(error).__name__}: {error}")
-            else:
-                self.say(ready=True)
+            self._answer(lambda: self._start(Path(message["start"]), message["cpu"]))
+        elif "change" in message:
+            self._change(Path(message["change"]))
         elif "core" in message:
-            self._fork("core", message["core"], message["cpu"])
+            self._fork("core", message["core"], message)
         elif "wire" in message:
-            self._fork("wire", message["wire"], message["cpu"])
+            self._fork("wire", message["wire"], message)
 
-    def _start(self, manifest: Path) -> None:
+    def _answer(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # told to the platform, which decides
+            traceback.print_exc()
+            self.say(failed=f"{type(error).__name__}: {error}")
+        else:
+            self.say(ready=True)
+
+    def _start(self, manifest: Path, cpu: int | None) -> None:
         self.say(progress="loading the compiler")
-        from workers import loop, wire
         from workers.clock import calibrate, install, read_ticks
-        from workers.compiler import compile_kernel, compile_shape, warm
+        from workers.compiler import compile_kernel
 
-        self.manifest = json.loads(manifest.read_text())
-        attach_all(self.manifest)
-        functions: dict[str, Callable[..., Any]] = {"ticks": read_ticks, "slice": loop.run_slice, "wire": wire.run_wire}
-        shapes = {router["name"]: shape_of(router) for router in self.manifest["routers"]}
-        by_key = {shape.key(): shape for shape in shapes.values()}
-        jobs: dict[str, tuple[str, Callable[[], object]]] = {}
-        for name, shape in shapes.items():
-            jobs.setdefault(f"shape-{shape.key()}", (f"router {name}", partial(compile_shape, shape)))
-        for name, function in functions.items():
-            jobs[f"kernel-{name}"] = (f"the {name} loop", partial(compile_kernel, function))
-        warm(jobs, lambda text: self.say(progress=text))
+        self._read(manifest)
+        self._warm(lambda text: self.say(progress=text))
         self.say(progress="loading compiled code")
-        self.kernels = {name: compile_kernel(function) for name, function in functions.items()}
-        known = {key: compile_shape(shape) for key, shape in by_key.items()}
-        self.code = {name: known[shape.key()] for name, shape in shapes.items()}
-        calibration = calibrate(self.kernels["ticks"])
+        calibration = calibrate(compile_kernel(read_ticks))
         install(self.manifest, calibration)
         self.say(ns_per_tick=calibration.ns_per_tick)
-        self.workers = [
-            Worker(self.manifest, number, self.code, self.kernels["slice"], self.kernels["ticks"])
-            for number in range(len(self.manifest["cores"]))
-        ]
+        self._load()
         # What is alive now never dies: no collection in a child shall copy its pages to find that out.
         gc.collect()
         gc.freeze()
+        # From now on what the zygote does shall hold up the wire rather than a core: a wire catches up.
+        take_processor(cpu)
 
-    def _fork(self, kind: str, number: int, cpu: int | None) -> None:
+    def _read(self, manifest: Path) -> None:
+        """Read the manifest; map what is new, and unmap what is gone."""
+        ns_per_tick = self.manifest.get("ns_per_tick")
+        self.manifest = json.loads(manifest.read_text())
+        if ns_per_tick:
+            self.manifest["ns_per_tick"] = ns_per_tick
+        # Configurations that are about to run are got ready with those that do.
+        self.manifest["routers"] += self.manifest["upcoming"]
+        rows = {row[0]: row for row in self.manifest["segments"]}
+        for name in [name for name in self.segments if name not in rows]:
+            self.segments.pop(name).detach()
+        self.segments |= {name: Segment.attach(*row) for name, row in rows.items() if name not in self.segments}
+
+    def _shapes(self) -> dict[str, tuple[str, Any]]:
+        """Return key to (a router that has it, shape)."""
+        shapes = [(router["name"], shape_of(router)) for router in self.manifest["routers"]]
+        return {shape.key(): (name, shape) for name, shape in reversed(shapes)}
+
+    def _warm(self, say: Callable[[str], None]) -> None:
+        """Compile what the manifest needs and the cache lacks."""
+        from workers import loop, wire
+        from workers.clock import read_ticks
+        from workers.compiler import compile_classifier, compile_kernel, compile_shape, warm
+
+        jobs: dict[str, tuple[str, Callable[[], object]]] = {}
+        for key, (name, shape) in self._shapes().items():
+            jobs[f"shape-{key}"] = (f"router {name}", partial(compile_shape, shape))
+        functions: dict[str, Callable[..., Any]] = {"slice": loop.run_slice, "wire": wire.run_wire}
+        functions["ticks"] = read_ticks
+        for name, function in functions.items():
+            jobs[f"kernel-{name}"] = (f"the {name} loop", partial(compile_kernel, function))
+        jobs["kernel-classifier"] = ("the classifier", compile_classifier)
+        warm(jobs, say)
+
+    def _load(self) -> None:
+        """Load from the cache what workers and wire run, and make the workers."""
+        from workers import loop, wire
+        from workers.clock import read_ticks
+        from workers.compiler import compile_classifier, compile_kernel, compile_shape
+
+        if not self.kernels:
+            functions: dict[str, Callable[..., Any]] = {"ticks": read_ticks, "slice": loop.run_slice}
+            functions["wire"] = wire.run_wire
+            self.kernels = {name: compile_kernel(function) for name, function in functions.items()}
+            self.kernels["classifier"] = compile_classifier()
+        shapes = self._shapes()
+        # Code stays loaded: workers that are older may be in it.
+        self.known |= {key: compile_shape(shape) for key, (_, shape) in shapes.items() if key not in self.known}
+        write_functions(self.manifest, self.known, self.kernels["classifier"])
+        self.workers = [
+            Worker(self.manifest, number, self.kernels["slice"], self.kernels["ticks"])
+            for number in range(len(self.manifest["cores"]))
+        ]
+
+    def _change(self, manifest: Path) -> None:
+        """Get ready for another manifest. Compiling is left to a child: workers may have to be replaced meanwhile."""
+        try:
+            self._read(manifest)
+        except Exception as error:
+            self.say(failed=f"{type(error).__name__}: {error}")
+            return
+        parent = os.getpid()
+        self._compiling = os.fork()
+        if self._compiling == 0:
+            try:
+                self._leave_zygote(parent, channel=True)
+                os.nice(_COMPILER_NICE)
+                os.sched_setaffinity(0, self._processors)
+                self._warm(lambda text: self.say(progress=text))
+            finally:
+                os._exit(0)
+
+    def _leave_zygote(self, parent: int, channel: bool = False) -> None:
+        """Be a child: no longer woken by children's ends, and gone when the zygote is."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if not channel:
+            self.channel.close()
+        follow_parent(parent)
+
+    def _fork(self, kind: str, place: int, message: dict[str, Any]) -> None:
         parent = os.getpid()
         pid = os.fork()
         if pid:
             self.children.add(pid)
-            self.say(forked=pid, **{kind: number})
+            self.say(forked=pid, **{kind: place})
             return
         status = 1
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self.channel.close()
-            follow_parent(parent)
-            self._child(kind, number, cpu)
+            self._leave_zygote(parent)
+            settle_in(f"vre-{kind}-{place}", self.manifest, message["gently"])
+            if kind == "core":
+                self.workers[place].run(message["number"], message["cpu"])
+            else:
+                run_wire_process(
+                    self.manifest, self.kernels["wire"], self.kernels["ticks"], message["number"], message["cpu"]
+                )
             status = 0
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(status)
-
-    def _child(self, kind: str, number: int, cpu: int | None) -> None:
-        settle_in(f"vre-{kind}-{number}", cpu, self.manifest)
-        if kind == "core":
-            self.workers[number].run()
-        else:
-            run_wire_process(self.manifest, self.kernels["wire"], self.kernels["ticks"])
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from tests.workers.frames import udp
 def test_live_and_copied_segments_read_alike(tmp_path):
     with Bench("FromDevice(eth0) -> q :: Queue(8) -> Unqueue -> ToDevice(eth1);") as bench:
         bench.send(udp(), udp())
-        files = [Path("/dev/shm") / segment.name for segment in bench.builder.segments]
+        files = [Path("/dev/shm") / segment.name for segment in bench.builder.space.segments.values()]
         live = list(describe_paths(files))
         for file in files:
             shutil.copy(file, tmp_path)
@@ -27,7 +27,7 @@ def test_live_and_copied_segments_read_alike(tmp_path):
     assert any("core-0: core," in line for line in live)
     text = "\n".join(describe_paths([tmp_path]))
     assert "ring rx eth0 of r\n    head           2" in text
-    assert "task r/FromDevice@1" in text and "client r on core 0" in text and "ring r/q.ring" in text
+    assert "task r/FromDevice@1 on core 0" in text and "client of r" in text and "ring r/q.ring" in text
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_bad_file_is_reported_whole_and_nothing_starts(tmp_path):
 
 
 def test_plan_and_elements_and_doctor(lab):
-    assert "red: FromDevice@1, ToDevice@7 (weight 2)" in vre("plan", lab).stdout
+    assert "red: FromDevice@1, ToDevice@7 (weight 2, 66.7% of the core)" in vre("plan", lab).stdout
     data = json.loads(vre("plan", lab, "--json").stdout)
     assert {p["router"] for p in data["paths"]} == {"red", "blue"}
     page = vre("elements", "DecIPTTL").stdout
@@ -229,3 +229,53 @@ def test_help_of_every_command():
     assert all(name in vre("--help").stdout for name in COMMANDS)
     for name in COMMANDS:
         assert vre(name, "--help").returncode == 0
+
+
+def test_a_running_platform_is_changed_from_the_command_line(tmp_path):
+    text = LAB.format(count=100_000_000)
+    file = tmp_path / "live.toml"
+    file.write_text(text)
+    more = tmp_path / "more.toml"
+    more.write_text(text + '\n[routers.green]\nconfig = "FromDevice(eth0) -> c :: Counter -> ToDevice(eth1);"\n')
+    click = tmp_path / "new.click"
+    click.write_text("FromDevice(eth0) -> Paint(1) -> c :: Counter -> ToDevice(eth1);")
+    box = subprocess.Popen(
+        [sys.executable, "-m", "vre", "run", str(file), "--for", "60s", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in box.stderr:
+            if line.startswith("running for"):
+                break
+        live = ("--name", "live")
+        assert vre("write", "red.entitlement", "3", *live).returncode == 0
+        assert vre("read", "red.entitlement", *live).stdout == "3\n"
+        assert "green runs" in vre("add", more, "green", *live).stdout
+        assert "it rested" in vre("replace", "blue", click, *live).stdout
+        assert int(vre("read", "green/c.count", *live).stdout) >= 0
+        decisions = json.loads(vre("show", "decisions", "--count", "5", "--json", *live).stdout)
+        assert 0 < len(decisions) <= 5 and {"path", "ticks", "packets"} <= set(decisions[0])
+        top = json.loads(vre("top", "--count", "1", "--every", "0.2", "--json", *live).stdout)
+        assert {"share", "share 10 s", "share run", "error"} <= set(top[0])
+        assert "green is gone" in vre("remove", "green", *live).stdout
+        for wrong, message in (
+            (("write", "rde.entitlement", "1"), "did you mean red"),
+            (("write", "red.entitlement", "-1"), "must be a positive weight"),
+            (("read", "red"), "is not ROUTER/ELEMENT.HANDLER"),
+            (("move", "red/nobody", "0"), "no task 'nobody'"),
+            (("move", "red/FromDevice@1", "7"), "there is no core 7"),
+            (("add", more, "violet"), "has no router 'violet'"),
+            (("remove", "green"), "no router 'green'"),
+        ):
+            done = vre(*wrong, *live)
+            assert done.returncode == 2 and message in done.stderr, done.stderr
+            assert "Traceback" not in done.stderr
+    finally:
+        box.send_signal(signal.SIGINT)
+        out, _ = box.communicate(timeout=30)
+    data = json.loads(out)
+    for one in data["routers"].values():
+        assert one["injected"] == one["forwarded"] + sum(one["dropped"].values()) + one["in_flight"]
+    assert 0 < data["jain"] <= 1

@@ -13,6 +13,7 @@ import pytest
 import vre
 from shm.layout import CORE
 from shm.memory import load64
+from shm.segment import run_root
 from vre.errors import ConfigError, PlatformError
 from vre.handlers import HandlerError
 
@@ -78,7 +79,7 @@ def test_a_killed_worker_is_replaced_and_only_the_batch_in_hand_is_lost():
             box.tend(0.1)
             assert red.stats().forwarded > before, "the path goes on"
         assert len(box.events) == 12 and "killed by SIGKILL" in box.events[0]
-        assert load64(box.manifest["cores"][0]["address"] + CORE["incarnation"]) == 12
+        assert load64(box.manifest["cores"][0]["address"] + CORE["restarts"]) == 12
         assert box.worker_pid(1) == others, "the other worker never noticed"
         box.pause()
         box.halt()
@@ -133,7 +134,7 @@ def test_the_death_of_the_wire_or_the_zygote_ends_the_platform_with_a_reason():
         with make() as box:
             box.router("red", PLAIN)
             box.start()
-            pid = box._zygote.pid if which == 0 else next(iter(box._supervisor.wires))
+            pid = box._engine._zygote.pid if which == 0 else next(iter(box._engine.supervisor.wires))
             os.kill(pid, signal.SIGKILL)
             with pytest.raises(PlatformError, match=message):
                 box.tend(2)
@@ -248,15 +249,15 @@ def test_no_room_in_dev_shm_fails_before_anything_starts(monkeypatch):
         box.router("red", PLAIN)
         with pytest.raises(PlatformError, match=r"needs \d+ bytes of shared memory; /dev/shm has 1000 free"):
             box.start()
-        assert box._zygote is None
+        assert not (run_root() / box.model.name).exists()
 
 
 def test_sixteen_routers_of_two_ports_fit_in_256_mib():
-    from vre.allocation import allocate, placement
     from vre.build import Builder
     from vre.cli.run import _DEMO
-    from vre.config import load_model, validate
+    from vre.config import load_model
     from vre.links import Links
+    from vre.validate import validate
 
     model = load_model(_DEMO)
     red = model.routers["red"]
@@ -264,6 +265,6 @@ def test_sixteen_routers_of_two_ports_fit_in_256_mib():
     for i in range(16):
         box.model.routers[f"r{i}"] = type(red)(f"r{i}", 1.0, red.graph)
     assert validate(box.model, lambda message, *path: message) == []
-    builder = Builder(box.model, placement(allocate(box.model)), 0x10_0000_0000, "vre.test.", False)
+    builder = Builder(box.model, 0x10_0000_0000, "vre.test.")
     Links(builder)
-    assert builder.bytes_needed <= 256 << 20
+    assert builder.space.bytes_needed <= 256 << 20

@@ -41,8 +41,15 @@ class Feed:
         self._memory = ctypes.create_string_buffer(SOURCE.size)
         self.address = ctypes.addressof(self._memory)
         self.source = record(self.address, SOURCE.dtype)
-        self.ring = bench.builder.rx["eth0", "r"].address
-        settled = {"ring": self.ring, "frames": ctypes.addressof(self._entries), "count": 2, "limit": -1, "burst": 1}
+        self.ring = bench.builder.tenants["r"].rx["eth0"].address
+        settled = {
+            "ring": self.ring,
+            "full": self.ring + FULL,
+            "frames": ctypes.addressof(self._entries),
+            "count": 2,
+            "limit": -1,
+            "burst": 1,
+        }
         for name, value in (settled | {"start_ns": -1, "gate": ctypes.addressof(self._gate)} | fields).items():
             self.source[name] = value
         assert FRAME.size == 24

@@ -9,9 +9,12 @@ from typing import Any
 
 import click
 
-from vre.allocation import allocate, expected_shares
+from vre.allocation import allocate, expected_shares, split
 from vre.config import load_model
-from vre.host import cpus, fit
+from vre.host import cpus, fit, host_hz
+from vre.machine import MACHINES
+from vre.model import Model
+from workers.costs import cycles_modelled
 
 
 @click.command()
@@ -34,25 +37,48 @@ def check(file: Path, as_json: bool) -> None:
 def plan(file: Path, as_json: bool) -> None:
     """Show which path of FILE would run on which core, and the share that each router can expect."""
     model = load_model(file)
+    from vre.cli.report import number  # imports NumPy, which `vre check` does without
+
     placed = allocate(model)
-    shares = expected_shares(model, placed)
+    shares, weights = expected_shares(model, placed), split(model, placed)
     host = fit(model.cores, model.clock, cpus())
-    rows: list[dict[str, Any]] = [
-        {
-            "router": p.router,
-            "tasks": [model.routers[p.router].graph.task_name(t) for t in p.tasks],
-            "core": p.core,
-            "weight": p.weight,
-            "pinned": p.pinned,
-        }
-        for p in sorted(placed, key=lambda p: (p.core, p.router))
-    ]
+    on_core = {core: sum(w for (_, c), w in weights.items() if c == core) for core in range(model.cores)}
+    rows: list[dict[str, Any]] = []
+    for p in sorted(placed, key=lambda p: (p.core, p.router)):
+        router = model.routers.get(p.router)
+        groups = [q for q in placed if (q.router, q.core) == (p.router, p.core)]
+        share = weights[p.router, p.core] / on_core[p.core] / len(groups)
+        rows.append(
+            {
+                "router": p.router,
+                "tasks": [router.graph.task_name(t) for t in p.tasks] if router else ["classifier"],
+                "core": p.core,
+                "weight": weights[p.router, p.core],
+                "share": share,
+                "pps": _rate(model, p.router, p.tasks, share),
+                "pinned": p.pinned,
+            }
+        )
     if as_json:
         data = {"paths": rows, "shares": shares, "dilated": host.dilated, "why": host.why}
         click.echo(json.dumps(data))
         return
     for row in rows:
-        pinned = ", pinned" if row["pinned"] else ""
-        click.echo(f"core {row['core']}  {row['router']}: {', '.join(row['tasks'])} (weight {row['weight']:g}{pinned})")
+        said = [f"weight {row['weight']:g}", f"{row['share']:.1%} of the core"]
+        said += [f"{number(row['pps'])}pps"] if row["pps"] else []
+        said += ["pinned"] if row["pinned"] else []
+        click.echo(f"core {row['core']}  {row['router']}: {', '.join(row['tasks'])} ({', '.join(said)})")
     click.echo("share of the platform under overload: " + ", ".join(f"{n} {s:.1%}" for n, s in shares.items()))
+    if any(row["pps"] is None for row in rows):
+        click.echo("no rate is predicted where no cost is declared: cost = CYCLES in the router's table")
+    click.echo("paths that share elements stay together; loads are balanced by entitlement; pins are honoured")
     click.echo(f"{'dilated time' if host.dilated else 'real time'}: {host.why}")
+
+
+def _rate(model: Model, name: str, tasks: tuple[int, ...], share: float) -> float | None:
+    """Return the packets a second that a group forwards under overload; None where nothing is known of its cost."""
+    router, machine = model.routers.get(name), MACHINES[model.machine]
+    if router is None or not (router.cost or machine.hz):
+        return None
+    cycles = router.cost or sum(cycles_modelled(router.graph.shape, t) for t in tasks[:1])
+    return share * (machine.hz or host_hz()) / cycles

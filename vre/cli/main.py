@@ -21,8 +21,15 @@ COMMANDS = {
     "plan": ("vre.cli.check", "Show which path would run on which core."),
     "top": ("vre.cli.top", "Watch a running platform."),
     "show": ("vre.cli.top", "Print one view of a running platform."),
+    "read": ("vre.cli.live", "Read a handler of a running platform."),
+    "write": ("vre.cli.live", "Write a handler, or a router's entitlement."),
+    "add": ("vre.cli.live", "Add a router to a running platform."),
+    "remove": ("vre.cli.live", "Remove a router from a running platform."),
+    "replace": ("vre.cli.live", "Replace a running router's configuration."),
+    "move": ("vre.cli.live", "Move a path to another core."),
     "elements": ("vre.cli.elements", "List the elements, or show one's manual page."),
     "doctor": ("vre.cli.doctor", "Say what this host offers, and what would make it stronger."),
+    "experiment": ("vre.cli.experiment", "Run one of the paper's experiments."),
     "bench": ("vre.cli.bench", "Measure the whole platform against its own limit."),
 }
 

@@ -34,6 +34,7 @@ class Duration(click.ParamType):
 def _run(file: Path, name: str | None, duration: float | None, as_json: bool, quiet: bool) -> None:
     model = load_model(file, name)
     from vre.platform import Platform
+    from vre.stats import jain
 
     live = sys.stderr.isatty() and not quiet
 
@@ -67,6 +68,7 @@ def _run(file: Path, name: str | None, duration: float | None, as_json: bool, qu
         stats = box.reader.routers()
         data = routers_json(stats) | {
             "seconds": elapsed,
+            "jain": jain([s.share for s in stats], [s.entitled for s in stats]),
             "dilated": box.plan.dilated,
             "unclaimed": box.reader.unclaimed(),
             "events": box.events,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import deque
 from typing import Any
 
 import click
@@ -16,40 +17,62 @@ from shm.segment import RunDirectory, Segment, SegmentError, run_root
 from vre.cli.report import emit, number, routers_json, routers_table
 from vre.errors import PlatformError
 
-VIEWS = ("routers", "paths", "cores", "ports", "memory")
+#: The longer of the two windows that shares are shown for.
+_LONG_S = 10.0
+VIEWS = ("routers", "paths", "cores", "ports", "memory", "decisions")
 
 
-def attach(name: str | None) -> tuple[dict[str, Any], Any]:
-    """Return manifest and reader of a running platform; the only one where no name is given."""
-    from vre.stats import Reader
-
+def running(name: str | None) -> str:
+    """Return the name of a running platform: the only one where no name is given."""
     if name is None:
         root = run_root()
-        running = [p.name for p in sorted(root.iterdir()) if RunDirectory(p.name).alive()] if root.is_dir() else []
-        if len(running) != 1:
-            hint = f"; these run: {', '.join(running)}: choose with --name" if running else ""
-            raise PlatformError(f"{'several platforms run' if running else 'no platform is running'}{hint}")
-        name = running[0]
-    directory = RunDirectory(name)
-    if not directory.alive():
+        found = [p.name for p in sorted(root.iterdir()) if RunDirectory(p.name).alive()] if root.is_dir() else []
+        if len(found) != 1:
+            hint = f"; these run: {', '.join(found)}: choose with --name" if found else ""
+            raise PlatformError(f"{'several platforms run' if found else 'no platform is running'}{hint}")
+        return found[0]
+    if not RunDirectory(name).alive():
         raise PlatformError(f"no platform named '{name}' is running")
-    try:
-        manifest = directory.manifest()
-        for row in manifest["segments"]:
-            Segment.attach(*row)
-    except SegmentError as error:
-        raise PlatformError(str(error)) from None
-    return manifest, Reader(manifest)
+    return name
 
 
-def view_of(what: str, manifest: dict[str, Any], reader: Any) -> Any:
-    """Return one view as plain data."""
+class Attached:
+    """A running platform's memory, mapped; its manifest may change."""
+
+    def __init__(self, name: str | None) -> None:
+        from vre.stats import Reader
+
+        self.directory = RunDirectory(running(name))
+        self._segments: dict[str, Segment] = {}
+        self.manifest: dict[str, Any] = {}
+        self.reader = Reader(self.manifest)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the manifest anew; map what is new and unmap what is gone."""
+        try:
+            found = self.directory.manifest()
+            rows = {row[0]: row for row in found["segments"]}
+            for name in [name for name in self._segments if name not in rows]:
+                self._segments.pop(name).detach()
+            self._segments |= {name: Segment.attach(*row) for name, row in rows.items() if name not in self._segments}
+        except SegmentError as error:
+            raise PlatformError(str(error)) from None
+        self.manifest.clear()
+        self.manifest.update(found)
+
+
+def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -> Any:
+    """Return one view as plain data; of decisions the last `count` of each core."""
     if what == "routers":
         return routers_json(reader.routers())["routers"]
     if what == "cores":
         return reader.cores()
+    if what == "decisions":
+        return [row for core in range(len(manifest["cores"])) for row in reader.decisions(core, count)]
     if what == "ports":
         rings = [(nic, f"rx {r['name']}", at) for r in manifest["routers"] for nic, at in r["rx"].items()]
+        rings += [(c["nic"], "rx", c["ring"]) for c in manifest["classifiers"]]
         rings += [(nic, f"tx core {core}", at) for nic, core, at in manifest["tx"]]
         return [_ring_row(*ring) for ring in rings]
     if what == "memory":
@@ -58,10 +81,11 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any) -> Any:
             for name, kind, size, base in manifest["segments"]
         ]
     fields = ("packets", "turns", "empty_turns", "used_ticks", "slow_ticks", "killed")
+    tasks = [(t["core"], f"{r['name']}/{t['name']}", t["address"]) for r in manifest["routers"] for t in r["tasks"]]
+    tasks += [(c["core"], c["name"], c["task"]) for c in manifest["classifiers"]]
     return [
-        {"core": i, "path": f"{task['router']}/{task['name']}"} | {f: load64(task["address"] + TASK[f]) for f in fields}
-        for i, core in enumerate(manifest["cores"])
-        for task in core["tasks"]
+        {"core": core, "path": path} | {field: load64(address + TASK[field]) for field in fields}
+        for core, path, address in sorted(tasks)
     ]
 
 
@@ -76,7 +100,8 @@ def _ring_row(port: str, ring: str, at: int) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> Any:
+def table(rows: list[dict[str, Any]]) -> Any:
+    """Return rows of equal keys as a table."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -90,15 +115,17 @@ def _table(rows: list[dict[str, Any]]) -> Any:
 @click.command()
 @click.argument("what", type=click.Choice(VIEWS))
 @click.option("--name", help="Which platform, where several run.")
+@click.option("--count", default=20, show_default=True, help="Decisions of each core.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(what: str, name: str | None, as_json: bool) -> None:
-    """Print one view of a running platform: routers, paths, cores, ports or memory."""
-    manifest, reader = attach(name)
-    data = view_of(what, manifest, reader)
+def show(what: str, name: str | None, count: int, as_json: bool) -> None:
+    """Print one view of a running platform: routers, paths, cores, ports, memory or the last decisions."""
+    platform = Attached(name)
+    manifest, reader = platform.manifest, platform.reader
+    data = view_of(what, manifest, reader, count)
     if what == "routers":
         emit(data, routers_table(reader.routers(), 0), as_json)
     else:
-        emit(data, _table(data), as_json)
+        emit(data, table(data), as_json)
 
 
 @click.command()
@@ -108,15 +135,23 @@ def show(what: str, name: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each look.")
 def top(name: str | None, every: float, count: int | None, as_json: bool) -> None:
     """Watch a running platform: per router entitled share, actual share, packet rate, cycles, drops."""
-    manifest, reader = attach(name)
-    directory = RunDirectory(manifest["name"])
-    before, then = {s.name: s for s in reader.routers()}, time.monotonic()
+    from vre.stats import jain
+
+    platform = Attached(name)
+    reader, directory = platform.reader, platform.directory
+    past = deque([(time.monotonic(), {s.name: s for s in reader.routers()})])
     looks = 0
     while directory.alive() and (count is None or looks < count):
         time.sleep(max(0.05, every))
-        now, stats = time.monotonic(), reader.routers()
-        rows = _rates(before, stats, now - then)
-        before, then = {s.name: s for s in stats}, now
+        platform.refresh()
+        now, stats = time.monotonic(), {s.name: s for s in reader.routers()}
+        while len(past) > 1 and now - past[1][0] >= _LONG_S:
+            past.popleft()
+        rows = _rates(past[-1][1], stats, now - past[-1][0])
+        for row in rows:
+            row["share 10 s"] = _shares(past[0][1], stats).get(row["router"], 0.0)
+            row["share run"] = stats[row["router"]].share
+        past.append((now, stats))
         looks += 1
         if as_json:
             click.echo(json.dumps(rows))
@@ -125,26 +160,36 @@ def top(name: str | None, every: float, count: int | None, as_json: bool) -> Non
             click.echo("\033[H\033[J", nl=False)
         emit(
             None,
-            _table([{k: v if isinstance(v, str) else _shown(k, v) for k, v in row.items()} for row in rows]),
+            table([{k: v if isinstance(v, str) else _shown(k, v) for k, v in row.items()} for row in rows]),
             False,
         )
+        index = jain([row["share"] for row in rows], [row["entitled"] for row in rows]) if rows else 1.0
+        emit(None, f"Jain's index of share per entitlement: {index:.4f}", False)
 
 
-def _rates(before: dict[str, Any], stats: list[Any], seconds: float) -> list[dict[str, Any]]:
-    """Return a row each router for the time between two looks."""
-    used = sum(s.used_ticks - before[s.name].used_ticks for s in stats) or 1
+def _shares(before: dict[str, Any], stats: dict[str, Any]) -> dict[str, float]:
+    """Return each router's share of the CPU time since an earlier look."""
+    used = {name: s.used_ticks - before[name].used_ticks for name, s in stats.items() if name in before}
+    total = sum(used.values()) or 1
+    return {name: ticks / total for name, ticks in used.items()}
+
+
+def _rates(before: dict[str, Any], stats: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
+    """Return a row each router for the time between two looks; none for one that has just come."""
     rows = []
-    for s in stats:
-        old = before[s.name]
+    for name, share in _shares(before, stats).items():
+        s, old = stats[name], before[name]
         ticks, packets = s.used_ticks - old.used_ticks, s.packets - old.packets
+        lines = s.used_lines - old.used_lines
         rows.append(
             {
-                "router": s.name,
+                "router": name,
                 "entitled": s.entitled,
-                "share": ticks / used,
-                "error": ticks / used - s.entitled,
+                "share": share,
+                "error": share - s.entitled,
                 "pps": (s.forwarded - old.forwarded) / seconds,
                 "cycles/packet": ticks / packets if packets else 0.0,
+                "lines/packet": lines / packets if packets else 0.0,
                 "drops/s": (sum(s.dropped.values()) - sum(old.dropped.values())) / seconds,
                 "in flight": s.in_flight,
             }
@@ -153,6 +198,6 @@ def _rates(before: dict[str, Any], stats: list[Any], seconds: float) -> list[dic
 
 
 def _shown(key: str, value: float) -> str:
-    if key in ("entitled", "share"):
+    if key in ("entitled", "share", "share 10 s", "share run"):
         return f"{value:.1%}"
     return f"{value:+.2%}" if key == "error" else number(value)

@@ -154,6 +154,7 @@ class ARPQuerier(Element):
     Handlers: `table` (read), `insert`, `delete`, `clear` (write).
     """
 
+    keeps = ("table",)
     ports = "2/1-2"
     processing = "h/h"
     arguments = (

@@ -19,6 +19,8 @@ class Null(Element):
     Syntax: `Null`
     """
 
+    cycles = 10
+
     @staticmethod
     def process(state, packet):
         return 0
@@ -32,6 +34,8 @@ class Counter(Element):
     Handlers: `count`, `byte_count` (read), `reset_counts` (write).
     """
 
+    keeps = ("count", "byte_count")
+    cycles = 30
     state = {"count": "i8", "byte_count": "i8"}
     read_handlers = {"count": cap("count"), "byte_count": cap("byte_count")}
 
@@ -108,6 +112,7 @@ class Paint(Element):
     Handlers: `color` (read, write).
     """
 
+    cycles = 20
     arguments = (Argument("COLOR", _BYTE, live=True),)
     state = {"color": "u1"}
 
@@ -126,6 +131,7 @@ class PaintTee(Element):
     Syntax: `PaintTee(COLOR)`
     """
 
+    cycles = 30
     ports = "1/2"
     processing = "h/h"
     arguments = (Argument("COLOR", _BYTE, live=True),)
@@ -192,6 +198,7 @@ class Strip(Element):
     Syntax: `Strip(LENGTH)`
     """
 
+    cycles = 20
     arguments = (Argument("LENGTH", between(0, 2048)),)
     state = {"length": "i8"}
     reasons = ("too_short",)
@@ -211,6 +218,7 @@ class Unstrip(Element):
     Syntax: `Unstrip(LENGTH)`
     """
 
+    cycles = 20
     arguments = (Argument("LENGTH", between(0, 2048)),)
     state = {"length": "i8"}
     reasons = ("no_headroom",)

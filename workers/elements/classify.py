@@ -131,6 +131,7 @@ class Classifier(Element):
     IP and the rest apart.
     """
 
+    cycles = 120
     ports = "1/-"
     processing = "h/h"
     arguments = (Argument("PATTERN", pattern, rest=True),)

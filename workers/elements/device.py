@@ -23,6 +23,8 @@ class FromDevice(Element):
     Handlers: `count` (read).
     """
 
+    keeps = ("count",)
+    cycles = 450
     ports = "0/1"
     processing = "/h"
     arguments = _DEVICE
@@ -68,6 +70,8 @@ class ToDevice(Element):
     Handlers: `count` (read).
     """
 
+    keeps = ("count",)
+    cycles = 500
     ports = "1/0"
     arguments = _DEVICE
     driver = "pull"

@@ -35,6 +35,7 @@ class EtherEncap(Element):
     Syntax: `EtherEncap(ETHERTYPE, SRC, DST)`, as in `EtherEncap(0x0800, 02:00:00:00:00:01, 02:00:00:00:00:02)`
     """
 
+    cycles = 80
     arguments = (Argument("ETHERTYPE", between(0, 0xFFFF)), Argument("SRC", ether), Argument("DST", ether))
     state = {"ethertype": "i8", "src": "i8", "dst": "i8"}
     reasons = ("no_headroom",)
@@ -92,6 +93,7 @@ class DropBroadcasts(Element):
     Syntax: `DropBroadcasts`
     """
 
+    cycles = 20
     reasons = ("link_broadcast",)
 
     @staticmethod

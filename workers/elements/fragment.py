@@ -23,6 +23,7 @@ class IPFragmenter(Element):
     Fragments leave in order. Packets that fit take the fast path.
     """
 
+    cycles = 40
     ports = "1/1-2"
     processing = "h/h"
     bad_port = 1

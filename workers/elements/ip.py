@@ -57,6 +57,7 @@ class CheckIPHeader(Element):
     Handlers: `drops` (read).
     """
 
+    cycles = 250
     ports = "1/1-2"
     processing = "a/ah"
     bad_port = 1
@@ -163,6 +164,7 @@ class DecIPTTL(Element):
     Handlers: `drops`, `active` (read; active also write).
     """
 
+    cycles = 80
     ports = "1/1-2"
     processing = "a/ah"
     bad_port = 1
@@ -200,6 +202,7 @@ class FixIPSrc(Element):
     Syntax: `FixIPSrc(ADDR)`
     """
 
+    cycles = 20
     arguments = (Argument("ADDR", ip, live=True),)
     state = {"addr": "i8"}
     reasons = ("no_ip_header",)

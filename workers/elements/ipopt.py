@@ -23,6 +23,7 @@ class IPGWOptions(Element):
     the fast path.
     """
 
+    cycles = 40
     ports = "1/1-2"
     processing = "a/ah"
     bad_port = 1

@@ -25,6 +25,8 @@ class Queue(Element):
     Handlers: `length`, `highwater_length`, `capacity`, `drops` (read), `reset_counts` (write).
     """
 
+    keeps = ("highwater",)
+    cycles = 90
     processing = "h/l"
     arguments = (Argument("CAPACITY", between(1, 65535), 1000),)
     state = {"ring": "i8", "capacity": "i8", "highwater": "i8"}
@@ -67,6 +69,8 @@ class Unqueue(Element):
     Handlers: `count` (read).
     """
 
+    keeps = ("count",)
+    cycles = 60
     processing = "l/h"
     driver = "pull"
     arguments = (Argument("BURST", between(1, 65535), 65535),)

@@ -37,6 +37,8 @@ class RadixIPLookup(Element):
     Handlers: `table` (read), `lookup`, `add`, `set`, `remove`, `ctrl`, `flush` (write).
     """
 
+    cycles = 250
+    lines = 2
     ports = "1/-"
     processing = "h/h"
     arguments = (

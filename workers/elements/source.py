@@ -31,6 +31,7 @@ class InfiniteSource(Element):
     Handlers: `count`, `active`, `limit` (read, write but count).
     """
 
+    keeps = ("count",)
     ports = "0/1"
     processing = "/a"
     driver = "source"

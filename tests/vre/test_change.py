@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""Changing a platform while packets flow: nothing is lost, nothing overtakes, nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import pytest
+
+import vre
+from vre.bench import RFC1812
+from vre.config import from_text
+from vre.errors import ConfigError, PlatformError
+from vre.model import Capture, Generator, Router
+
+PLAIN = "FromDevice(eth0) -> c :: Counter -> q :: Queue -> ToDevice(eth1);"
+OTHER = "FromDevice(eth0) -> Paint(3) -> c :: Counter -> q :: Queue -> ToDevice(eth1);"
+
+
+def make(cores=1, rate=100_000.0, count=None, slots=4096, clock="auto", **options):
+    box = vre.Platform(cores=cores, clock=clock, rebalance=False, **options)
+    box.nic("eth0", link=Generator(rate=rate, count=count, flows=16), slots=slots)
+    box.nic("eth1", slots=slots)
+    box.router("red", PLAIN)
+    box.router("blue", PLAIN)
+    return box
+
+
+def assert_accounts(box):
+    for stats in box.reader.routers():
+        assert stats.balance == 0 and stats.injected > 0, stats
+
+
+def test_entitlements_change_at_once_and_bad_ones_change_nothing():
+    with make(rate=None) as box:
+        for name in ("red", "blue"):
+            box.router(name, RFC1812)
+        box.start()
+        box.tend(0.2)
+        box.write("red.entitlement", "3")
+        before = {s.name: s.used_ticks for s in box.reader.routers()}
+        box.tend(1.0)
+        used = {s.name: s.used_ticks - before[s.name] for s in box.reader.routers()}
+        assert used["red"] / used["blue"] == pytest.approx(3, rel=0.03)
+        assert box.read("red.entitlement") == "3"
+        for bad in ("0", "-1", "much", "inf"):
+            with pytest.raises((ConfigError, ValueError)):
+                box.write("red.entitlement", bad)
+        with pytest.raises(PlatformError, match="did you mean red"):
+            box.write("rde.entitlement", "1")
+        assert box.read("red.entitlement") == "3"
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
+@pytest.mark.parametrize("rate", [20_000.0, None], ids=["light", "overload"])
+def test_moves_between_running_cores_lose_nothing(rate):
+    with make(2, rate) as box:
+        box.start()
+        box.tend(0.2)
+        for i in range(20):
+            box.move("red/FromDevice@1", i % 2)
+            box.tend(0.005)
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+        red = box.reader.routers()[0]
+        assert red.forwarded > 1000
+        if rate:
+            assert "rx_ring_full" not in red.dropped and red.injected == red.forwarded
+
+
+def test_moved_packets_keep_their_order(tmp_path):
+    # The generator's packets of a flow are alike; a source that numbers them is another router.
+    file = tmp_path / "out.pcapng"
+    with vre.Platform(cores=2, machine="dell2950", clock="virtual") as box:
+        box.nic("eth0", link=Generator(rate=150_000, flows=1, size="imix", seed=5))
+        box.nic("eth1", link=Capture(str(file)))
+        box.router("red", PLAIN)
+        box.start()
+        for i in range(30):
+            box.tend(0.001)
+            box.move("red/FromDevice@1", i % 2)
+        box.pause()
+        sent = [len(frame.data) for frame in box.links.sources[0].frames]
+    from scapy.all import PcapNgReader
+
+    with PcapNgReader(str(file)) as reader:
+        got = [len(bytes(frame)) for frame in reader]
+    assert len(got) > 4_000
+    assert got == (sent * (len(got) // len(sent) + 1))[: len(got)], "the generator's sizes, in its order"
+
+
+def test_routers_come_and_go_under_load_and_leave_nothing():
+    process = psutil.Process()
+    with make(rate=200_000) as box:
+        box.start()
+        box.tend(0.2)
+        sizes = []
+        for _ in range(4):
+            box.add(Router("green", 1.0, from_text(PLAIN, "green")))
+            box.tend(0.1)
+            green = next(s for s in box.reader.routers() if s.name == "green")
+            assert green.forwarded > 0
+            box.remove("green")
+            box.tend(0.2)
+            names = {row[0] for row in box.manifest["segments"]}
+            assert not any("green" in name for name in names)
+            sizes.append((len(names), process.num_fds(), len(process.children(recursive=True))))
+        assert sizes[0] == sizes[-1], "segments, descriptors and processes end where they began"
+        with pytest.raises(ConfigError, match="there is a router 'red' already"):
+            box.add(Router("red", 1.0, from_text(PLAIN)))
+        with pytest.raises(ConfigError, match="no port 'eth7'"):
+            box.add(Router("green", 1.0, from_text("FromDevice(eth7) -> Discard;")))
+        with pytest.raises(PlatformError, match="no router 'green'"):
+            box.remove("green")
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
+def test_a_replaced_configuration_keeps_state_by_name_and_class():
+    with make(rate=200_000) as box:
+        box.start()
+        box.tend(0.3)
+        before = int(box.read("red/c.count"))
+        assert before > 0
+        for config in (OTHER, PLAIN, OTHER):
+            box.replace("red", config)
+        assert int(box.read("red/c.count")) >= before
+        box.tend(0.2)
+        assert int(box.read("red/c.count")) > before
+        with pytest.raises(ConfigError, match="did you mean Print or Paint"):
+            box.replace("red", OTHER.replace("Paint", "Piant"))
+        with pytest.raises(ConfigError, match="receives from other ports than before"):
+            box.replace("red", OTHER.replace("FromDevice(eth0)", "FromDevice(eth1)"))
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+        red = box.reader.routers()[0]
+        assert red.injected == red.forwarded + sum(red.dropped.values())
+
+
+def test_a_worker_killed_around_a_change_is_replaced_all_the_same():
+    with make(rate=200_000) as box:
+        box.start()
+        for i in range(3):
+            box.tend(0.05)
+            os.kill(box.worker_pid(0), signal.SIGKILL)
+            box.replace("red", OTHER if i % 2 else PLAIN)
+        box.tend(0.2)
+        before = box.handle("red").sent()
+        box.tend(0.2)
+        assert box.handle("red").sent() > before
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
+@pytest.mark.slow
+def test_a_hundred_moves_and_a_hundred_swaps_under_overload():
+    with make(2, None) as box:
+        box.start()
+        rested = []
+        for i in range(100):
+            box.tend(0.01)
+            rested.append(box.move("red/FromDevice@1", i % 2))
+        swapped = []
+        for i in range(100):
+            box.tend(0.01)
+            swapped.append(box.replace("blue", OTHER if i % 2 == 0 else PLAIN))
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+        for name, times in (("moves", rested), ("swaps", swapped)):
+            times.sort()
+            print(f"{name}: median {times[50] * 1e3:.2f} ms, largest {times[-1] * 1e3:.2f} ms")

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""`vre experiment`: the paper's figures, measured here and modelled on the paper's box."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vre.experiments import NAMES
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(NAMES)))
+@click.option("--quick", is_flag=True, help="Fewer and shorter repeats: under a minute once everything is compiled.")
+@click.option("--setting", type=click.Choice(["both", "measured", "modelled"]), default="both", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for plots (PNG, SVG) and samples (CSV, JSON).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def experiment(name: str, quick: bool, setting: str, out: Path | None, as_json: bool) -> None:
+    """Run one of the paper's experiments; status 0 only where all its criteria hold."""
+    module = import_module(f"vre.experiments.{NAMES[name]}")
+    outcomes = []
+    for one in ("modelled", "measured"):
+        if setting in ("both", one):
+            click.echo(f"{name}, {one}: {module.TITLE}", err=True)
+            outcomes.append(getattr(module, one)(quick))
+    if out:
+        from vre.experiments.report import write
+
+        for file in write(out, name, module, outcomes, quick):
+            click.echo(f"wrote {file}", err=True)
+    passed = all(outcome.passed for outcome in outcomes)
+    if as_json:
+        criteria = [
+            c.as_dict() | {"name": f"{o.setting}: {c.name}" if setting == "both" else c.name}
+            for o in outcomes
+            for c in o.criteria
+        ]
+        click.echo(json.dumps({"experiment": name, "setting": setting, "criteria": criteria, "pass": passed}))
+    else:
+        _print(module, outcomes)
+    sys.exit(0 if passed else 1)
+
+
+def _print(module: Any, outcomes: list[Any]) -> None:
+    from vre.cli.report import emit
+    from vre.cli.top import table
+
+    emit(None, f"{module.TITLE}\nthe paper: {module.SAYS}", False)
+    for outcome in outcomes:
+        emit(None, f"\n{outcome.setting}", False)
+        emit(None, table(outcome.rows), False)
+        for note in outcome.notes:
+            emit(None, note, False)
+        for c in outcome.criteria:
+            emit(None, f"{'pass' if c.passed else 'FAIL'}  {c.name}: {c.value:.4g} ({c.bound})", False)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""Commands that ask a running platform to do something."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shm.segment import RunDirectory
+from vre.cli.top import running
+from vre.control import ask
+
+_NAME = click.option("--name", help="Which platform, where several run.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _ask(name: str | None, as_json: bool, said: str, **request: Any) -> dict[str, Any]:
+    answer = ask(RunDirectory(running(name)).path / "control", **request)
+    if as_json:
+        click.echo(json.dumps(answer))
+    elif said:
+        rested = f"; it rested {answer['rested_s'] * 1e3:.1f} ms" if "rested_s" in answer else ""
+        click.echo(said + rested)
+    return answer
+
+
+@click.command()
+@click.argument("what")
+@_NAME
+@_JSON
+def read(what: str, name: str | None, as_json: bool) -> None:
+    """Print the value of WHAT: ROUTER/ELEMENT.HANDLER or ROUTER.entitlement."""
+    answer = _ask(name, as_json, "", do="read", what=what)
+    if not as_json:
+        click.echo(answer["value"].rstrip("\n"))
+
+
+@click.command(context_settings={"ignore_unknown_options": True})  # -1 is a value
+@click.argument("what")
+@click.argument("value", default="")
+@_NAME
+@_JSON
+def write(what: str, value: str, name: str | None, as_json: bool) -> None:
+    """Give WHAT, ROUTER/ELEMENT.HANDLER or ROUTER.entitlement, a VALUE."""
+    _ask(name, as_json, "", do="write", what=what, value=value)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("router")
+@_NAME
+@_JSON
+def add(file: Path, router: str, name: str | None, as_json: bool) -> None:
+    """Add ROUTER, as the platform file FILE describes it, to a running platform that has its ports."""
+    _ask(name, as_json, f"{router} runs", do="add", file=str(file.absolute()), router=router)
+
+
+@click.command()
+@click.argument("router")
+@_NAME
+@_JSON
+def remove(router: str, name: str | None, as_json: bool) -> None:
+    """Remove ROUTER from a running platform."""
+    _ask(name, as_json, f"{router} is gone", do="remove", router=router)
+
+
+@click.command()
+@click.argument("router")
+@click.argument("config", type=click.File())
+@_NAME
+@_JSON
+def replace(router: str, config: Any, name: str | None, as_json: bool) -> None:
+    """Give ROUTER the configuration in the file CONFIG; elements of the same name and class keep their state."""
+    said = f"{router} has its new configuration"
+    _ask(name, as_json, said, do="replace", router=router, config=config.read(), file=config.name)
+
+
+@click.command()
+@click.argument("path")
+@click.argument("core", type=int)
+@_NAME
+@_JSON
+def move(path: str, core: int, name: str | None, as_json: bool) -> None:
+    """Move PATH, ROUTER/ELEMENT, and what shares elements with it, to CORE."""
+    _ask(name, as_json, f"{path} runs on core {core}", do="move", path=path, core=core)

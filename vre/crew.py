@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: MIT
+"""The processes of a platform: a zygote, a worker for each core, a wire. Starts, replaces and ends them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from shm.layout import CORE, WIRE
+from shm.memory import load64, release64, store64
+from vre.errors import PlatformEnded, PlatformError
+from vre.host import Plan
+from vre.supervisor import GiveUp, Recover, Restart, Supervisor, cause
+from workers.recovery import recover, ring_ends
+
+Say = Callable[[str], None]
+#: How long processes are given to end by themselves before they are killed.
+GRACE_S = 1.0
+
+
+class Crew:
+    """The processes of one platform.
+
+    Parameters
+    ----------
+    manifest : dict
+        What is where; read anew whenever something is replaced.
+    plan : Plan
+        Which processor runs what.
+    say, report : callable
+        Told of progress, and of events.
+    """
+
+    def __init__(self, manifest: dict[str, Any], plan: Plan, say: Say, report: Say) -> None:
+        self.manifest, self.plan, self._say, self._report = manifest, plan, say, report
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._unread = b""
+        self.supervisor = Supervisor()
+
+    @property
+    def _wire(self) -> int:
+        return self.manifest["wire"]["address"]
+
+    def launch(self, manifest: Path) -> None:
+        """Start the zygote, and from it all workers and the wire."""
+        ours, theirs = socket.socketpair()
+        self._channel = ours
+        # -I would hide the packages of a checkout; no site customisation is wanted either way.
+        command = [sys.executable, "-m", "workers.zygote", str(theirs.fileno()), str(os.getpid())]
+        self._zygote = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        theirs.close()
+        self._send(start=str(manifest), cpu=self.plan.wire_cpu)
+        self._wait(lambda message: "ready" in message)
+        self._start_standbys()
+        self._hand_over([])
+        beats = [core["address"] + CORE["heartbeat"] for core in self.manifest["cores"]]
+        while not (all(load64(beat) for beat in beats) and load64(self._wire + WIRE["pid"])):
+            self.tend(0.002)
+
+    def change(self, manifest: Path) -> None:
+        """Put fresh workers and a fresh wire, which know another manifest, in place of those that run."""
+        self._send(change=str(manifest))
+        self._wait(lambda message: "ready" in message)
+        old = [*self.supervisor.cores, *self.supervisor.wires]
+        self._start_standbys()
+        self._hand_over(old)
+
+    def _start_standbys(self) -> None:
+        """Fork the next worker of each core and the next wire; return when all are ready."""
+        places = [core["address"] for core in self.manifest["cores"]]
+        wire = load64(self._wire + WIRE["incarnation"]) + 1
+        numbers = [load64(place + CORE["incarnation"]) + 1 for place in places]
+        gently = wire > 1
+        self._send(wire=0, cpu=self.plan.wire_cpu, number=wire, gently=gently)
+        for core, number in enumerate(numbers):
+            self._send(core=core, cpu=self.plan.cpus[core], number=number, gently=gently)
+        while not (
+            load64(self._wire + WIRE["standby"]) == wire
+            and all(load64(p + CORE["standby"]) == n for p, n in zip(places, numbers, strict=True))
+        ):
+            self.tend(0.002)
+
+    def _hand_over(self, old: list[int]) -> None:
+        """Let the standbys take over from the `old` processes, and wait until they have."""
+        for pid in old:
+            self.supervisor.retire(pid)
+        for core in self.manifest["cores"]:
+            release64(core["address"] + CORE["incarnation"], load64(core["address"] + CORE["standby"]))
+        release64(self._wire + WIRE["incarnation"], load64(self._wire + WIRE["standby"]))
+        for core in self.manifest["cores"]:
+            place = core["address"]
+            while load64(place + CORE["left"]) != load64(place + CORE["incarnation"]) - 1:
+                self.tend(0.0005)
+        while load64(self._wire + WIRE["left"]) != load64(self._wire + WIRE["incarnation"]) - 1:
+            self.tend(0.0005)
+
+    def _send(self, **message: Any) -> None:
+        assert self._channel
+        # A zygote that is gone shows when it is next listened to.
+        with contextlib.suppress(OSError):
+            self._channel.sendall(json.dumps(message).encode() + b"\n")
+
+    def _messages(self, timeout: float) -> Iterator[dict[str, Any]]:
+        assert self._channel
+        self._channel.settimeout(max(timeout, 0.0001))
+        try:
+            data = self._channel.recv(65536)
+        except TimeoutError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            status = self._zygote.wait() if self._zygote else 0
+            raise PlatformEnded(f"the zygote process {cause(status)}")
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            yield json.loads(line)
+
+    def _wait(self, done: Callable[[dict[str, Any]], bool]) -> None:
+        found = False
+        while not found:
+            for message in self._messages(0.1):
+                self._handle(message)
+                found |= done(message)
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        if "progress" in message:
+            self._say(message["progress"])
+        elif "ns_per_tick" in message:
+            self.manifest["ns_per_tick"] = message["ns_per_tick"]
+        elif "failed" in message:
+            raise PlatformError(f"cannot start: {message['failed']}")
+        elif "forked" in message:
+            self.supervisor.forked(message["forked"], message.get("core"))
+        elif "exited" in message:
+            self._exited(message["exited"], message["status"])
+
+    def _exited(self, pid: int, status: int) -> None:
+        decision = self.supervisor.exited(pid, status, time.monotonic())
+        if isinstance(decision, GiveUp):
+            raise PlatformEnded(decision.reason)
+        if decision is None:
+            return
+        place = self.manifest["cores"][decision.core]["address"]
+        number = load64(place + CORE["incarnation"])
+        if isinstance(decision, Restart) and load64(place + CORE["pid"]) != pid:
+            # A standby: the core has never been its own.
+            self._send(core=decision.core, cpu=self.plan.cpus[decision.core], number=number + 1, gently=False)
+            return
+        lost = recover(place, *ring_ends(self.manifest, decision.core))
+        store64(place + CORE["restarts"], load64(place + CORE["restarts"]) + 1)
+        # The dead hand nothing over.
+        if isinstance(decision, Recover):
+            release64(place + CORE["left"], number - 1)
+        else:
+            store64(place + CORE["left"], number)
+            release64(place + CORE["incarnation"], number + 1)
+            self._send(core=decision.core, cpu=self.plan.cpus[decision.core], number=number + 1, gently=False)
+        self._report(f"core {decision.core}: worker {pid} {cause(status)}; {lost} packets lost; replaced")
+
+    def tend(self, seconds: float) -> None:
+        """Supervise for some time: the only way that time passes for the platform's own process."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            for message in self._messages(min(left, 0.1)):
+                self._handle(message)
+
+    @staticmethod
+    def now() -> float:
+        """Return the time in seconds."""
+        return time.monotonic()
+
+    def quiesce(self, counters: list[int], steps: int) -> None:
+        """Wait until each of some counters in shared memory has gone on by `steps`."""
+        before = [load64(counter) for counter in counters]
+        while any(load64(c) < b + steps for c, b in zip(counters, before, strict=True)):
+            self.tend(0.0002)
+
+    def pid(self, core: int) -> int:
+        """Return the process of a core, 0 while it has none."""
+        return next((pid for pid, c in self.supervisor.cores.items() if c == core), 0)
+
+    def halt(self) -> None:
+        """Let cores and wire end their work: from then on nothing moves."""
+        self.supervisor.stopping = True
+        for core in self.manifest["cores"]:
+            store64(core["address"] + CORE["stop"], 1)
+        end = time.monotonic() + GRACE_S
+        with contextlib.suppress(PlatformError):
+            while self.supervisor.cores and time.monotonic() < end:
+                self.tend(0.005)
+            store64(self._wire + WIRE["stop"], 1)
+            while self.supervisor.wires and time.monotonic() < end:
+                self.tend(0.005)
+
+    def end(self) -> None:
+        """Kill what is left: workers follow the zygote into its death."""
+        if self._channel:
+            self._channel.close()
+        if self._zygote:
+            self._zygote.kill()
+            self._zygote.wait()
+        for pid in [*self.supervisor.cores, *self.supervisor.wires, *self.supervisor.retired]:
+            _await_end(pid)
+
+
+def _await_end(pid: int) -> None:
+    """Wait until a process that has been told to die is gone."""
+    end = time.monotonic() + GRACE_S
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(0.002)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""Figure 7: a dearer path beside two others, with Click's own scheduler and with measured costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vre.experiments.bench import MEASURED, MODELLED, Path, platform, window
+from vre.experiments.outcome import Outcome, at_least, at_most, near
+from vre.platform import Platform
+
+TITLE = "three paths on one core, the first one 1.4 times as dear (section 3.3, figure 7)"
+SAYS = "plain stride: equal packet rates, about 440 Kp/s each; measured cost: equal CPU, so fewer of the dear packets"
+
+#: Some 1,780 cycles on the paper's box: three such paths, one of them 1.4 times as dear, get 440 Kp/s each.
+_LIGHT = """
+FromDevice({0}) -> Paint(1) -> c :: Classifier(12/0800, -); c[1] -> Discard;
+c[0] -> Strip(14) -> CheckIPHeader -> DirectIPLookup(198.18.0.0/16 0, 198.19.0.0/16 0)
+  -> EXTRA DecIPTTL -> EtherEncap(0x0800, 02:00:00:00:00:01, 02:00:00:00:00:02) -> Queue(1000) -> ToDevice({1});
+"""
+_EXTRA = "CheckIPHeader -> " * 3
+
+
+def _paths() -> list[Path]:
+    dear, plain = _LIGHT.replace("EXTRA", _EXTRA), _LIGHT.replace("EXTRA", "")
+    return [Path("path1", dear), Path("path2", plain), Path("path3", plain)]
+
+
+def _run(setting: str, quick: bool, seconds: float) -> Outcome:
+    outcome = Outcome(setting, x="offered load a path (Mp/s)", y="forwarded (Mp/s)")
+    settled: dict[str, dict[str, list[float]]] = {}
+    repeats = 3 if quick or setting == MODELLED else 7
+    for discipline in ("stride", "measured", "exact"):
+        with platform(setting, _paths(), discipline=discipline) as box:
+            box.tend(seconds)
+            shares: dict[str, list[float]] = {}
+            for i in range(repeats):
+                found = window(box, seconds)
+                total = sum(w.forwarded_pps for w in found.values())
+                for name, w in found.items():
+                    row: dict[str, Any] = {"discipline": discipline, "path": name, "repeat": i, "share": w.share}
+                    row |= {"rate": w.forwarded_pps, "part": w.forwarded_pps / total, "ticks": w.ticks_per_packet}
+                    outcome.samples.append(row)
+                    for key in ("share", "rate", "part", "ticks"):
+                        shares.setdefault(f"{name} {key}", []).append(row[key])
+            settled[discipline] = shares
+            _sweep(outcome, box, discipline, seconds / 2, setting, quick)
+    _judge(outcome, settled, setting)
+    return outcome
+
+
+def _sweep(outcome: Outcome, box: Platform, discipline: str, seconds: float, setting: str, quick: bool) -> None:
+    top = 3 * max(s["rate"] for s in outcome.samples if s["discipline"] == discipline)
+    steps = 4 if quick else 10
+    for step in range(1, steps + 1):
+        load = min(top, 1.488e6 if setting == MODELLED else top) * step / steps
+        for name in ("path1", "path2", "path3"):
+            box.set_rate(name, load)
+        box.tend(seconds / 4)
+        for name, w in window(box, seconds).items():
+            outcome.point(f"{name}, {discipline}", load / 1e6, [w.forwarded_pps / 1e6])
+
+
+def _judge(outcome: Outcome, settled: dict[str, dict[str, list[float]]], setting: str) -> None:
+    from statistics import median
+
+    def middle(discipline: str, key: str) -> float:
+        return median(settled[discipline][key])
+
+    for discipline, found in settled.items():
+        for name in ("path1", "path2", "path3"):
+            outcome.rows.append(
+                {
+                    "discipline": discipline,
+                    "path": name,
+                    "Mp/s": round(median(found[f"{name} rate"]) / 1e6, 4),
+                    "share of CPU": round(median(found[f"{name} share"]), 4),
+                    "cycles/packet": round(median(found[f"{name} ticks"])),
+                }
+            )
+    ratio = middle("exact", "path1 ticks") / middle("exact", "path2 ticks")
+    outcome.criteria.append(near("path 1 costs 1.4 times as much", ratio, 1.4, 0.15))
+    parts = [middle("stride", f"{p} part") for p in ("path1", "path2", "path3")]
+    outcome.criteria.append(at_most("plain stride: packet rates differ by", max(parts) / min(parts) - 1, 0.02))
+    if setting == MODELLED:
+        for p in ("path1", "path2", "path3"):
+            outcome.criteria.append(near(f"plain stride: {p} in Kp/s", middle("stride", f"{p} rate") / 1e3, 440, 0.1))
+    stride_share = middle("stride", "path1 share")
+    outcome.criteria.append(at_least("plain stride: path 1's share of the CPU", stride_share, 0.36))
+    for discipline in ("measured", "exact"):
+        for p in ("path1", "path2", "path3"):
+            share = middle(discipline, f"{p} share")
+            outcome.criteria.append(near(f"{discipline} cost: {p}'s share of the CPU", share, 1 / 3, 0.01))
+        lower = middle(discipline, "path1 part") / middle(discipline, "path2 part") * ratio
+        outcome.criteria.append(near(f"{discipline} cost: path 1's rate is lower by the cost ratio", lower, 1.0, 0.03))
+        gain = middle(discipline, "path2 part") / middle("stride", "path2 part")
+        outcome.criteria.append(at_least(f"{discipline} cost: path 2's part of packets, against stride", gain, 1.02))
+
+
+def modelled(quick: bool) -> Outcome:
+    """Run it on the paper's box."""
+    return _run(MODELLED, quick, 0.1 if quick else 0.5)
+
+
+def measured(quick: bool) -> Outcome:
+    """Run it on this host."""
+    return _run(MEASURED, quick, 0.5 if quick else 2.0)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""Figure 3: a port with a single queue, sorted in software, against one with a queue for each router."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from vre.experiments.bench import FULL, MEASURED, MODELLED, window
+from vre.experiments.outcome import Outcome, at_least, near
+from vre.model import Generator
+from vre.platform import Platform
+
+TITLE = "one port, two paths with 67 % and 33 % of a core, the second offered twice as much (section 2.1.3, figure 3)"
+SAYS = "single queue: past overload rates follow arrivals; multi-queue: they follow the promised shares"
+
+#: Of the core's capacity; the low path gets two thirds of each.
+LOADS = (0.3, 0.6, 0.9, 1.2, 1.6, 2.2, 3.0)
+
+
+def _platform(setting: str, queues: str, rate: float | None) -> Platform:
+    options: dict[str, Any] = (
+        {"machine": "dell2950", "clock": "virtual"} if setting == MODELLED else {"clock": "cpu", "idle": "poll"}
+    )
+    box = Platform(cores=1, rebalance=False, **options)
+    rates = {"high": rate / 3, "low": rate * 2 / 3} if rate else None
+    # Two ports' traffic on one: the emulated port is as fast as the two gigabit ports of the paper's emulation.
+    box.nic("eth0", link=Generator(rates=rates), queues=queues, speed=3e9 if setting == MODELLED else None)
+    box.nic("eth1", speed=3e9 if setting == MODELLED else None)
+    box.router("high", FULL.format("eth0", "eth1"), entitlement=2)
+    box.router("low", FULL.format("eth0", "eth1"))
+    return box
+
+
+def _run(setting: str, quick: bool, seconds: float) -> Outcome:
+    outcome = Outcome(setting, x="offered (Mp/s)", y="forwarded (Mp/s)")
+    last: dict[str, list[dict[str, float]]] = {"single": [], "multi": []}
+    highs: dict[str, list[float]] = {"single": [], "multi": []}
+    for queues in ("single", "multi"):
+        with _platform(setting, queues, None) as box:
+            box.start()
+            box.tend(seconds)
+            capacity = sum(w.forwarded_pps for w in window(box, seconds).values())
+            for load in LOADS[1::2] if quick else LOADS:
+                # Overloaded for sure at the end, whatever spell the host is in.
+                load = load * (1.5 if setting == MEASURED and load > 2 else 1.0)
+                for name, part in (("high", 1 / 3), ("low", 2 / 3)):
+                    box.set_rate(name, load * capacity * part)
+                box.tend(seconds / 2)
+                found = [window(box, seconds) for _ in range(3)]
+                for name in ("high", "low"):
+                    rates = [w[name].forwarded_pps / 1e6 for w in found]
+                    outcome.point(f"{name}, {queues}", load * capacity / 1e6, rates)
+                    outcome.samples += [
+                        {
+                            "queues": queues,
+                            "load": load,
+                            "path": name,
+                            "rate": w[name].forwarded_pps,
+                            "share": w[name].share,
+                        }
+                        for w in found
+                    ]
+                    outcome.rows.append(
+                        {
+                            "queues": queues,
+                            "offered Mp/s": round(load * capacity / 1e6, 3),
+                            "path": name,
+                            "Mp/s": round(median(rates), 4),
+                            "share of CPU": round(median(w[name].share for w in found), 4),
+                        }
+                    )
+                highs[queues].append(median(w["high"].forwarded_pps for w in found))
+            last[queues] = [
+                {
+                    "ratio": w["low"].forwarded_pps / w["high"].forwarded_pps,
+                    "high": w["high"].share / (w["high"].share + w["low"].share),
+                }
+                for w in found
+            ]
+            box.pause()
+            box.halt()
+            if any(stats.balance for stats in box.reader.routers()):
+                raise AssertionError("packets unaccounted for")
+    ratio = median(one["ratio"] for one in last["single"])
+    outcome.criteria.append(near("single queue, overload: low to high, as they arrive", ratio, 2.0, 0.05))
+    share = median(one["high"] for one in last["multi"])
+    outcome.criteria.append(near("multi-queue, overload: the high path's share of CPU", share, 2 / 3, 0.02))
+    better = highs["multi"][-1] / highs["single"][-1]
+    outcome.criteria.append(at_least("the high path's rate, multi-queue against single", better, 1.3))
+    return outcome
+
+
+def modelled(quick: bool) -> Outcome:
+    """Run it on the paper's box."""
+    return _run(MODELLED, quick, 0.1 if quick else 0.3)
+
+
+def measured(quick: bool) -> Outcome:
+    """Run it on this host."""
+    return _run(MEASURED, quick, 0.3 if quick else 1.0)

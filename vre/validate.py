@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""What is wrong between the parts of a model, once each part is right by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vre.errors import Problem, nearest
+from vre.fields import Percent
+from vre.machine import MACHINES
+from vre.model import Cable, Capture, Generator, Model, Replay, RouterPort, Sink
+from workers.arguments import show_ether
+from workers.stride import DISCIPLINES
+
+_NAME_CHARS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+
+
+def complete(model: Model) -> None:
+    """Fill in what a model leaves open: ports named only in graphs, and MAC addresses."""
+    number = 0
+    for router in model.routers.values():
+        for node in router.graph.nodes:
+            if "devname" in node.values and node.values["devname"] in model.nics:
+                router.ports.setdefault(node.values["devname"], RouterPort(node.values["devname"], -1))
+        for port in router.ports.values():
+            number += 1
+            if port.mac == -1:
+                # Locally administered (IEEE 802), "V", then a number of its own.
+                port.mac = 0x02_56_00_00_00_00 | number
+
+
+Place = Callable[..., Problem]
+
+
+def validate(model: Model, problem: Place) -> list[Problem]:
+    """Complete a model and return what is wrong between its parts.
+
+    Parameters
+    ----------
+    model : Model
+    problem : callable
+        `(message, *path)` to a Problem with its place.
+    """
+    complete(model)
+    found: list[Problem] = []
+    for kind, names in (("nics", model.nics), ("routers", model.routers)):
+        for name in names:
+            if not name or not set(name) <= _NAME_CHARS:
+                found.append(problem(f"'{name}' is not a name: letters, digits, _ and - only", kind, name))
+    found += _check_devices(model, problem)
+    found += _check_claims(model, problem)
+    found += _check_links(model, problem)
+    found += _check_machine(model, problem)
+    found += _check_entitlements(model, problem)
+    found += _check_pins(model, problem)
+    return found
+
+
+def _check_machine(model: Model, problem: Place) -> list[Problem]:
+    machine, found = MACHINES[model.machine], []
+    if model.discipline not in DISCIPLINES:
+        found.append(problem(f"there is no discipline '{model.discipline}'", "platform", "discipline"))
+    if machine.cores and model.cores > machine.cores:
+        message = f"machine '{machine.name}' has {machine.cores} cores, not {model.cores}"
+        found.append(problem(message, "platform", "cores"))
+    if machine.hz and model.clock != "virtual":
+        message = f"""machine '{machine.name}' is modelled: it needs clock = "virtual\""""
+        found.append(problem(message, "platform", "clock"))
+    if model.clock == "virtual" and not machine.hz:
+        message = """clock = "virtual" needs a machine that is modelled: machine = "dell2950\""""
+        found.append(problem(message, "platform", "clock"))
+    return found
+
+
+def _check_entitlements(model: Model, problem: Place) -> list[Problem]:
+    found, shares = [], 0.0
+    percent = [r for r in model.routers.values() if isinstance(r.entitlement, Percent)]
+    for router in model.routers.values():
+        path = ("routers", router.name, "entitlement")
+        if not 0 < router.entitlement < float("inf"):
+            found.append(problem(f"entitlement must be positive, not {router.entitlement}", *path))
+        elif percent and router not in percent:
+            found.append(
+                problem(f"'{percent[0].name}' has a share in percent, so '{router.name}' needs one too", *path)
+            )
+    for router in percent:
+        shares += router.entitlement
+        if shares > 100 + 1e-9:
+            message = f"entitlements add up to more than 100 %: {shares:g} % with '{router.name}'"
+            found.append(problem(message, "routers", router.name, "entitlement"))
+            break
+    return found
+
+
+def _check_pins(model: Model, problem: Place) -> list[Problem]:
+    found = []
+    for router in model.routers.values():
+        for core in router.cores or ():
+            if core >= model.cores:
+                message = f"there is no core {core}: the platform has {model.cores}, from 0"
+                found.append(problem(message, "routers", router.name, "cores"))
+        drivers = {router.graph.task_name(t) for t in range(len(router.graph.tasks))}
+        for node in router.graph.nodes:
+            if node.cls.__name__ not in ("StaticThreadSched", "ScheduleInfo"):
+                continue
+            for name, number in node.values.get("element", ()):
+                message = ""
+                if name not in drivers:
+                    message = f"no task is driven by '{name}'{nearest(name, drivers)}"
+                elif node.cls.__name__ == "StaticThreadSched" and number >= model.cores:
+                    message = f"there is no core {number}: the platform has {model.cores}, from 0"
+                if message:
+                    found.append(Problem(node.where, f"'{node.name}': {message}", ""))
+    return found
+
+
+def _check_devices(model: Model, problem: Place) -> list[Problem]:
+    found = []
+    for router in model.routers.values():
+        path = ("routers", router.name, "config")
+        receivers: dict[str, str] = {}
+        for node in router.graph.nodes:
+            device = node.values.get("devname")
+            if device is None:
+                continue
+            if device not in model.nics:
+                hint = nearest(device, model.nics) or f"; there are {', '.join(model.nics) or 'none'}"
+                found.append(Problem(node.where, f"'{node.name}': there is no port '{device}'{hint}", ""))
+            elif node.cls.driver == "rx" and device in receivers:
+                found.append(
+                    Problem(
+                        node.where,
+                        f"port '{device}' is used twice: '{receivers[device]}' and '{node.name}' both receive from it",
+                        "",
+                    )
+                )
+            elif node.cls.driver == "rx":
+                receivers[device] = node.name
+        for nic in router.ports:
+            if nic not in model.nics:
+                found.append(
+                    problem(f"there is no port '{nic}'{nearest(nic, model.nics)}", "routers", router.name, "ports", nic)
+                )
+        if not router.graph.tasks:
+            found.append(problem(f"router '{router.name}' has nothing to run: no FromDevice, no source", *path))
+    return found
+
+
+def _check_claims(model: Model, problem: Place) -> list[Problem]:
+    found = []
+    claims: dict[tuple[str, int | None, int], str] = {}
+    for router in model.routers.values():
+        for port in router.ports.values():
+            key = (port.nic, port.mac, port.vlan)
+            other = claims.setdefault(key, router.name)
+            if other != router.name:
+                what = "all frames that no other claims" if port.mac is None else f"MAC {show_ether(port.mac)}"
+                vlan = f" on VLAN {port.vlan}" if port.vlan >= 0 else ""
+                found.append(
+                    problem(
+                        f"routers '{other}' and '{router.name}' both claim {what}{vlan} on port '{port.nic}'",
+                        "routers",
+                        router.name,
+                        "ports",
+                        port.nic,
+                    )
+                )
+    return found
+
+
+def _check_links(model: Model, problem: Place) -> list[Problem]:
+    found = []
+    for nic in model.nics.values():
+        senders = [one for one in nic.links if isinstance(one, Generator | Replay)]
+        takers = [one for one in nic.links if isinstance(one, Capture | Cable | Sink)]
+        if len(senders) > 1 or len(takers) > 1:
+            found.append(problem(f"port '{nic.name}' has two links the same way", "nics", nic.name, "link"))
+        for one in takers:
+            if isinstance(one, Cable) and one.to not in model.nics:
+                found.append(
+                    problem(f"there is no port '{one.to}'{nearest(one.to, model.nics)}", "nics", nic.name, "link", "to")
+                )
+    return found
