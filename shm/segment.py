@@ -128,7 +128,7 @@ def _map(fd: int, name: str, size: int, base: int) -> None:
 class Arena:
     """Hands out parts of a segment that is being laid out, in order.
 
-    Lay out twice: once with `base` 0 to learn the size, once for real; nothing is written here.
+    Nothing is written here: the segment is made once its size is known (:class:`vre.space.Space`).
     """
 
     def __init__(self, base: int) -> None:

@@ -3,7 +3,7 @@
 
 A core's clients and their tasks are lists that its worker walks; each change is one word, stored last, so the
 worker sees the list before it or after it. What a worker may still have in hand ends with its slice:
-whoever takes a task away waits for that (:meth:`vre.change.Change.quiesce`) before the task is put elsewhere.
+whoever takes a task away waits for that (:meth:`vre.platform.Platform.quiesce`) before the task is put elsewhere.
 """
 
 from __future__ import annotations

