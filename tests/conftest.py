@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("VRE_RUN", f"/tmp/vre-test-{os.geteuid()}")
+
+# A shell that runs the tests in the background lets them inherit that Ctrl-C is ignored; commands shall not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PCAPS = Path(os.environ.get("VRE_PCAPS", Path(__file__).resolve().parents[2] / "shared" / "pcaps"))
 

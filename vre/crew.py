@@ -45,6 +45,7 @@ class Crew:
         self._zygote: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._unread = b""
+        self._numbers: dict[int, int] = {}
         self.supervisor = Supervisor()
 
     @property
@@ -141,21 +142,23 @@ class Crew:
         elif "failed" in message:
             raise PlatformError(f"cannot start: {message['failed']}")
         elif "forked" in message:
+            self._numbers[message["forked"]] = message["number"]
             self.supervisor.forked(message["forked"], message.get("core"))
         elif "exited" in message:
             self._exited(message["exited"], message["status"])
 
     def _exited(self, pid: int, status: int) -> None:
         decision = self.supervisor.exited(pid, status, time.monotonic())
+        mine = self._numbers.pop(pid)
         if isinstance(decision, GiveUp):
             raise PlatformEnded(decision.reason)
         if decision is None:
             return
         place = self.manifest["cores"][decision.core]["address"]
         number = load64(place + CORE["incarnation"])
-        if isinstance(decision, Restart) and load64(place + CORE["pid"]) != pid:
+        if isinstance(decision, Restart) and mine > number:
             # A standby: the core has never been its own.
-            self._send(core=decision.core, cpu=self.plan.cpus[decision.core], number=number + 1, gently=False)
+            self._send(core=decision.core, cpu=self.plan.cpus[decision.core], number=mine, gently=False)
             return
         lost = recover(place, *ring_ends(self.manifest, decision.core))
         store64(place + CORE["restarts"], load64(place + CORE["restarts"]) + 1)

@@ -8,8 +8,8 @@ JSON over a socket pair with the platform, in both directions:
 | --- | --- |
 | `{"start": manifest file, "cpu": c}` | `{"progress": s}`s, `{"ns_per_tick": n}`, `{"ready": true}` or `{"failed": s}`
 | `{"change": manifest file}` | `{"progress": s}`s, then as for `start`; meanwhile it goes on serving |
-| `{"core": n, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "core": n}`: it will be worker number k |
-| `{"wire": 0, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "wire": 0}` |
+| `{"core": n, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "core": n, "number": k}`: it will be worker number k |
+| `{"wire": 0, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "wire": 0, "number": k}` |
 | | `{"exited": pid, "status": s}` whenever a child ends |
 """
 
@@ -213,7 +213,7 @@ class Zygote:
         pid = os.fork()
         if pid:
             self.children.add(pid)
-            self.say(forked=pid, **{kind: place})
+            self.say(forked=pid, number=message["number"], **{kind: place})
             return
         status = 1
         try:
