@@ -82,17 +82,22 @@ def swap(core, a, b):
 
 
 @kernel
-def bump(core, counter):
-    """Add one to the 64-bit word at `counter`, and note in `core` how to undo it."""
+def logged(core, word, value):
+    """Store `value` in the 64-bit word at `word`, and note in `core` how to undo it."""
     count = load64(core + _UNDO_COUNT)
     entry = load64(core + _UNDO) + count * _UNDO_SIZE
-    value = load64(counter)
-    store64(entry, counter)
+    store64(entry, word)
     store64(entry + _B, 0)
-    store64(entry + _BEFORE, value)
+    store64(entry + _BEFORE, load64(word))
     store64(core + _UNDO_COUNT, count + 1)
     settle()
-    store64(counter, value + 1)
+    store64(word, value)
+
+
+@kernel
+def bump(core, counter):
+    """Add one to the 64-bit word at `counter`, and note in `core` how to undo it."""
+    logged(core, counter, load64(counter) + 1)
 
 
 @kernel

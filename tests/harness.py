@@ -13,7 +13,9 @@ from collections import Counter
 
 import numpy as np
 
+from shm.channel import CHANNEL
 from shm.layout import CORE, RING, SLOT, SPARES, TASK
+from shm.memfd import release, renew
 from shm.memory import load16, load64, store64
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL, available, commit_head, commit_tail, room, slot_at
 from shm.segment import RunDirectory, claim_window, free_window
@@ -29,7 +31,7 @@ from workers.cache import import_module
 from workers.clock import Calibration, install
 from workers.core import shape_of
 from workers.packet import LARGE_ROOM, frame_address
-from workers.recovery import ring_ends
+from workers.recovery import channels_on, ring_ends
 from workers.slowpath import SlowTask
 from workers.wire import deliver
 
@@ -68,6 +70,11 @@ class Bench:
         # Twins are slow: a turn must not end early for that.
         store64(self.core + CORE["turn_ticks"], 1 << 60)
         self.inputs, self.outputs = ring_ends(self.manifest, 0)
+        self.channels = channels_on(self.manifest, 0)
+        for channel in self.channels:
+            for fd in renew(channel):
+                os.close(fd)
+            store64(channel + CHANNEL["open"], 1)
         self._router = self.manifest["routers"][0]
         self.tasks = [task["address"] for task in self._router["tasks"]]
         self.block = self._router["block"]
@@ -86,6 +93,8 @@ class Bench:
 
     def close(self):
         """Remove the memory."""
+        for channel in self.channels:
+            release(channel)
         for segment in self.builder.space.segments.values():
             segment.detach()
         self.directory.release()

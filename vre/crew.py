@@ -20,7 +20,7 @@ from shm.memory import load64, release64, store64
 from vre.errors import PlatformEnded, PlatformError
 from vre.host import Plan
 from vre.supervisor import GiveUp, Recover, Restart, Supervisor, cause
-from workers.recovery import recover, ring_ends
+from workers.recovery import channels_on, recover, ring_ends
 
 Say = Callable[[str], None]
 #: How long processes are given to end by themselves before they are killed.
@@ -160,7 +160,7 @@ class Crew:
             # A standby: the core has never been its own.
             self._send(core=decision.core, cpu=self.plan.cpus[decision.core], number=mine, gently=False)
             return
-        lost = recover(place, *ring_ends(self.manifest, decision.core))
+        lost = recover(place, *ring_ends(self.manifest, decision.core), channels_on(self.manifest, decision.core))
         store64(place + CORE["restarts"], load64(place + CORE["restarts"]) + 1)
         # The dead hand nothing over.
         if isinstance(decision, Recover):

@@ -48,7 +48,7 @@ class Graph:
         for i, node in enumerate(self.nodes):
             if node.cls.driver == "pull" and (i, "in", 0) in self.pull and self._fed_by_queue(i):
                 found.append(("pull", i))
-            elif node.cls.driver in ("rx", "source"):
+            elif node.cls.driver in ("rx", "source", "domu"):
                 found.append((node.cls.driver, i))
         return found
 

@@ -40,7 +40,7 @@ class RingPlan:
 
 @dataclass
 class Part:
-    """A segment to be."""
+    """A segment to be, or where `kind` is empty, addresses for memory that comes and goes."""
 
     kind: str
     label: str
@@ -78,6 +78,10 @@ class Space:
         self._open.append(Part(kind, label, Arena(self._top)))
         return self._open[-1].arena
 
+    def hole(self, size: int) -> int:
+        """Keep `size` bytes of address space free; return where. No segment that is being planned goes on behind."""
+        return self.part("", "").take(size, PAGE)
+
     def ring(self, arena: Arena, capacity: int, notes: bool = False, tags: bool = False) -> RingPlan:
         """Plan a ring in a segment."""
         count = 1 << (capacity - 1).bit_length()
@@ -102,7 +106,7 @@ class Space:
     def bytes_needed(self) -> int:
         """Shared memory that the next :meth:`create` takes."""
         pool = self._pairs_lacking * (SMALL_STRIDE + LARGE_STRIDE) + PAGE
-        return sum(-(-p.arena.size // PAGE) * PAGE for p in self._open) + pool
+        return sum(-(-p.arena.size // PAGE) * PAGE for p in self._open if p.kind) + pool
 
     # Making and removing.
 
@@ -115,7 +119,8 @@ class Space:
             for p in self._open:
                 if p.arena.base + p.arena.size > self.base + WINDOW:
                     raise SegmentError("the platform's address space is used up; start it anew")
-                made.append(Segment.create(f"{self._prefix}{p.kind}-{p.label}", p.kind, p.arena.size, p.arena.base))
+                if p.kind:
+                    made.append(Segment.create(f"{self._prefix}{p.kind}-{p.label}", p.kind, p.arena.size, p.arena.base))
         except Exception:
             for segment in made:
                 segment.detach()

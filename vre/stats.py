@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from shm.channel import CHANNEL, lent
 from shm.layout import (
     CLIENT,
     CORE,
@@ -153,8 +154,11 @@ class Reader:
         for ring in router["rings"]:
             in_flight += load64(ring + RING["head"]) - load64(ring + RING["tail"])
         in_flight += sum(waiting_in(ring, index) for _, _, ring in self.manifest["tx"])
+        for channel in router["channels"]:
+            in_flight += lent(channel)
+            dropped["domu_lost"] += load64(channel + CHANNEL["lost"])
         ports = {nic: load64(at) for nic, at in router["tallies"].items()}
-        packets = sum(load64(task["address"] + TASK["packets"]) for task in tasks if task["kind"] != "pull")
+        packets = sum(load64(task["address"] + TASK["packets"]) for task in tasks if task["kind"] in ("rx", "source"))
         packets += router["carried_packets"]
         return RouterStats(
             name=name,

@@ -37,7 +37,7 @@ def take_over(tenant: Tenant, old: Program, new: Program) -> None:
         _count(tenant, "replaced", load64(ring.address + HEAD) - load64(ring.address + TAIL))
     for number, task in enumerate(old.tasks):
         _count(tenant, "killed", load64(task + TASK["killed"]))
-        if old.graph.tasks[number][0] != "pull":
+        if old.graph.tasks[number][0] in ("rx", "source"):
             tenant.carried_packets += load64(task + TASK["packets"])
 
 

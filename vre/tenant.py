@@ -6,13 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from shm.channel import CHANNEL, DOWN_BYTES, UP_BYTES, reset
 from shm.layout import CLIENT, LINE, MODEL_BITS, TALLY, TASK
 from vre.graph import Graph, Node
 from vre.model import Model, Router
 from vre.space import RingPlan, Space, view
 from workers.costs import lines_touched
 from workers.fib import Fib
-from workers.shape import offsets, reach, upstream
+from workers.shape import channels, offsets, reach, upstream
 
 #: Packets that may wait on their way to and from the slow path, for each task.
 ASIDE_SLOTS = 64
@@ -34,6 +35,11 @@ class Program:
     elements: list[dict[str, Any]] = field(default_factory=list)
     asides: list[dict[str, RingPlan]] = field(default_factory=list)
     fibs: dict[str, Fib] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> dict[int, int]:
+        """Element number to address of its channel to the domU."""
+        return {i: element["areas"]["channel"] for i, element in enumerate(self.elements) if element["shared"]}
 
     @property
     def rings(self) -> list[RingPlan]:
@@ -111,6 +117,7 @@ class Tenant:
                     "core": self.cores.get(number, 0),
                     "inputs": inputs,
                     "outputs": outputs,
+                    "channels": [program.channels[e] for e in channels(shape, number)],
                 }
             )
         return {
@@ -131,6 +138,7 @@ class Tenant:
             ],
             "rx": {nic: ring.address for nic, ring in self.rx.items()},
             "rings": [ring.address for ring in program.rings],
+            "channels": sorted(program.channels.values()),
             "tasks": tasks,
             "clients": [self.client(core) for core in sorted(self.slots)],
             "tallies": self.tallies,
@@ -161,10 +169,14 @@ def plan_program(space: Space, router: Router, generation: int) -> Program:
         needs = node.cls.needs(node.values)
         areas = {name: arena.take(max(8, size), LINE) for name, size in needs.areas.items()}
         rings = {name: space.ring(arena, size, notes=True) for name, size in needs.rings.items()}
-        program.elements.append({"state": program.block + place, "areas": areas, "sizes": needs.areas, "rings": rings})
+        element = {"state": program.block + place, "areas": areas, "sizes": needs.areas, "rings": rings, "shared": ()}
+        program.elements.append(element)
     program.asides = [
         {name: space.ring(arena, ASIDE_SLOTS, notes=True) for name in ("punt", "inject")} for _ in router.graph.tasks
     ]
+    for node, element in zip(router.graph.nodes, program.elements, strict=True):
+        if node.cls.driver == "domu":
+            element["shared"] = (space.hole(DOWN_BYTES), space.hole(UP_BYTES))
     return program
 
 
@@ -186,6 +198,10 @@ def fill_program(tenant: Tenant, program: Program, model: Model) -> None:
         if "devname" in node.values:
             _fill_device(state, node, tenant, model)
         node.cls.configure(state, node.values)
+        if where["shared"]:
+            channel = view(where["areas"]["channel"], CHANNEL.dtype)[0]
+            channel["down"], channel["up"] = where["shared"]
+            reset(where["areas"]["channel"])
         if hasattr(node.cls, "fib"):
             fib = program.fibs[node.name] = Fib(int(state["table"]), int(state["chunks"]))
             fib.load(node.values["route"])
@@ -208,7 +224,7 @@ def _fill_task(tenant: Tenant, program: Program, number: int, model: Model) -> N
     task = view(program.tasks[number], TASK.dtype)[0]
     kind, driver = program.graph.tasks[number]
     task["block"], task["quantum"] = program.block, model.quantum
-    task["polled"] = kind == "source"
+    task["polled"] = kind in ("source", "domu")
     if kind == "rx":
         task["input"] = tenant.rx[program.graph.nodes[driver].values["devname"]].address
     elif kind == "pull":

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.memory import kernel, load8, load16, load32, store16
+from shm.memory import be16, kernel, load8, load16, load32, store16
 
 
 @kernel
@@ -42,6 +42,28 @@ def header_sum(address, size):
         total += load32(at)
         at += 4
     return fold(total)
+
+
+@kernel
+def header_fault(net, room, summed):
+    """Return what is wrong with an IP header of which `room` bytes are there (RFC 1812, section 5.2.2), 0 for nothing.
+
+    -1: it does not fit; -2: version; -3: header length; -4: total length; -5: checksum, where `summed`.
+    """
+    if room < 20:
+        return -1
+    first = load8(net)
+    if first >> 4 != 4:
+        return -2
+    size = (first & 15) * 4
+    if size < 20 or size > room:
+        return -3
+    total = be16(net + 2)
+    if total < size or total > room:
+        return -4
+    if summed and header_sum(net, size) != 0xFFFF:
+        return -5
+    return 0
 
 
 @kernel

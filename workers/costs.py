@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from workers.element import load
 from workers.path import Composer
-from workers.shape import Shape, upstream
+from workers.shape import Shape
 
 #: Cache lines that a packet touches on its way in, out and through a queue: descriptors, its header, and what
 #: the NIC writes and reads (the paper, section 2.1.1).
-_IN, _OUT, _QUEUED, _MADE = 4, 4, 2, 2
+_IN = {"rx": 4, "pull": 2, "source": 2, "domu": 4}
+_OUT = 4
 
 
 def main_way(shape: Shape, number: int) -> list[int]:
@@ -17,7 +18,7 @@ def main_way(shape: Shape, number: int) -> list[int]:
     composer = Composer(shape)
     composer.source()
     kind, driver = shape.tasks[number]
-    at: int | None = upstream(shape, driver)[1][0] if kind == "pull" else driver
+    at: int | None = next(iter(composer._entries(kind, driver)), None)
     passed: list[int] = []
     while at is not None and at not in passed:
         passed.append(at)
@@ -29,7 +30,7 @@ def main_way(shape: Shape, number: int) -> list[int]:
 def lines_touched(shape: Shape, number: int) -> int:
     """Return how many cache lines a packet of a task touches."""
     registry = load()
-    total = {"rx": _IN, "pull": _QUEUED, "source": _MADE}[shape.tasks[number][0]]
+    total = _IN[shape.tasks[number][0]]
     for element in main_way(shape, number):
         cls = registry[shape.classes[element]]
         total += cls.lines + (_OUT if cls.driver == "pull" and "vlan" in cls.state else 0)

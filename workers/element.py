@@ -34,6 +34,7 @@ _FAMILIES = (
     "queue",
     "source",
     "schedule",
+    "untrusted",
 )
 
 #: Class name to class. Filled by :func:`load`.
@@ -117,7 +118,7 @@ class Element:
     reasons : tuple of str
         Why it drops packets, in the order of the codes `DROP - i`.
     driver : str
-        `"rx"`, `"source"` or `"pull"` where a task starts or ends here.
+        `"rx"`, `"source"`, `"pull"` or `"domu"` where a task starts or ends here.
     spreads : bool
         Sends a copy of each packet to every output.
     """

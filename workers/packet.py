@@ -191,7 +191,12 @@ def absolute(packet, place):
 @kernel
 def write_note(ring, packet, entry):
     """Keep the annotations of the packet about to be placed in `ring`."""
-    note = note_at(ring, load64(ring + NEXT_HEAD))
+    put_note(note_at(ring, load64(ring + NEXT_HEAD)), packet, entry)
+
+
+@kernel
+def put_note(note, packet, entry):
+    """Keep the annotations of a packet in the note at `note`."""
     store32(note, packet["dst"])
     store32(note + _NET, relative(packet, packet["net"]))
     store32(note + _MAC, relative(packet, packet["mac"]))
@@ -208,7 +213,12 @@ def write_note(ring, packet, entry):
 @kernel
 def read_note(ring, index, packet):
     """Restore the annotations of the packet from slot `index`; return the entry it was noted for."""
-    note = note_at(ring, index)
+    return get_note(note_at(ring, index), packet)
+
+
+@kernel
+def get_note(note, packet):
+    """Restore the annotations of a packet from the note at `note`; return the entry it was noted for."""
     packet["dst"] = load32(note)
     packet["net"] = absolute(packet, load32(note + _NET))
     packet["mac"] = absolute(packet, load32(note + _MAC))

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 
 from workers.element import load
 from workers.packet import TAKEN
-from workers.shape import Shape, bypassable, offsets, reach, upstream
+from workers.shape import Shape, bypassable, channels, offsets, reach, upstream
 from workers.turn import PORT_BITS
 
 #: What every module begins with.
 _IMPORTS = """\
+from shm.channel import commit_channel, give_gifts, keep_returns, returned, take
 from shm.layout import CORE, TASK
 from shm.memory import load64, prefetch, record, stack_record
 from shm.ring import MASK, POOL, SLOTS, available, commit_head, commit_tail, is_empty, room
@@ -53,7 +54,7 @@ class Composer:
             _IMPORTS,
         ]
         head += [f"from {c.__module__} import {c.__name__}" for c in used]
-        entries = [upstream(self.shape, d)[1][0] if kind == "pull" else d for kind, d in self.shape.tasks]
+        entries = [e for kind, driver in self.shape.tasks for e in self._entries(kind, driver)]
         head.append(f"\nENTRIES = {[f'e{e}' for e in entries]}")
         head.append("RECORD = PACKET.dtype")
         for c in used:
@@ -62,6 +63,8 @@ class Composer:
                 head.append(f"P_{c.__name__} = {c.__name__}.process")
             if hasattr(c, "emit"):
                 head.append(f"E_{c.__name__} = {c.__name__}.emit")
+            if hasattr(c, "collect"):
+                head.append(f"E_{c.__name__} = {c.__name__}.collect")
         for first in self._plan_functions():
             self._function(first, f"e{first}")
         resumed = {t for n in range(len(self.shape.tasks)) for e in reach(self.shape, n) for t, _ in self._resumed(e)}
@@ -87,8 +90,8 @@ class Composer:
             if not self._ends(element):
                 callers[self.next[element, output][0]] += 1
         heads = {target for (e, _), (target, _) in self.next.items() if callers[target] != 1}
-        for _number, (kind, driver) in enumerate(self.shape.tasks):
-            heads.add(upstream(self.shape, driver)[1][0] if kind == "pull" else driver)
+        for kind, driver in self.shape.tasks:
+            heads |= {driver} if kind == "domu" else set(self._entries(kind, driver))
         for element in range(len(self.classes)):
             branches = [o for e, o in self.next if e == element and not self._ends(element)]
             cls = self.classes[element]
@@ -122,6 +125,14 @@ class Composer:
                 visit(head)
         return order
 
+    def _entries(self, kind: str, driver: int) -> list[int]:
+        """Return where a task's packets enter compiled code."""
+        if kind == "pull":
+            return [upstream(self.shape, driver)[1][0]]
+        if kind == "domu":
+            return [target for (element, _), (target, _) in sorted(self.next.items()) if element == driver]
+        return [driver]
+
     def _along(self, head: int) -> Iterator[int]:
         """Yield the elements of the function that begins with `head`."""
         at: int | None = head
@@ -143,9 +154,10 @@ class Composer:
         return len(seen)
 
     def _ends(self, element: int) -> bool:
-        """Return whether no compiled element ever follows: slow-path elements and most queues."""
+        """Return whether no compiled element ever follows: slow-path elements, channels and most queues."""
         cls = self.classes[element]
-        return cls.process is None or (cls.processing == "h/l" and element not in self.bypasses)
+        crosses = cls.driver == "domu"
+        return cls.process is None or crosses or (cls.processing == "h/l" and element not in self.bypasses)
 
     def _function(self, head: int, name: str) -> None:
         self.lines.append(f"\n\ndef {name}(block, core, packet, port):")
@@ -265,7 +277,8 @@ class Composer:
             w("    back = pending(inject, RESUME)")
         else:
             w("    back = 0")
-        entry = {"rx": self._rx_input, "pull": self._pull_input, "source": self._no_input}[kind](k)
+        inputs = {"rx": self._rx_input, "pull": self._pull_input, "source": self._no_input, "domu": self._returns}
+        entry = inputs[kind](k)
         w("    if count == 0 and back == 0:")
         w("        return 0")
         w("    begin(core)")
@@ -273,16 +286,20 @@ class Composer:
             self._resume(resumes)
         if kind == "source":
             self._emit(k)
+        elif kind == "domu":
+            self._collect(k)
         else:
             self._batch(entry, kind)
         w("    commit(core)")
+        for e in channels(self.shape, number):
+            w(f"    commit_channel(load64(block + {self._channel(e)}))")
         for e in outputs:
             w(f"    commit_head(load64(block + {self.places[e] + self.classes[e].layout()['ring']}))")
         if asides:
             w("    commit_head(punts)")
             w("    commit_head(inject)")
             w("    commit_tail(inject)")
-        if kind != "source":
+        if kind in ("rx", "pull"):
             w("    commit_tail(ring)")
         w("    finish(core)")
         w("    return count + back")
@@ -307,6 +324,14 @@ class Composer:
             burst = self.places[k] + self.classes[k].layout()["burst"]
             self.lines.append(f"    count = least(count, load64(block + {burst}))")
         return f"e{first[0]}(block, core, packet, {first[1]})"
+
+    def _channel(self, k: int) -> int:
+        return self.places[k] + self.classes[k].layout()["channel"]
+
+    def _returns(self, k: int) -> str:
+        self.lines.append(f"    channel = load64(block + {self._channel(k)})")
+        self.lines.append("    count = returned(channel, quantum)")
+        return ""
 
     def _no_input(self, k: int) -> str:
         self.lines.append("    count = quantum")
@@ -357,6 +382,36 @@ class Composer:
             spare_done(core)
             i += 1
     count = i""")
+
+    def _collect(self, k: int) -> None:
+        name, place = self.classes[k].__name__, self.places[k]
+        self.lines.append(f"""\
+    state = record(block + {place}, S_{name})
+    first = take(channel, count)
+    i, stop = 0, 0
+    while i < count:
+        stop = look(core, task, i, count)
+        if stop == i:
+            break
+        while i < stop:
+            out = E_{name}(state, block + {place}, packet, core, first + i)
+            if out >= 0:""")
+        for output in sorted(o for e, o in self.next if e == k):
+            self.lines.append(f"""\
+                if out == {output}:
+                    {self._go(k, output)}""")
+        known = [f"out != {o}" for e, o in sorted(self.next) if e == k]
+        self.lines.append(f"""\
+                if {" and ".join(known) or "out >= 0"}:
+                    drop(core, block + {place}, {-1 - self.classes[k].reasons.index("bad_return")})
+                spare_done(core)
+            i += 1
+            if log_is_full(core):
+                stop = count = i
+    if i < count:
+        count = i
+    keep_returns(channel, first + count)
+    give_gifts(core, channel)""")
 
     def _resume(self, resumes: list[tuple[int, int]]) -> None:
         w = self.lines.append

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from shm.channel import commit_channel, undo_claims
 from shm.layout import CLIENT, COMMITTING, CORE, IDLE, IDLE_PASS, RING, RUNNING, TASK, UNDO
 from shm.memory import load16, load64, release64, store32, store64
 from shm.ring import HEAD, MASK, NEXT_HEAD, NEXT_TAIL, TAGS, TAIL
@@ -36,7 +37,13 @@ def ring_ends(manifest: dict[str, Any], number: int) -> tuple[list[int], list[in
     return sorted(inputs), sorted(outputs)
 
 
-def recover(core: int, inputs: Sequence[int], outputs: Sequence[int]) -> int:
+def channels_on(manifest: dict[str, Any], number: int) -> list[int]:
+    """Return the channels to domUs that tasks on a core use; both directions of one are on the same core."""
+    tasks = (task for router in manifest["routers"] for task in router["tasks"] if task["core"] == number)
+    return sorted({channel for task in tasks for channel in task["channels"]})
+
+
+def recover(core: int, inputs: Sequence[int], outputs: Sequence[int], channels: Sequence[int] = ()) -> int:
     """Bring a dead worker's core back to a state between turns.
 
     Parameters
@@ -45,6 +52,8 @@ def recover(core: int, inputs: Sequence[int], outputs: Sequence[int]) -> int:
         Address of the core's record. No worker may be running on it.
     inputs, outputs : sequence of int
         Rings whose consumer or producer it was.
+    channels : sequence of int
+        Channels to domUs that it used.
 
     Returns
     -------
@@ -62,11 +71,14 @@ def recover(core: int, inputs: Sequence[int], outputs: Sequence[int]) -> int:
                 _count_owners(ring, claimed)
         for ring in outputs:
             store64(ring + NEXT_HEAD, load64(ring + HEAD))
+        lost += sum(undo_claims(channel) for channel in channels)
     if stage in (RUNNING, COMMITTING):
         for ring in outputs:
             release64(ring + HEAD, load64(ring + NEXT_HEAD))
         for ring in inputs:
             release64(ring + TAIL, load64(ring + NEXT_TAIL))
+        for channel in channels:
+            commit_channel(channel)
     task = load64(core + CORE["task"])
     if task and lost > counted:
         store64(task + TASK["killed"], load64(task + TASK["killed"]) + lost - counted)

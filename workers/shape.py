@@ -24,7 +24,7 @@ class Shape:
     edges : tuple of (int, int, int, int)
         From element, its output, to element, its input.
     tasks : tuple of (str, int)
-        Driver kind (`rx`, `source`, `pull`) and the element that drives.
+        Driver kind (`rx`, `source`, `pull`, `domu`) and the element that drives.
     """
 
     classes: tuple[str, ...]
@@ -77,9 +77,18 @@ def reach(shape: Shape, number: int) -> set[int]:
         if at in seen:
             continue
         seen.add(at)
-        if registry[shape.classes[at]].processing != "h/l" or at in bypasses:
+        cls = registry[shape.classes[at]]
+        # What is pushed into a channel to a domU comes back by another task.
+        crosses = cls.driver == "domu" and (kind, at) != ("domu", driver)
+        if not crosses and (cls.processing != "h/l" or at in bypasses):
             todo += following.get(at, [])
     return seen
+
+
+def channels(shape: Shape, number: int) -> list[int]:
+    """Return the elements through whose channels a task sends or receives."""
+    registry = load()
+    return [e for e in sorted(reach(shape, number)) if registry[shape.classes[e]].driver == "domu"]
 
 
 def bypassable(shape: Shape) -> dict[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from shm.memory import be16, be32, load8, load16, load32, put_be32, store8, store16, store32
 from workers.arguments import Argument, ArgumentError, between, boolean, ip, prefix, words
-from workers.checksum import header_sum, replace16
+from workers.checksum import header_fault, replace16
 from workers.element import Element, Needs
 from workers.packet import DROP
 
@@ -105,19 +105,11 @@ class CheckIPHeader(Element):
     def process(state, packet):
         net = packet["data"] + state["offset"]
         room = packet["length"] - state["offset"]
-        if room < 20:
-            return DROP
-        first = load8(net)
-        if first >> 4 != 4:
-            return DROP - 1
-        size = (first & 15) * 4
-        if size < 20 or size > room:
-            return DROP - 2
+        fault = header_fault(net, room, state["checksum"])
+        if fault < 0:
+            return fault
+        size = (load8(net) & 15) * 4
         total = be16(net + 2)
-        if total < size or total > room:
-            return DROP - 3
-        if state["checksum"] and header_sum(net, size) != 0xFFFF:
-            return DROP - 4
         source = be32(net + 12)
         dst = be32(net + 16)
         for i in range(state["bad_count"]):

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: MIT
+"""The I/O channel between dom0 and a domU that nobody trusts, as dom0 sees it.
+
+dom0 *lends* slots: it copies a packet into one and writes a request; the domU changes the packet in place and
+writes a return. Three pieces of memory:
+
+| memory | who writes | what it holds |
+| --- | --- | --- |
+| :data:`CHANNEL` | dom0; the domU never sees it | all that dom0 trusts: indices, free slots, whom each slot is lent to |
+| :data:`DOWN` | dom0; the domU maps it read-only | requests, and how many there are |
+| :data:`UP` | the domU | returns, how many there are, and the slots themselves |
+
+What the domU writes is believed in nothing. A return is one word, fetched once; each of its fields is masked or
+checked; a slot comes back once for each time that it was lent, which its generation tells. Nothing that
+dom0 has written into shared memory is ever read back. As there are no more requests than slots, neither of the
+shared rings can overflow, and dom0 need not know how far the domU has come.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+from shm.layout import APART, LINE, Layout
+from shm.memory import acquire64, kernel, load64, release64, settle, store64
+from shm.ring import bump, logged
+
+#: Slots of a channel, a power of two: 10 ms of 100,000 packets a second.
+SLOTS = 1024
+#: Empty slots among them that the domU may keep, to make packets in.
+GIFTS = 64
+#: Bytes of a slot, an odd number of lines; and where in it dom0 puts a packet.
+SLOT_BYTES, SLOT_START = 33 * LINE, LINE
+#: Longest packet that crosses.
+LONGEST = SLOT_BYTES - SLOT_START
+
+CHANNEL = Layout(
+    "channel",
+    {
+        # worker
+        "head": ("i8", 0),  # requests published
+        "next_head": "i8",  # requests written, published at the next commit
+        "freed": "i8",  # slots that have been free since the beginning
+        "next_freed": "i8",
+        "tail": "i8",  # returns taken
+        "next_tail": "i8",  # returns claimed
+        "gifts": "i8",  # empty slots that the domU has
+        "verdict": "i8",  # why the channel must be closed, 0 while it need not
+        "faults": "4*i8",  # returns refused, in the order of FAULTS
+        "table": ("i8", APART),  # set once: address of one word a slot: kind, generation
+        "notes": "i8",  # set once: address of one NOTE a slot
+        "free": "i8",  # set once: address of a ring of free slots' numbers
+        "down": "i8",  # set once: address of DOWN
+        "up": "i8",  # set once: address of UP
+        "open": ("i8", 2 * APART),  # supervisor: 1 while there is a domU to lend to
+        "lost": "i8",  # supervisor: packets that went with a domU
+        "incarnation": "i8",  # supervisor: counts the memory given to it: workers map it anew
+        "owner": "i8",  # supervisor: process that holds that memory
+        "down_fd": "i8",  # supervisor: under these descriptors
+        "up_fd": "i8",
+    },
+    size=3 * APART,
+)
+#: First lines of what dom0 writes and the domU reads; requests follow, of two words each.
+DOWN = Layout("down", {"head": "i8"}, size=APART)
+#: First lines of what the domU writes; returns follow, then slots.
+UP = Layout("up", {"head": "i8"}, size=APART)
+REQUEST_BYTES, RETURN_BYTES = 16, 8
+
+#: What a slot is: dom0's own, lent with a packet, lent empty.
+FREE, LENT, GIFT = 0, 1, 2
+#: What a return may say in place of an output.
+DROPPED, FAILED = 0x80, 0x81
+#: Outputs that it may name.
+OUTPUTS = 16
+#: Why a return is refused.
+FAULTS = ("no_such_slot", "replayed", "bad_length", "bad_verdict")
+NO_SLOT, REPLAYED, BAD_LENGTH, BAD_VERDICT = range(-1, -5, -1)
+#: The verdict on a producer index that no producer can have reached.
+IMPOSSIBLE_INDEX = 1
+
+_HEAD, _NEXT_HEAD, _FREED, _NEXT_FREED = (CHANNEL[n] for n in ("head", "next_head", "freed", "next_freed"))
+_TAIL, _NEXT_TAIL, _GIFTS, _VERDICT = (CHANNEL[n] for n in ("tail", "next_tail", "gifts", "verdict"))
+_TABLE, _NOTES, _FREE, _DOWN, _UP = (CHANNEL[n] for n in ("table", "notes", "free", "down", "up"))
+_OPEN, _FAULTS = CHANNEL["open"], CHANNEL["faults"]
+_REQUESTS, _RETURNS = DOWN.size, UP.size
+_MASK = SLOTS - 1
+#: Where slots begin in UP.
+DATA = -(-(UP.size + SLOTS * RETURN_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
+DOWN_BYTES = -(-(DOWN.size + SLOTS * REQUEST_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
+UP_BYTES = -(-(DATA + SLOTS * SLOT_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+@kernel
+def is_open(channel):
+    """Return whether there is a domU to lend to."""
+    return load64(channel + _OPEN) != 0 and load64(channel + _VERDICT) == 0
+
+
+@kernel
+def can_lend(channel):
+    """Return how many slots are free."""
+    return load64(channel + _NEXT_FREED) - load64(channel + _NEXT_HEAD)
+
+
+@kernel
+def lend(core, channel, kind, length, entry, marks):
+    """Write the request for a free slot, with `length` bytes for entry `entry`; return the slot.
+
+    The caller has asked :func:`can_lend`. A turn that is cut off leaves an undo log in `core`.
+    """
+    head = load64(channel + _NEXT_HEAD)
+    index = head & _MASK
+    slot = load64(load64(channel + _FREE) + 8 * index)
+    word = load64(channel + _TABLE) + 8 * slot
+    # Never 0: a word of zeros is no return.
+    generation = (load64(word) >> 8 & 0xFFFF) % 0xFFFF + 1
+    logged(core, word, kind | generation << 8)
+    request = load64(channel + _DOWN) + _REQUESTS + REQUEST_BYTES * index
+    store64(request, slot | generation << 16 | length << 32 | entry << 48 | kind << 56)
+    store64(request + 8, marks)
+    store64(channel + _NEXT_HEAD, head + 1)
+    return slot
+
+
+@kernel
+def slot_address(channel, slot):
+    """Return where a slot's bytes are."""
+    return load64(channel + _UP) + DATA + slot * SLOT_BYTES
+
+
+@kernel
+def give_gifts(core, channel):
+    """Lend empty slots until the domU has as many as it may."""
+    while load64(channel + _GIFTS) < GIFTS and can_lend(channel) > 0:
+        lend(core, channel, GIFT, 0, 0, 0)
+        logged(core, channel + _GIFTS, load64(channel + _GIFTS) + 1)
+
+
+@kernel
+def returned(channel, wanted):
+    """Return how many returns may be taken, at most `wanted`: a visit is bounded, whatever the domU says."""
+    if is_open(channel) == 0:
+        return 0
+    ready = acquire64(load64(channel + _UP)) - load64(channel + _NEXT_TAIL)
+    if ready < 0 or ready > SLOTS:
+        store64(channel + _VERDICT, IMPOSSIBLE_INDEX)
+        return 0
+    return ready if ready < wanted else wanted
+
+
+@kernel
+def take(channel, count):
+    """Claim `count` returns; return the index of the first."""
+    tail = load64(channel + _NEXT_TAIL)
+    store64(channel + _NEXT_TAIL, tail + count)
+    settle()
+    return tail
+
+
+@kernel
+def keep_returns(channel, index):
+    """Give back the claim to everything from `index` on."""
+    store64(channel + _NEXT_TAIL, index)
+
+
+@kernel
+def fetch(channel, index):
+    """Return the word of a return: the only time that it is read."""
+    return acquire64(load64(channel + _UP) + _RETURNS + RETURN_BYTES * (index & _MASK))
+
+
+@kernel
+def slot_in(word):
+    """Return which slot a return is about."""
+    return word & 0xFFFF
+
+
+@kernel
+def length_in(word):
+    """Return how long it says the packet is."""
+    return word >> 32 & 0xFFFF
+
+
+@kernel
+def offset_in(word):
+    """Return where in the slot it says that the packet begins."""
+    return word >> 48 & 0xFF
+
+
+@kernel
+def verdict_in(word):
+    """Return what it says shall become of the packet."""
+    return word >> 56 & 0xFF
+
+
+@kernel
+def kind_of(channel, word):
+    """Return what was lent with the slot that a return is about: LENT, GIFT; NO_SLOT, or REPLAYED where it was not."""
+    slot = slot_in(word)
+    if slot > _MASK:
+        return NO_SLOT
+    known = load64(load64(channel + _TABLE) + 8 * slot)
+    kind = known & 3
+    if kind == FREE or known >> 8 & 0xFFFF != word >> 16 & 0xFFFF:
+        return REPLAYED
+    return kind
+
+
+@kernel
+def outcome_of(word):
+    """Return the output that a return names, DROPPED, FAILED; or why it cannot be meant."""
+    verdict = verdict_in(word)
+    if verdict == DROPPED or verdict == FAILED:
+        return verdict
+    if verdict >= OUTPUTS:
+        return BAD_VERDICT
+    length, offset = length_in(word), offset_in(word)
+    if length < 1 or length > LONGEST or offset + length > SLOT_BYTES:
+        return BAD_LENGTH
+    return verdict
+
+
+@kernel
+def count_fault(core, channel, fault):
+    """Count a return that was refused."""
+    bump(core, channel + _FAULTS + 8 * (-1 - fault))
+
+
+@kernel
+def retrieve(core, channel, slot):
+    """Let a slot be free again: dom0 has copied out what it wanted."""
+    word = load64(channel + _TABLE) + 8 * slot
+    known = load64(word)
+    if known & 3 == GIFT:
+        logged(core, channel + _GIFTS, load64(channel + _GIFTS) - 1)
+    logged(core, word, known & ~3)
+    freed = load64(channel + _NEXT_FREED)
+    store64(load64(channel + _FREE) + 8 * (freed & _MASK), slot)
+    store64(channel + _NEXT_FREED, freed + 1)
+
+
+@kernel
+def commit_channel(channel):
+    """Publish what the turn has lent, and settle what it has taken back."""
+    head = load64(channel + _NEXT_HEAD)
+    if head != load64(channel + _HEAD):
+        store64(channel + _HEAD, head)
+        # Pairs with the domU's acquire: it sees the requests and the packets.
+        release64(load64(channel + _DOWN), head)
+    store64(channel + _FREED, load64(channel + _NEXT_FREED))
+    store64(channel + _TAIL, load64(channel + _NEXT_TAIL))
+
+
+# What the supervisor does, while nobody uses the channel.
+
+
+def reset(channel: int) -> int:
+    """Make all slots free: the memory is another, or will be. Return how many packets were lent."""
+    table, free = load64(channel + _TABLE), load64(channel + _FREE)
+    lost = lent(channel)
+    for slot in range(SLOTS):
+        store64(table + 8 * slot, load64(table + 8 * slot) & ~3)
+        store64(free + 8 * slot, slot)
+    for name in ("head", "next_head", "tail", "next_tail", "gifts", "verdict"):
+        store64(channel + CHANNEL[name], 0)
+    for name in ("freed", "next_freed"):
+        store64(channel + CHANNEL[name], SLOTS)
+    return lost
+
+
+def lent(channel: int) -> int:
+    """Return how many packets a domU has."""
+    table = load64(channel + _TABLE)
+    words = (ctypes.c_int64 * SLOTS).from_address(table)
+    return sum(word & 3 == LENT for word in words)
+
+
+def undo_claims(channel: int) -> int:
+    """Bring a channel back from a turn that was cut off and undone; return how many packets are lost.
+
+    What it had lent was not published; the returns that it had claimed are not taken again, but their slots are.
+    """
+    store64(channel + _NEXT_HEAD, load64(channel + _HEAD))
+    store64(channel + _NEXT_FREED, load64(channel + _FREED))
+    table, free, lost = load64(channel + _TABLE), load64(channel + _FREE), 0
+    for index in range(load64(channel + _TAIL), load64(channel + _NEXT_TAIL)):
+        word = fetch(channel, index)
+        kind = kind_of(channel, word)
+        if kind < 0:
+            continue
+        slot, freed = slot_in(word), load64(channel + _NEXT_FREED)
+        store64(table + 8 * slot, load64(table + 8 * slot) & ~3)
+        store64(free + 8 * (freed & _MASK), slot)
+        store64(channel + _NEXT_FREED, freed + 1)
+        lost += kind == LENT
+        if kind == GIFT:
+            store64(channel + _GIFTS, load64(channel + _GIFTS) - 1)
+    return lost

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""Nameless memory that a domU shares with dom0: sealed, passed by descriptor, gone with its last user.
+
+Each incarnation of a domU gets memory of its own. Its size is sealed, so nobody can cut it off under dom0, which
+would die of SIGBUS; what dom0 writes, the domU gets a descriptor of that is open for reading only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+
+from shm.channel import CHANNEL, DOWN_BYTES, UP_BYTES
+from shm.memory import load64, store64
+from shm.segment import SegmentError
+
+_MAP_FIXED = 0x10
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+_FIELDS = (("down", "down_fd", DOWN_BYTES), ("up", "up_fd", UP_BYTES))
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+
+def make_memory(name: str, size: int) -> int:
+    """Return the descriptor of fresh memory whose size nobody can change any more. Raises OSError."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    return fd
+
+
+def read_only(fd: int) -> int:
+    """Return a descriptor of the same memory through which nothing can be written, nor mapped for writing."""
+    return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def map_at(address: int, fd: int, size: int, writable: bool = True) -> int:
+    """Map memory at an address, in place of what was there, or anywhere where `address` is 0; return where."""
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    flags = mmap.MAP_SHARED | (_MAP_FIXED if address else 0)
+    got = _libc.mmap(address or None, size, protection, flags, fd, 0)
+    if got in (None, ctypes.c_void_p(-1).value):
+        raise SegmentError(f"cannot map the memory of an I/O channel: {os.strerror(ctypes.get_errno())}")
+    return int(got)
+
+
+def renew(channel: int) -> tuple[int, int]:
+    """Give a channel fresh memory, mapped here; return the descriptors for the domU, which the caller closes.
+
+    Workers map it when they next look round: :func:`follow`.
+    """
+    for field, held, size in _FIELDS:
+        drop(channel, held)
+        fd = make_memory(f"vre-{field}", size)
+        store64(channel + CHANNEL[held], fd)
+        map_at(load64(channel + CHANNEL[field]), fd, size)
+    store64(channel + CHANNEL["owner"], os.getpid())
+    store64(channel + CHANNEL["incarnation"], load64(channel + CHANNEL["incarnation"]) + 1)
+    return read_only(load64(channel + CHANNEL["down_fd"])), os.dup(load64(channel + CHANNEL["up_fd"]))
+
+
+def drop(channel: int, held: str) -> None:
+    """Close a descriptor that this process holds for a channel."""
+    if load64(channel + CHANNEL["owner"]) == os.getpid():
+        os.close(load64(channel + CHANNEL[held]))
+
+
+def release(channel: int) -> None:
+    """Let go of a channel's memory: it is gone once the domU and the workers are."""
+    if load64(channel + CHANNEL["owner"]):
+        for field, held, size in _FIELDS:
+            drop(channel, held)
+            _libc.munmap(load64(channel + CHANNEL[field]), size)
+        store64(channel + CHANNEL["owner"], 0)
+
+
+def follow(channel: int) -> None:
+    """Map a channel's memory as it is now, in a process of dom0 that did not make it."""
+    owner = load64(channel + CHANNEL["owner"])
+    if owner == 0:
+        return
+    for field, held, size in _FIELDS:
+        fd = os.open(f"/proc/{owner}/fd/{load64(channel + CHANNEL[held])}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            map_at(load64(channel + CHANNEL[field]), fd, size)
+        finally:
+            os.close(fd)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""Where a packet leaves dom0 for its router's domU, and where it comes back."""
+
+from __future__ import annotations
+
+from shm.channel import (
+    CHANNEL,
+    DROPPED,
+    FAILED,
+    FREE,
+    GIFT,
+    LENT,
+    LONGEST,
+    SLOT_START,
+    SLOTS,
+    can_lend,
+    count_fault,
+    fetch,
+    is_open,
+    kind_of,
+    length_in,
+    lend,
+    offset_in,
+    outcome_of,
+    retrieve,
+    slot_address,
+    slot_in,
+)
+from shm.layout import NOTE
+from shm.memory import copy, kernel, load8, load64, store64
+from workers.arguments import Argument, string
+from workers.checksum import header_fault
+from workers.element import Element, Needs
+from workers.packet import DROP, HEADROOM, TAKEN, get_note, put_note, spare_done, spare_packet
+from workers.turn import drop, made
+
+_NOTES, _NOTE_SIZE = CHANNEL["notes"], NOTE.size
+#: What `collect` returns where no packet goes on.
+GONE = -1
+
+
+def _target(text):
+    file, colon, name = text.rpartition(":")
+    if not colon or not file.endswith(".py") or not name.isidentifier():
+        raise ValueError(f"'{text}' is not FILE.py:CLASS (as in mine.py:Scrub)")
+    return file, name
+
+
+@kernel
+def net_mark(packet):
+    """Return what the domU is told of a packet's annotations: IP header's place, one up; paint, type, VLAN, device."""
+    net = packet["net"] - packet["data"] + 1 if packet["net"] >= packet["data"] else 0
+    return (net & 0xFFFF) | packet["paint"] << 16 | packet["type"] << 24 | packet["vlan"] << 32 | packet["device"] << 48
+
+
+@kernel
+def validate_again(packet):
+    """Check what stands in the packet now: nothing that was known of it before it left counts any more."""
+    if packet["mac"] < packet["data"]:
+        packet["mac"] = 0
+    if packet["net"] == 0:
+        packet["transport"] = 0
+        return 0
+    net, end = packet["net"], packet["data"] + packet["length"]
+    if net < packet["data"] or header_fault(net, end - net, 1) < 0:
+        return -1
+    packet["transport"] = net + (load8(net) & 15) * 4
+    return 0
+
+
+class Untrusted(Element):
+    """Runs code that the platform does not trust, in the router's domU.
+
+    Syntax: `Untrusted(FILE.py:CLASS [, ARGS...])`
+
+    The packet leaves dom0 here: it is copied into the router's I/O channel, handled by CLASS in a sandboxed process
+    of the router's own, and copied back, to the output that CLASS chose. Untrusted elements that follow each other cross
+    once. Annotations stay in dom0; what is known of the headers is checked again on the way back. Bytes in front of the
+    packet (after a Strip) do not cross. `vre elements --new FILE.py` writes a skeleton.
+
+    Handlers: `crossing` (read): packets that the domU has now.
+    """
+
+    ports = "1-/-"
+    processing = "h/h"
+    driver = "domu"
+    cycles = 2500
+    lines = 8
+    arguments = (Argument("CLASS", _target), Argument("ARGS", string, rest=True))
+    state = {"channel": "i8", "table": "i8", "notes": "i8", "free": "i8"}
+    reasons = (
+        "domu_down",
+        "channel_full",
+        "too_long_to_cross",
+        "domu_dropped",
+        "domu_failed",
+        "bad_return",
+        "bad_header_returned",
+    )
+
+    @classmethod
+    def needs(cls, values):
+        areas = {"channel": CHANNEL.size, "table": 8 * SLOTS, "notes": NOTE.size * SLOTS, "free": 8 * SLOTS}
+        return Needs(areas=areas)
+
+    @classmethod
+    def set_up(cls, state, values):
+        for name in ("table", "notes", "free"):
+            store64(state["channel"] + CHANNEL[name], state[name])
+
+    @staticmethod
+    def process(state, packet, port, core):
+        channel, length = state["channel"], packet["length"]
+        if is_open(channel) == 0:
+            return DROP
+        if length < 1 or length > LONGEST:
+            return DROP - 2
+        if can_lend(channel) == 0:
+            return DROP - 1
+        slot = lend(core, channel, LENT, length, port, net_mark(packet))
+        put_note(load64(channel + _NOTES) + slot * _NOTE_SIZE, packet, 0)
+        # As many bytes as the packet has: what is behind them in the buffer may have been another router's.
+        copy(slot_address(channel, slot) + SLOT_START, packet["data"], length)
+        return TAKEN
+
+    @staticmethod
+    def collect(state, place, packet, core, index):
+        """Take the return for `index` out of the channel; return the output for `packet`, GONE where there is none.
+
+        The packet is in a spare buffer, which the caller gives back. `place` is where the state is.
+        """
+        channel = state["channel"]
+        word = fetch(channel, index)
+        kind = kind_of(channel, word)
+        if kind != LENT and kind != GIFT:
+            count_fault(core, channel, kind)
+            return GONE
+        slot, outcome = slot_in(word), outcome_of(word)
+        if kind == GIFT:
+            if outcome == DROPPED:
+                retrieve(core, channel, slot)
+                return GONE
+            made(core, place)
+        if outcome < 0:
+            count_fault(core, channel, outcome)
+        if outcome < 0 or outcome == DROPPED or outcome == FAILED:
+            retrieve(core, channel, slot)
+            drop(core, place, DROP - 3 if outcome == DROPPED else DROP - 4 if outcome == FAILED else DROP - 5)
+            return GONE
+        length, offset = length_in(word), offset_in(word)
+        spare_packet(packet, core, length)
+        start = packet["data"]
+        if kind == LENT:
+            # Annotations point to places relative to where the packet began when it left.
+            packet["data"] = start + SLOT_START - offset
+            get_note(load64(channel + _NOTES) + slot * _NOTE_SIZE, packet)
+            packet["data"] = start
+        for i in range(0, HEADROOM, 8):
+            # Whose bytes were here before is not this router's business, should it unstrip.
+            store64(start - HEADROOM + i, 0)
+        copy(packet["data"], slot_address(channel, slot) + offset, length)
+        retrieve(core, channel, slot)
+        if validate_again(packet) < 0:
+            spare_done(core)
+            drop(core, place, DROP - 6)
+            return GONE
+        return outcome
+
+    @staticmethod
+    def _crossing(state):
+        from shm.channel import lent
+
+        return str(lent(int(state["channel"])))
+
+    read_handlers = {"crossing": _crossing}
+
+
+assert FREE == 0
