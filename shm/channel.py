@@ -47,7 +47,7 @@ CHANNEL = Layout(
         "gifts": "i8",  # empty slots that the domU has
         "verdict": "i8",  # why the channel must be closed, 0 while it need not
         "faults": "4*i8",  # returns refused, in the order of FAULTS
-        "table": ("i8", APART),  # set once: address of one word a slot: kind, generation
+        "table": ("i8", APART),  # set once: address of one word a slot: kind, generation, time stamp
         "notes": "i8",  # set once: address of one NOTE a slot
         "free": "i8",  # set once: address of a ring of free slots' numbers
         "down": "i8",  # set once: address of DOWN
@@ -104,10 +104,10 @@ def can_lend(channel):
 
 
 @kernel
-def lend(core, channel, kind, length, entry, marks):
+def lend(core, channel, kind, length, entry, marks, time):
     """Write the request for a free slot, with `length` bytes for entry `entry`; return the slot.
 
-    The caller has asked :func:`can_lend`. A turn that is cut off leaves an undo log in `core`.
+    `time` is the packet's stamp, which dom0 keeps. The caller has asked :func:`can_lend`. A turn that is cut off leaves an undo log in `core`.
     """
     head = load64(channel + _NEXT_HEAD)
     index = head & _MASK
@@ -115,7 +115,7 @@ def lend(core, channel, kind, length, entry, marks):
     word = load64(channel + _TABLE) + 8 * slot
     # Never 0: a word of zeros is no return.
     generation = (load64(word) >> 8 & 0xFFFF) % 0xFFFF + 1
-    logged(core, word, kind | generation << 8)
+    logged(core, word, kind | generation << 8 | time << 32)
     request = load64(channel + _DOWN) + _REQUESTS + REQUEST_BYTES * index
     store64(request, slot | generation << 16 | length << 32 | entry << 48 | kind << 56)
     store64(request + 8, marks)
@@ -133,7 +133,7 @@ def slot_address(channel, slot):
 def give_gifts(core, channel):
     """Lend empty slots until the domU has as many as it may."""
     while load64(channel + _GIFTS) < GIFTS and can_lend(channel) > 0:
-        lend(core, channel, GIFT, 0, 0, 0)
+        lend(core, channel, GIFT, 0, 0, 0, 0)
         logged(core, channel + _GIFTS, load64(channel + _GIFTS) + 1)
 
 
@@ -205,6 +205,12 @@ def kind_of(channel, word):
     if kind == FREE or known >> 8 & 0xFFFF != word >> 16 & 0xFFFF:
         return REPLAYED
     return kind
+
+
+@kernel
+def time_of(channel, slot):
+    """Return the stamp of the packet that a slot was lent with."""
+    return load64(load64(channel + _TABLE) + 8 * slot) >> 32 & 0xFFFFFFFF
 
 
 @kernel

@@ -84,8 +84,12 @@ def follow(channel: int) -> None:
     if owner == 0:
         return
     for field, held, size in _FIELDS:
-        fd = os.open(f"/proc/{owner}/fd/{load64(channel + CHANNEL[held])}", os.O_RDWR | os.O_CLOEXEC)
         try:
-            map_at(load64(channel + CHANNEL[field]), fd, size)
+            fd = os.open(f"/proc/{owner}/fd/{load64(channel + CHANNEL[held])}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return  # renewed meanwhile: the incarnation is another, and this is done again
+        try:
+            if os.readlink(f"/proc/self/fd/{fd}").startswith(f"/memfd:vre-{field}"):
+                map_at(load64(channel + CHANNEL[field]), fd, size)
         finally:
             os.close(fd)

@@ -184,7 +184,10 @@ class RunDirectory:
             return
         self._remove_segments()
         for file in self.path.iterdir():
-            file.unlink(missing_ok=True)
+            if file.is_dir():
+                file.rmdir()
+            else:
+                file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
         os.close(self._lock)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vre.model import Cable, Capture, Generator, Replay, Sink
+    from vre.model import Cable, Capture, Domu, Generator, Replay, Sink
     from vre.platform import Platform
 
-__all__ = ["Cable", "Capture", "Generator", "Platform", "Replay", "Sink"]
+__all__ = ["Cable", "Capture", "Domu", "Generator", "Platform", "Replay", "Sink"]
 
 
 def __getattr__(name: str) -> Any:

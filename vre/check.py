@@ -6,6 +6,8 @@ Everything that is wrong is reported at once; what is right becomes a :class:`vr
 
 from __future__ import annotations
 
+from shm.channel import OUTPUTS
+from vre.cluster import merge, problem_with, too_many_exits
 from vre.errors import ConfigError, Problem, Where
 from vre.flatten import FlatElement, flatten
 from vre.graph import Graph, Node
@@ -55,7 +57,21 @@ class _Checker:
             self._reuse(nodes, pull)
         if complete and not self.problems:
             self._drivers(nodes, pull)
-        return Graph(nodes, [e[:4] for e in self.edges], pull)
+        graph = Graph(nodes, [e[:4] for e in self.edges], pull)
+        return graph if self.problems else self._untrusted(graph)
+
+    def _untrusted(self, graph: Graph) -> Graph:
+        """Look into the files of untrusted elements; let those that are connected be one."""
+        for i, node in enumerate(graph.nodes):
+            wrong = problem_with(node) if node.cls.driver == "domu" else None
+            if wrong:
+                self._problem(self.elements[i].config_at, f"'{node.name} :: Untrusted' {wrong}")
+        merged = merge(graph)
+        for node in merged.nodes:
+            if node.cls.driver == "domu" and too_many_exits(node):
+                at = next(e.at for e in self.elements if e.name == node.name)
+                self._problem(at, f"'{node.name}' and what follows it have more than {OUTPUTS} outputs")
+        return merged
 
     def _problem(self, at: int, message: str) -> None:
         self.problems.append(self.source.problem(at, message))

@@ -16,9 +16,10 @@ from vre.errors import ConfigError, Problem, nearest
 from vre.graph import Graph
 from vre.lexer import Source
 from vre.machine import MACHINES
-from vre.model import Cable, Capture, Generator, Link, Model, Nic, Replay, Router, RouterPort, Sink
+from vre.model import Cable, Capture, Domu, Generator, Link, Model, Nic, Replay, Router, RouterPort, Sink
 from vre.toml import Document
 from vre.validate import validate
+from workers.jail import TIERS
 from workers.stride import DISCIPLINES
 
 
@@ -85,6 +86,7 @@ class _Reader:
                 "turn": fields.duration_ns,
                 "memory": fields.line_rate,
                 "rebalance": fields.boolean,
+                "sandbox": fields.choice(*TIERS),
             },
         )
         if "turn" in settings:
@@ -185,8 +187,13 @@ class _Reader:
                 "cores": fields.cores,
                 "cost": fields.positive,
                 "define": fields.anything,
+                "domu": fields.anything,
             },
         )
+        kinds = {"memory": fields.memory, "deadline": fields.deadline_ns, "start": fields.start_time}
+        given_domu = self._take(values.get("domu", {}), (*path, "domu"), kinds)
+        names = {"memory": "memory", "deadline": "deadline_ns", "start": "start_s"}
+        domu = Domu(**{names[key]: value for key, value in given_domu.items()})
         graph = self._graph(values.get("config"), values.get("define", {}), path)
         ports = {}
         given = values.get("ports", {})
@@ -195,7 +202,8 @@ class _Reader:
             ports[nic] = RouterPort(nic, found.get("mac", -1), found.get("vlan", -1))
         if graph is None:
             return None
-        return Router(name, values.get("entitlement", 1.0), graph, ports, values.get("cores"), values.get("cost"))
+        pinned, cost = values.get("cores"), values.get("cost")
+        return Router(name, values.get("entitlement", 1.0), graph, ports, pinned, cost, domu)
 
     def _graph(self, config: str | None, define: Any, path: tuple[str, ...]) -> Graph | None:
         if config is None:

@@ -25,6 +25,8 @@ from workers.recovery import channels_on, recover, ring_ends
 Say = Callable[[str], None]
 #: How long processes are given to end by themselves before they are killed.
 GRACE_S = 1.0
+#: How often workers and domUs are looked at.
+LOOK_S = 0.005
 
 
 class Crew:
@@ -46,6 +48,8 @@ class Crew:
         self._channel: socket.socket | None = None
         self._unread = b""
         self._numbers: dict[int, int] = {}
+        #: Called every LOOK_S.
+        self.watch: Callable[[], None] = lambda: None
         self.supervisor = Supervisor()
 
     @property
@@ -175,8 +179,9 @@ class Crew:
         """Supervise for some time: the only way that time passes for the platform's own process."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            for message in self._messages(min(left, 0.1)):
+            for message in self._messages(min(left, LOOK_S)):
                 self._handle(message)
+            self.watch()
 
     @staticmethod
     def now() -> float:

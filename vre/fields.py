@@ -154,3 +154,28 @@ def cores(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError("must be a list of core numbers")
     return tuple(integer(0, MAX_CORES)(core) for core in value)
+
+
+def memory(value: Any) -> int:
+    """Take an amount of memory of at least 64 MiB, as in "256M"; return bytes."""
+    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "": 1}
+    found = round(scaled(string(value), units, "an amount of memory (as in 256M or 1G)"))
+    if found < 64 << 20:
+        raise ValueError(f"must be at least 64M, which NumPy and an element need, not {value!r}")
+    return found
+
+
+def start_time(value: Any) -> float:
+    """Take a time of at least 0.1 s, as in "20s"; return seconds."""
+    found = seconds(string(value))
+    if not 0.1 <= found <= 600:
+        raise ValueError(f"must be from 100ms to 10min, not {value!r}")
+    return found
+
+
+def deadline_ns(value: Any) -> int:
+    """Take a time from 1 ms to 10 s, as in "50ms"; return ns."""
+    found = round(seconds(string(value)) * 1e9)
+    if not 1_000_000 <= found <= 10_000_000_000:
+        raise ValueError(f"must be from 1ms to 10s, not {value!r}")
+    return found

@@ -109,6 +109,19 @@ class Nic:
     speed: float | None = None
 
 
+@dataclass(frozen=True)
+class Domu:
+    """What a router's domU gets.
+
+    `memory` is in bytes, besides its interpreter's; it may take `deadline_ns` to return the next packet, and `start_s`
+    seconds to load its elements.
+    """
+
+    memory: int = 256 << 20
+    deadline_ns: int = 50_000_000
+    start_s: float = 20.0
+
+
 @dataclass
 class RouterPort:
     """A router's share of a port: it gets the frames for its MAC, on its VLAN; mac None takes the rest."""
@@ -132,6 +145,7 @@ class Router:
     ports: dict[str, RouterPort] = field(default_factory=dict)
     cores: tuple[int, ...] | None = None
     cost: float | None = None
+    domu: Domu = Domu()
 
     @property
     def pins(self) -> dict[int, int]:
@@ -150,7 +164,7 @@ class Model:
 
     `discipline` is one of :data:`workers.stride.DISCIPLINES`; `sample` says of how many packets "measured"
     times one; `turn_ns` is how long a task may hold its core; `memory` in cache lines a second, None where it
-    is no bottleneck; `seed` is of all that is random in virtual time.
+    is no bottleneck; `sandbox` is one of :data:`workers.jail.TIERS`; `seed` is of all that is random in virtual time.
     """
 
     name: str = "default"
@@ -166,3 +180,4 @@ class Model:
     turn_ns: int = 100_000
     memory: float | None = None
     rebalance: bool = True
+    sandbox: str = "strict"

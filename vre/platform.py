@@ -17,11 +17,12 @@ from vre.change import Changes
 from vre.config import from_text
 from vre.control import ControlServer
 from vre.crew import Crew
+from vre.domus import Domus
 from vre.errors import ConfigError, PlatformError, Problem
 from vre.handle import RouterHandle
 from vre.handlers import Handlers
 from vre.machine import MACHINES
-from vre.model import RING_SLOTS, Capture, Link, Model, Nic, Router, RouterPort
+from vre.model import RING_SLOTS, Capture, Domu, Link, Model, Nic, Router, RouterPort
 from vre.rebalance import Rebalancer
 from vre.requests import Requests
 from vre.roster import place_all, set_weights
@@ -109,6 +110,7 @@ class Platform(Requests):
         ports: dict[str, dict[str, Any]] | None = None,
         cores: tuple[int, ...] | None = None,
         cost: float | None = None,
+        domu: Domu | None = None,
     ) -> RouterHandle:
         """Add a router.
 
@@ -125,6 +127,8 @@ class Platform(Requests):
             Cores it may run on.
         cost : float, optional
             Cycles that a packet takes, where that is known before.
+        domu : vre.Domu, optional
+            What its untrusted elements get.
         """
         claims = {}
         for nic, port in (ports or {}).items():
@@ -132,7 +136,8 @@ class Platform(Requests):
             claims[nic] = RouterPort(
                 nic, None if mac == "*" else -1 if mac is None else ether(mac), port.get("vlan", -1)
             )
-        self.model.routers[name] = Router(name, entitlement, from_text(config, name), claims, cores, cost)
+        graph = from_text(config, name)
+        self.model.routers[name] = Router(name, entitlement, graph, claims, cores, cost, domu or Domu())
         return RouterHandle(self, name)
 
     # Life.
@@ -199,6 +204,7 @@ class Platform(Requests):
         self.reader = Reader(self.manifest)
         self.changes = Changes(self)
         self._rebalancer = Rebalancer(self)
+        self.domus = self._make_domus()
         self._control = ControlServer(self._directory.path / "control", self)
         self._cleanup.callback(self._control.close)
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)
@@ -211,6 +217,16 @@ class Platform(Requests):
             nic.speed = nic.speed or machine.speed or None
             if machine.nic_bytes and nic.slots == RING_SLOTS:
                 nic.slots = machine.slots()
+
+    def _make_domus(self) -> Domus:
+        jails = self._directory.path / "jail"
+        jails.mkdir(exist_ok=True)
+        domus = Domus(self.model, self.manifest, jails, self.say, self.report)
+        self._cleanup.callback(domus.end)
+        self._engine.watch = domus.look
+        if self.model.clock != "virtual":
+            domus.launch(list(self.builder.tenants.values()), self.wait)
+        return domus
 
     def _make_engine(self) -> Crew | Simulation:
         if self.model.clock == "virtual":

@@ -54,6 +54,7 @@ class Simulation:
         self._slow: dict[int, list[SlowTask]] = {}
         self._captures: list[CaptureFile] = []
         self._turn = 0
+        self.watch: Callable[[], None] = lambda: None
 
     def launch(self, manifest: Path) -> None:
         """Compile, and set the clock to 0."""

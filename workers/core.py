@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from shm.channel import CHANNEL
 from shm.layout import CLIENT, CORE, TASK
+from shm.memfd import follow
 from shm.memory import acquire64, load64, release64, store64
 from workers.process import take_processor
 from workers.shape import Shape
 from workers.slowpath import BUDGET_NS, SlowTask, run_slow
+from workers.stride import charge
 
 #: Time between two visits to the interpreter.
 SLICE_NS = 1_000_000
@@ -66,12 +69,15 @@ class Worker:
         self._slow_ticks = round(BUDGET_NS / manifest["ns_per_tick"])
         self._dilated: bool = manifest["dilated"]
         self._shapes = {task["address"]: shape_of(router) for router in manifest["routers"] for task in router["tasks"]}
+        self._channels = {task["address"]: task["channels"] for r in manifest["routers"] for task in r["tasks"]}
+        self._mapped: dict[int, int] = {}
+        self._charged: list[tuple[int, int]] = []
         self.slow: list[SlowTask] = []
         self.look_round()
 
     def look_round(self) -> None:
-        """Find out which tasks the core has now."""
-        store64(self.core + CORE["seen_roster"], load64(self.core + CORE["roster"]))
+        """Find out which tasks the core has now, and map the memory of their channels."""
+        roster = load64(self.core + CORE["roster"])
         known = {slow.task: slow for slow in self.slow}
         # A task of a router that came after this worker was forked is not for it: another worker will come.
         self.slow = [
@@ -79,6 +85,27 @@ class Worker:
             for task in tasks_on(self.core)
             if task in self._shapes
         ]
+        crossing = [task for task in tasks_on(self.core) if self._channels.get(task)]
+        clients = {(load64(task + TASK["client"]), load64(task + TASK["slot"])) for task in crossing}
+        self._charged = sorted(clients)
+        if load64(self.core + CORE["pid"]) == os.getpid():
+            for channel in {channel for task in crossing for channel in self._channels[task]}:
+                self._map(channel)
+        release64(self.core + CORE["seen_roster"], roster)
+
+    def _map(self, channel: int) -> None:
+        """Map a channel's memory, where it is another than before."""
+        while self._mapped.get(channel) != (now := acquire64(channel + CHANNEL["incarnation"])):
+            follow(channel)
+            self._mapped[channel] = now
+
+    def _charge_domus(self) -> None:
+        """Charge routers for the processor time of their domUs."""
+        for client, slot in self._charged:
+            due = load64(client + CLIENT["debt"]) - load64(client + CLIENT["paid"])
+            if due > 0:
+                store64(client + CLIENT["paid"], load64(client + CLIENT["paid"]) + due)
+                charge(client, slot, due, due)
 
     def run(self, number: int, cpu: int | None) -> None:
         """Wait for worker `number` - 1 to leave the core; run slices on `cpu` until the next one is to have it."""
@@ -101,6 +128,7 @@ class Worker:
         begun = self._ticks()
         moved = self._slice(core, begun + self._slice_ticks)
         handled = run_slow(self.slow, self._ticks, self._slow_ticks)
+        self._charge_domus()
         store64(core + CORE["slices"], load64(core + CORE["slices"]) + 1)
         release64(core + CORE["heartbeat"], load64(core + CORE["heartbeat"]) + 1)
         if handled:

@@ -15,6 +15,7 @@ from shm.channel import (
     DATA,
     DOWN,
     GIFT,
+    GIFTS,
     REQUEST_BYTES,
     RETURN_BYTES,
     SLOT_BYTES,
@@ -92,10 +93,13 @@ class Crossing:
         self.down, self.up = down, up
         self._take, self._give, self._wait = kernels["take"], kernels["give"], kernels["wait"]
         self.at = self.returned = 0
-        self.table = np.zeros((BATCH, 5), dtype=np.int64)
-        self._gifts, self._gift_count = np.zeros(SLOTS, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        self.table = np.zeros((BATCH + GIFTS, 5), dtype=np.int64)
+        self._gifts, self._gift_count = np.zeros(GIFTS, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        self._end = 0  # rows of the table that are in use
         self.data = up + DATA
-        self.waiting: list[tuple[int, int, int, int]] = []
+        size = SLOTS * SLOT_BYTES
+        self.memory = memoryview((ctypes.c_ubyte * size).from_address(self.data)).cast("B")
+        self.frames = np.frombuffer(self.memory, dtype=np.uint8).reshape(SLOTS, SLOT_BYTES)
 
     def wait(self, rounds: int) -> bool:
         """Look for packets, `rounds` times."""
@@ -105,27 +109,22 @@ class Crossing:
         """Take a batch; return how many packets are in `table` now."""
         found = self._take(self.down, self.at, self.table, self._gifts, self._gift_count)
         self.at += found >> 32
-        return int(found & 0xFFFFFFFF)
+        self._end = int(found & 0xFFFFFFFF)
+        return self._end
 
-    def give(self, count: int) -> None:
+    def give(self) -> None:
         """Return the packets in `table`, and those made meanwhile."""
-        self._give(self.up, self.returned, self.table, count)
-        self.returned += count
-        if self.waiting:
-            made = np.zeros((len(self.waiting), 5), dtype=np.int64)
-            made[:, :4] = self.waiting
-            self.waiting = []
-            self._give(self.up, self.returned, made, len(made))
-            self.returned += len(made)
+        self._give(self.up, self.returned, self.table, self._end)
+        self.returned += self._end
 
-    def make(self, data: bytes, output: int) -> bool:
-        """Send a packet of the domU's own; False while dom0 has lent it no slot for it."""
-        if self._gift_count[0] == 0 or len(data) > SLOT_BYTES - SLOT_START:
-            return False
+    def make(self, data: bytes) -> int:
+        """Put a packet of the domU's own into a row of `table`; return which, -1 while dom0 has lent it no slot for it."""
+        if self._gift_count[0] == 0 or self._end == len(self.table):
+            return -1
         self._gift_count[0] -= 1
-        word = int(self._gifts[self._gift_count[0]])
-        slot = word & 0xFFFF
-        ctypes.memmove(self.data + slot * SLOT_BYTES + SLOT_START, bytes(data), len(data))
-        self.waiting.append((word, len(data), SLOT_START, output))
-        return True
-
+        word, row = int(self._gifts[self._gift_count[0]]), self._end
+        start = (word & 0xFFFF) * SLOT_BYTES + SLOT_START
+        self.memory[start : start + len(data)] = bytes(data)
+        self.table[row] = (word, len(data), SLOT_START, 0, 0)
+        self._end += 1
+        return row

@@ -25,6 +25,7 @@ from shm.channel import (
     retrieve,
     slot_address,
     slot_in,
+    time_of,
 )
 from shm.layout import NOTE
 from shm.memory import copy, kernel, load8, load64, store64
@@ -117,7 +118,7 @@ class Untrusted(Element):
             return DROP - 2
         if can_lend(channel) == 0:
             return DROP - 1
-        slot = lend(core, channel, LENT, length, port, net_mark(packet))
+        slot = lend(core, channel, LENT, length, port, net_mark(packet), packet["time"])
         put_note(load64(channel + _NOTES) + slot * _NOTE_SIZE, packet, 0)
         # As many bytes as the packet has: what is behind them in the buffer may have been another router's.
         copy(slot_address(channel, slot) + SLOT_START, packet["data"], length)
@@ -155,6 +156,7 @@ class Untrusted(Element):
             packet["data"] = start + SLOT_START - offset
             get_note(load64(channel + _NOTES) + slot * _NOTE_SIZE, packet)
             packet["data"] = start
+            packet["time"] = time_of(channel, slot)
         for i in range(0, HEADROOM, 8):
             # Whose bytes were here before is not this router's business, should it unstrip.
             store64(start - HEADROOM + i, 0)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""The zygote of domUs: an interpreter with nothing in it but trusted code, that jails are forked from.
+
+NumPy and Numba take half a second to load; a domU forked from here runs its router's code some 30 ms later. The
+zygote maps none of the platform's memory and knows none of its secrets. It takes messages of JSON over a SEQPACKET
+socket, with descriptors:
+
+| from the platform | answer |
+| --- | --- |
+| `{"filter": true}` | `{"ready": true, "filter": b}`: whether system calls can be filtered here |
+| `{"domu": name, "tier": t, ...}`, descriptors: control, log, two for each channel | `{"domu": name, "pid": p, "keeper": k}` or `{"domu": name, "failed": s}` |
+| | `{"exited": k, "status": s}` whenever a keeper ends, as its domU did |
+
+Each domU has a *keeper*: the process that stays outside its PID namespace, waits for it, and ends as it did.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from workers import jail
+from workers.process import follow_parent
+from workers.seccomp import SeccompError, compile_filter
+
+#: Most bytes of a message.
+MESSAGE = 128 << 10
+#: Descriptors that a domU begins with: control, log, and pairs of channel memory.
+CONTROL, FIRST_CHANNEL = 3, 4
+
+
+class Zygote:
+    """State of the zygote process."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.children: set[int] = set()
+        self.filter: bytes | None = None
+        self.kernels: dict[str, Any] = {}
+
+    def say(self, **message: Any) -> None:
+        """Send one message."""
+        self.channel.send(json.dumps(message).encode())
+
+    def loop(self) -> None:
+        """Serve the platform until it closes the channel."""
+        from workers.domu import compile_crossing
+
+        with contextlib.suppress(SeccompError):
+            self.filter = compile_filter()
+        self.kernels = compile_crossing()
+        gc.collect()
+        gc.freeze()
+        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_write)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.say(ready=True, filter=self.filter is not None)
+        while True:
+            ready, _, _ = select.select([self.channel.fileno(), wake_read], [], [])
+            if wake_read in ready:
+                os.read(wake_read, 512)
+                self._reap()
+            if self.channel.fileno() in ready:
+                data, descriptors, _, _ = socket.recv_fds(self.channel, MESSAGE, 64)
+                if not data:
+                    return
+                self._start(json.loads(data), descriptors)
+                for fd in descriptors:
+                    os.close(fd)
+
+    def _reap(self) -> None:
+        while self.children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            self.children.discard(pid)
+            self.say(exited=pid, status=os.waitstatus_to_exitcode(status))
+
+    def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Fork a keeper, which forks the domU, and tell the platform who they are."""
+        told, tell = os.pipe()
+        parent = os.getpid()
+        keeper = os.fork()
+        if keeper == 0:
+            try:
+                self._keep(message, descriptors, parent, tell)
+            except BaseException as error:
+                with contextlib.suppress(OSError):
+                    os.write(tell, json.dumps({"failed": f"{error}"}).encode())
+                os._exit(0 if isinstance(error, jail.JailError) else 1)
+        os.close(tell)
+        with os.fdopen(told, "rb") as pipe:
+            answer = json.loads(pipe.read() or b'{"failed": "it ended at once"}')
+        self.children.add(keeper)
+        self.say(domu=message["domu"], keeper=keeper, **answer)
+
+    def _keep(self, message: dict[str, Any], descriptors: list[int], parent: int, tell: int) -> None:
+        """Be the keeper."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        follow_parent(parent)
+        # Its own session: the scheduler's groups, where it has them, are by session.
+        os.setsid()
+        tell = _rearrange(descriptors, tell)
+        if message["tier"] == "strict":
+            jail.unshare()
+        domu = os.fork()
+        if domu == 0:
+            self._live(message, len(descriptors), tell)
+        os.write(tell, json.dumps({"pid": domu}).encode())
+        os.closerange(0, tell + 1)
+        _end_as(os.waitpid(domu, 0)[1])
+
+    def _live(self, message: dict[str, Any], count: int, tell: int) -> None:
+        """Be the domU: shut the doors, then let its code in."""
+        status = 1
+        try:
+            tier = message["tier"]
+            os.close(tell)
+            os.environ.clear()
+            # /proc is not there later on.
+            mapped = jail.footprint()
+            sources = [Path(source) for source in message["sources"]]
+            folders = [str(source.parent) for source in sources]
+            if tier == "strict":
+                jail.enter_root(message["root"], sources)
+                folders = [f"{jail.ELEMENT}/{i}" for i in range(len(sources))]
+            sys.path[:0] = folders
+            for cluster in message["clusters"]:
+                for element in cluster["elements"]:
+                    element["file"] = str(Path(folders[element["source"]]) / sources[element["source"]].name)
+            jail.limit(message["memory"], *mapped)
+            jail.give_up(message["uid"] if tier != "unsafe" else None)
+            from workers import domu
+
+            control = socket.socket(fileno=CONTROL)
+            jail.lock(tier, self.filter, folders)
+            status = domu.run(control, range(FIRST_CHANNEL, FIRST_CHANNEL + count - 2), message, self.kernels)
+        except BaseException as error:
+            _last_words(error)
+        finally:
+            os._exit(status)
+
+
+def _last_words(error: BaseException) -> None:
+    """Tell the platform why the domU does not begin, and its log where."""
+    with contextlib.suppress(BaseException):
+        os.write(CONTROL, json.dumps({"failed": f"{type(error).__name__}: {error}"[:2000]}).encode())
+    with contextlib.suppress(BaseException):
+        traceback.print_exc()
+
+
+def _rearrange(descriptors: list[int], tell: int) -> int:
+    """Put descriptors where a domU has them, and close all others; return where `tell` is then."""
+    # Above all numbers that are going to be used.
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 200) for fd in (tell, *descriptors)]
+    null = fcntl.fcntl(os.open(os.devnull, os.O_RDONLY), fcntl.F_DUPFD, 200)
+    tell, control, log, *channels = high
+    os.dup2(null, 0)
+    for target in (1, 2):
+        os.dup2(log, target)
+    for target, fd in enumerate((control, *channels, tell), CONTROL):
+        os.dup2(fd, target)
+    last = CONTROL + 1 + len(channels)
+    os.closerange(last + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    return last
+
+
+def _end_as(status: int) -> None:
+    """End as a child did."""
+    if os.WIFSIGNALED(status):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL) if os.WTERMSIG(status) not in (9, 19) else None
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def main() -> None:
+    """Serve the platform on the socket whose descriptor is the first argument."""
+    follow_parent(int(sys.argv[2]))
+    Zygote(socket.socket(fileno=int(sys.argv[1]))).loop()
+
+
+if __name__ == "__main__":
+    main()
