@@ -179,9 +179,13 @@ class RunDirectory:
         self._remove_segments()
 
     def release(self) -> None:
-        """Remove the segments and the directory."""
+        """Remove the segments and the directory, and folders elsewhere that its file `groups` lists."""
         if self._lock is None:
             return
+        groups = self.path / "groups"
+        for line in groups.read_text().split("\n") if groups.exists() else ():
+            with contextlib.suppress(OSError):
+                Path(line).rmdir()
         self._remove_segments()
         for file in self.path.iterdir():
             if file.is_dir():

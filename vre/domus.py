@@ -44,6 +44,8 @@ from vre.domu_policy import (
     Progress,
 )
 from vre.errors import ConfigError, PlatformError, Problem
+from vre.model import Model
+from vre.shares import Shares, weight_of
 from vre.supervisor import cause
 from vre.tenant import Tenant
 from workers.domu_zygote import MESSAGE
@@ -109,11 +111,25 @@ class Domus:
     manifest : dict
     root : Path
         An empty folder that jails are built at, each seeing its own.
+    cpus : tuple of int
+        Processors that domUs run on.
+    shares : Shares
+        Says what part of them each may have.
     say, report : callable
         Told of progress, and of events.
     """
 
-    def __init__(self, model: Any, manifest: dict[str, Any], root: Path, say: Any, report: Any) -> None:
+    def __init__(
+        self,
+        model: Model,
+        manifest: dict[str, Any],
+        root: Path,
+        cpus: tuple[int, ...],
+        shares: Shares,
+        say: Callable[[str], None],
+        report: Callable[[str], None],
+    ) -> None:
+        self._cpus, self.shares = cpus, shares
         self._model, self._manifest, self._root, self._say, self._report = model, manifest, root, say, report
         self.domus: dict[str, Domu] = {}
         self.tier = model.sandbox
@@ -212,6 +228,7 @@ class Domus:
             "memory": domu.tenant.router.domu.memory,
             "sources": sources,
             "clusters": clusters,
+            "cpus": self._cpus,
         }
         domu.begun, domu.ready, domu.ending, domu.cause = time.monotonic(), False, "", ""
         domu.control, domu.log = ours, log
@@ -268,6 +285,9 @@ class Domus:
         domu.pid, domu._cpu_seen = message["pid"], 0
         with contextlib.suppress(OSError):
             domu.pidfd = os.pidfd_open(domu.pid)
+        routers = self._model.routers
+        entitled = routers[domu.tenant.name].entitlement / sum(r.entitlement for r in routers.values())
+        self.shares.give(domu.tenant.name, domu.pid, weight_of(entitled))
 
     def _exited(self, keeper: int, status: int) -> None:
         domu = next((d for d in self.domus.values() if d.keeper == keeper), None)
@@ -493,6 +513,7 @@ class Domus:
                 "router": name,
                 "state": domu.policy.state,
                 "tier": self.tier,
+                "share by": self.shares.means,
                 "pid": domu.pid,
                 "uid": domu.uid,
                 "restarts": domu.policy.restarts,

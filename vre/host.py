@@ -13,12 +13,16 @@ SHM = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Plan:
-    """How a platform runs on this host: `cpus` has one entry a core, None for "anywhere"."""
+    """How a platform runs on this host: `cpus` has one entry a core, None for "anywhere".
+
+    `domu_cpus` are the processors of its domUs: those that are left, or else the wire's.
+    """
 
     cpus: tuple[int | None, ...]
     wire_cpu: int | None
     dilated: bool
     why: str
+    domu_cpus: tuple[int, ...] = ()
 
 
 def cpus() -> list[int]:
@@ -41,20 +45,21 @@ def host_hz() -> float:
     return max(found, default=3e9)
 
 
-def fit(cores: int, clock: str, available: list[int]) -> Plan:
-    """Decide on clock and processors for `cores` emulated cores and one wire.
+def fit(cores: int, clock: str, available: list[int], domus: bool = False) -> Plan:
+    """Decide on clock and processors for `cores` emulated cores, one wire, and domUs where there are any.
 
-    Each emulated core wants a processor, and so does the wire. With fewer, the platform is dilated: a core's
+    Each emulated core wants a processor, so does the wire, and so do all domUs together. With fewer, the platform is dilated: a core's
     clock is the CPU time it has had, and its traffic follows that clock (Gupta et al., NSDI 2006).
     """
     if clock == "virtual":
         return Plan((None,) * cores, None, False, "logical time, modelled costs")
-    short = cores + 1 > len(available)
+    short = cores + 1 + domus > len(available)
     dilated = clock == "cpu" or (clock == "auto" and short)
     wire = available[0]
     if not short:
-        return Plan(tuple(available[1 : cores + 1]), wire, dilated, "each core has a processor of its own")
+        free = tuple(available[cores + 1 :]) or (wire,)
+        return Plan(tuple(available[1 : cores + 1]), wire, dilated, "each core has a processor of its own", free)
     # The wire keeps its processor as long as the cores have another; all else is shared in turn.
     others = available[1:] or available
-    why = f"{cores} cores and a wire on {len(available)} processors"
-    return Plan(tuple(others[i % len(others)] for i in range(cores)), wire, dilated, why)
+    why = f"{cores} cores{', domUs' if domus else ''} and a wire on {len(available)} processors"
+    return Plan(tuple(others[i % len(others)] for i in range(cores)), wire, dilated, why, (wire,))

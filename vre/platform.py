@@ -26,6 +26,7 @@ from vre.model import RING_SLOTS, Capture, Domu, Link, Model, Nic, Router, Route
 from vre.rebalance import Rebalancer
 from vre.requests import Requests
 from vre.roster import place_all, set_weights
+from vre.shares import Shares
 from vre.validate import validate
 from workers.arguments import ether
 
@@ -172,7 +173,8 @@ class Platform(Requests):
         from vre.links import Links
 
         self._fit_machine()
-        self.plan = host.fit(self.model.cores, self.model.clock, host.cpus())
+        crossing = any(n.cls.driver == "domu" for r in self.model.routers.values() for n in r.graph.nodes)
+        self.plan = host.fit(self.model.cores, self.model.clock, host.cpus(), crossing)
         if self.plan.dilated:
             self.say(f"dilated time: {self.plan.why}")
         self._directory = RunDirectory(self.model.name)
@@ -221,7 +223,9 @@ class Platform(Requests):
     def _make_domus(self) -> Domus:
         jails = self._directory.path / "jail"
         jails.mkdir(exist_ok=True)
-        domus = Domus(self.model, self.manifest, jails, self.say, self.report)
+        shares = Shares(self.model.name, self._directory.path / "groups")
+        self._cleanup.callback(shares.close)
+        domus = Domus(self.model, self.manifest, jails, self.plan.domu_cpus, shares, self.say, self.report)
         self._cleanup.callback(domus.end)
         self._engine.watch = domus.look
         if self.model.clock != "virtual":

@@ -114,6 +114,7 @@ class Zygote:
         follow_parent(parent)
         # Its own session: the scheduler's groups, where it has them, are by session.
         os.setsid()
+        os.sched_setaffinity(0, message["cpus"])
         tell = _rearrange(descriptors, tell)
         if message["tier"] == "strict":
             jail.unshare()
