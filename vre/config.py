@@ -188,6 +188,7 @@ class _Reader:
                 "cost": fields.positive,
                 "define": fields.anything,
                 "domu": fields.anything,
+                "deadline": fields.deadline_ns,
             },
         )
         kinds = {"memory": fields.memory, "deadline": fields.deadline_ns, "start": fields.start_time}
@@ -203,7 +204,8 @@ class _Reader:
         if graph is None:
             return None
         pinned, cost = values.get("cores"), values.get("cost")
-        return Router(name, values.get("entitlement", 1.0), graph, ports, pinned, cost, domu)
+        deadline = values.get("deadline", Router.deadline_ns)
+        return Router(name, values.get("entitlement", 1.0), graph, ports, pinned, cost, domu, deadline)
 
     def _graph(self, config: str | None, define: Any, path: tuple[str, ...]) -> Graph | None:
         if config is None:

@@ -48,6 +48,7 @@ class Crew:
         self._channel: socket.socket | None = None
         self._unread = b""
         self._numbers: dict[int, int] = {}
+        self._asked: dict[int, set[int]] = {}
         #: Called every LOOK_S.
         self.watch: Callable[[], None] = lambda: None
         self.supervisor = Supervisor()
@@ -71,14 +72,46 @@ class Crew:
         beats = [core["address"] + CORE["heartbeat"] for core in self.manifest["cores"]]
         while not (all(load64(beat) for beat in beats) and load64(self._wire + WIRE["pid"])):
             self.tend(0.002)
+        self._keep_standbys()
+
+    def _keep_standbys(self) -> None:
+        """Fork the next worker of each core, so that it is there when it is needed."""
+        for core in range(len(self.manifest["cores"])):
+            self._fork_standby(core)
+
+    def _fork_standby(self, core: int) -> None:
+        number = load64(self.manifest["cores"][core]["address"] + CORE["incarnation"]) + 1
+        if number not in self._asked.setdefault(core, set()):
+            self._asked[core].add(number)
+            self._send(core=core, cpu=self.plan.cpus[core], number=number, gently=True)
+
+    def _wake(self, core: int) -> None:
+        """Tell the worker whose turn it is now, where it has been forked already."""
+        pid = self.pid(core)
+        # Where it is not there yet, or has not blocked the signal yet, it would die of it: it looks by itself then.
+        if pid and load64(self.manifest["cores"][core]["address"] + CORE["standby"]) == self._numbers[pid]:
+            os.kill(pid, signal.SIGUSR1)
+
+    def _dismiss_standbys(self) -> None:
+        """End the standbys: they know of another manifest than the one that comes, or nobody needs them any more."""
+        for pid, core in list(self.supervisor.cores.items()):
+            if self._numbers[pid] > load64(self.manifest["cores"][core]["address"] + CORE["incarnation"]):
+                self.supervisor.cores.pop(pid)
+                os.kill(pid, signal.SIGKILL)
+                while pid in self._numbers:
+                    self.tend(0.001)
+                store64(self.manifest["cores"][core]["address"] + CORE["standby"], 0)
+        self._asked.clear()
 
     def change(self, manifest: Path) -> None:
         """Put fresh workers and a fresh wire, which know another manifest, in place of those that run."""
         self._send(change=str(manifest))
         self._wait(lambda message: "ready" in message)
+        self._dismiss_standbys()
         old = [*self.supervisor.cores, *self.supervisor.wires]
         self._start_standbys()
         self._hand_over(old)
+        self._keep_standbys()
 
     def _start_standbys(self) -> None:
         """Fork the next worker of each core and the next wire; return when all are ready."""
@@ -101,6 +134,8 @@ class Crew:
             self.supervisor.retire(pid)
         for core in self.manifest["cores"]:
             release64(core["address"] + CORE["incarnation"], load64(core["address"] + CORE["standby"]))
+        for core in range(len(self.manifest["cores"])):
+            self._wake(core)
         release64(self._wire + WIRE["incarnation"], load64(self._wire + WIRE["standby"]))
         for core in self.manifest["cores"]:
             place = core["address"]
@@ -162,7 +197,8 @@ class Crew:
         number = load64(place + CORE["incarnation"])
         if isinstance(decision, Restart) and mine > number:
             # A standby: the core has never been its own.
-            self._send(core=decision.core, cpu=self.plan.cpus[decision.core], number=mine, gently=False)
+            self._asked.get(decision.core, set()).discard(mine)
+            self._fork_standby(decision.core)
             return
         lost = recover(place, *ring_ends(self.manifest, decision.core), channels_on(self.manifest, decision.core))
         store64(place + CORE["restarts"], load64(place + CORE["restarts"]) + 1)
@@ -171,8 +207,10 @@ class Crew:
             release64(place + CORE["left"], number - 1)
         else:
             store64(place + CORE["left"], number)
+            self._fork_standby(decision.core)
             release64(place + CORE["incarnation"], number + 1)
-            self._send(core=decision.core, cpu=self.plan.cpus[decision.core], number=number + 1, gently=False)
+            self._wake(decision.core)
+            self._fork_standby(decision.core)
         self._report(f"core {decision.core}: worker {pid} {cause(status)}; {lost} packets lost; replaced")
 
     def tend(self, seconds: float) -> None:
@@ -196,11 +234,14 @@ class Crew:
 
     def pid(self, core: int) -> int:
         """Return the process of a core, 0 while it has none."""
-        return next((pid for pid, c in self.supervisor.cores.items() if c == core), 0)
+        number = load64(self.manifest["cores"][core]["address"] + CORE["incarnation"])
+        return next((p for p, c in self.supervisor.cores.items() if c == core and self._numbers[p] == number), 0)
 
     def halt(self) -> None:
         """Let cores and wire end their work: from then on nothing moves."""
         self.supervisor.stopping = True
+        with contextlib.suppress(PlatformError):
+            self._dismiss_standbys()
         for core in self.manifest["cores"]:
             store64(core["address"] + CORE["stop"], 1)
         end = time.monotonic() + GRACE_S

@@ -136,7 +136,8 @@ class Router:
     """A virtual router: its entitlement, its graph and its ports.
 
     `cores` are those it may run on, None for any; `pins` and `tickets` are by task number, from the
-    configuration's StaticThreadSched and ScheduleInfo; `cost` is declared, in cycles a packet.
+    configuration's StaticThreadSched and ScheduleInfo; `cost` is declared, in cycles a packet. A turn of its paths that
+    takes longer than `deadline_ns` is ended by the watchdog.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Router:
     cores: tuple[int, ...] | None = None
     cost: float | None = None
     domu: Domu = Domu()
+    deadline_ns: int = 50_000_000
 
     @property
     def pins(self) -> dict[int, int]:

@@ -28,6 +28,7 @@ from vre.requests import Requests
 from vre.roster import place_all, set_weights
 from vre.shares import Shares
 from vre.validate import validate
+from vre.watchdog import Watchdog
 from workers.arguments import ether
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Platform(Requests):
         cores: tuple[int, ...] | None = None,
         cost: float | None = None,
         domu: Domu | None = None,
+        deadline: float = 0.05,
     ) -> RouterHandle:
         """Add a router.
 
@@ -130,6 +132,8 @@ class Platform(Requests):
             Cycles that a packet takes, where that is known before.
         domu : vre.Domu, optional
             What its untrusted elements get.
+        deadline : float
+            Seconds that a turn of its paths may take before the watchdog ends it.
         """
         claims = {}
         for nic, port in (ports or {}).items():
@@ -138,7 +142,9 @@ class Platform(Requests):
                 nic, None if mac == "*" else -1 if mac is None else ether(mac), port.get("vlan", -1)
             )
         graph = from_text(config, name)
-        self.model.routers[name] = Router(name, entitlement, graph, claims, cores, cost, domu or Domu())
+        deadline_ns = round(deadline * 1e9)
+        router = Router(name, entitlement, graph, claims, cores, cost, domu or Domu(), deadline_ns)
+        self.model.routers[name] = router
         return RouterHandle(self, name)
 
     # Life.
@@ -206,7 +212,7 @@ class Platform(Requests):
         self.reader = Reader(self.manifest)
         self.changes = Changes(self)
         self._rebalancer = Rebalancer(self)
-        self.domus = self._make_domus()
+        self._start_domus()
         self._control = ControlServer(self._directory.path / "control", self)
         self._cleanup.callback(self._control.close)
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)
@@ -220,17 +226,25 @@ class Platform(Requests):
             if machine.nic_bytes and nic.slots == RING_SLOTS:
                 nic.slots = machine.slots()
 
-    def _make_domus(self) -> Domus:
+    def _start_domus(self) -> None:
         jails = self._directory.path / "jail"
         jails.mkdir(exist_ok=True)
         shares = Shares(self.model.name, self._directory.path / "groups")
         self._cleanup.callback(shares.close)
         domus = Domus(self.model, self.manifest, jails, self.plan.domu_cpus, shares, self.say, self.report)
         self._cleanup.callback(domus.end)
-        self._engine.watch = domus.look
+        self.domus = domus
+        self.watchdog = Watchdog(self.manifest, self._deadline, self._engine.pid, self.report)
+        self._engine.watch = self._watch
         if self.model.clock != "virtual":
             domus.launch(list(self.builder.tenants.values()), self.wait)
-        return domus
+
+    def _deadline(self, router: str) -> float:
+        return self.model.routers[router].deadline_ns / 1e9
+
+    def _watch(self) -> None:
+        self.domus.look()
+        self.watchdog.look(self.now())
 
     def _make_engine(self) -> Crew | Simulation:
         if self.model.clock == "virtual":

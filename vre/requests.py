@@ -12,7 +12,9 @@ from vre.model import Model, Router
 
 if TYPE_CHECKING:
     from vre.change import Changes
+    from vre.domus import Domus
     from vre.handle import RouterHandle
+    from vre.watchdog import Watchdog
 
 
 def _number(value: str) -> float | str:
@@ -27,6 +29,8 @@ class Requests:
 
     model: Model
     changes: Changes
+    domus: Domus
+    watchdog: Watchdog
 
     def handle(self, name: str) -> RouterHandle:
         """Return the handle of a router."""
@@ -44,12 +48,24 @@ class Requests:
         return self.handle(name).read(handler)
 
     def write(self, what: str, value: str) -> None:
-        """Write a handler, or a router's entitlement. Raises PlatformError, ConfigError."""
+        """Write a handler, or a router's entitlement; or release it from quarantine. Raises PlatformError, ConfigError."""
+        if what.endswith(".release") and "/" not in what:
+            self.release(what.removesuffix(".release"))
+            return
         name, handler = self._named(what)
         if handler is None:
             self.changes.entitle(name, entitlement(_number(value)))
         else:
             self.handle(name).write(handler, value)
+
+    def release(self, name: str) -> None:
+        """End the quarantine of a router's paths and of its domU. Raises PlatformError where there is none."""
+        self._named(f"{name}.entitlement")
+        paths = self.watchdog.release(name)
+        if paths:
+            self.report(f"router {name}: {paths} path(s) released from quarantine")
+        else:
+            self.domus.release_quarantine(name)
 
     def _named(self, what: str) -> tuple[str, str | None]:
         name, slash, handler = what.partition("/")

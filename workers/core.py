@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,10 @@ from workers.stride import charge
 SLICE_NS = 1_000_000
 #: Pause of an idle worker that sleeps: two of them and the timer's slack stay far below a millisecond.
 NAP_S = 20e-6
+#: A standby looks that often, should nobody wake it.
+_STANDBY_S = 0.1
+#: A worker that has used so much CPU time in one slice is killed by its own timer, should nobody else notice.
+_BACKSTOP_S = 5.0
 
 Kernel = Callable[..., int]
 
@@ -110,9 +115,16 @@ class Worker:
     def run(self, number: int, cpu: int | None) -> None:
         """Wait for worker `number` - 1 to leave the core; run slices on `cpu` until the next one is to have it."""
         core = self.core
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         store64(core + CORE["standby"], number)
         while acquire64(core + CORE["left"]) != number - 1 or acquire64(core + CORE["incarnation"]) < number:
-            time.sleep(NAP_S)
+            if load64(core + CORE["stop"]):
+                return
+            if acquire64(core + CORE["incarnation"]) < number:
+                # Woken when it is wanted: one that kept looking would cost others more than its time.
+                signal.sigtimedwait({signal.SIGUSR1}, _STANDBY_S)
+            else:
+                time.sleep(NAP_S)
         take_processor(cpu)
         store64(core + CORE["pid"], os.getpid())
         self.look_round()
@@ -125,6 +137,7 @@ class Worker:
         core = self.core
         if load64(core + CORE["roster"]) != load64(core + CORE["seen_roster"]):
             self.look_round()
+        signal.setitimer(signal.ITIMER_PROF, _BACKSTOP_S)
         begun = self._ticks()
         moved = self._slice(core, begun + self._slice_ticks)
         handled = run_slow(self.slow, self._ticks, self._slow_ticks)
