@@ -6,7 +6,7 @@ writes a return. Three pieces of memory:
 
 | memory | who writes | what it holds |
 | --- | --- | --- |
-| :data:`CHANNEL` | dom0; the domU never sees it | all that dom0 trusts: indices, free slots, whom each slot is lent to |
+| :data:`CHANNEL` | dom0; the domU never sees it | what dom0 trusts: indices, free slots, what each slot is lent with |
 | :data:`DOWN` | dom0; the domU maps it read-only | requests, and how many there are |
 | :data:`UP` | the domU | returns, how many there are, and the slots themselves |
 
@@ -107,7 +107,8 @@ def can_lend(channel):
 def lend(core, channel, kind, length, entry, marks, time):
     """Write the request for a free slot, with `length` bytes for entry `entry`; return the slot.
 
-    `time` is the packet's stamp, which dom0 keeps. The caller has asked :func:`can_lend`. A turn that is cut off leaves an undo log in `core`.
+    `time` is the packet's stamp, which dom0 keeps. The caller has asked :func:`can_lend`. A turn that is cut off leaves
+    an undo log in `core`.
     """
     head = load64(channel + _NEXT_HEAD)
     index = head & _MASK
@@ -217,7 +218,7 @@ def time_of(channel, slot):
 def outcome_of(word):
     """Return the output that a return names, DROPPED, FAILED; or why it cannot be meant."""
     verdict = verdict_in(word)
-    if verdict == DROPPED or verdict == FAILED:
+    if verdict in (DROPPED, FAILED):
         return verdict
     if verdict >= OUTPUTS:
         return BAD_VERDICT

@@ -191,10 +191,7 @@ class _Reader:
                 "deadline": fields.deadline_ns,
             },
         )
-        kinds = {"memory": fields.memory, "deadline": fields.deadline_ns, "start": fields.start_time}
-        given_domu = self._take(values.get("domu", {}), (*path, "domu"), kinds)
-        names = {"memory": "memory", "deadline": "deadline_ns", "start": "start_s"}
-        domu = Domu(**{names[key]: value for key, value in given_domu.items()})
+        domu = self._domu(values.get("domu", {}), (*path, "domu"))
         graph = self._graph(values.get("config"), values.get("define", {}), path)
         ports = {}
         given = values.get("ports", {})
@@ -206,6 +203,15 @@ class _Reader:
         pinned, cost = values.get("cores"), values.get("cost")
         deadline = values.get("deadline", Router.deadline_ns)
         return Router(name, values.get("entitlement", 1.0), graph, ports, pinned, cost, domu, deadline)
+
+    def _domu(self, table: Any, path: tuple[str, ...]) -> Domu:
+        kinds: dict[str, Callable[[Any], Any]] = {
+            "memory": fields.memory,
+            "deadline": fields.deadline_ns,
+            "start": fields.start_time,
+        }
+        names = {"memory": "memory", "deadline": "deadline_ns", "start": "start_s"}
+        return Domu(**{names[key]: value for key, value in self._take(table, path, kinds).items()})
 
     def _graph(self, config: str | None, define: Any, path: tuple[str, ...]) -> Graph | None:
         if config is None:

@@ -4,7 +4,7 @@
 | state | event | next |
 | --- | --- | --- |
 | starting | ready | running |
-| starting, running | died, hung, failed, overdue | starting; quarantined, for longer each time, after MAX_RESTARTS in WINDOW_S |
+| starting, running | died, hung, failed, overdue | starting; after MAX_RESTARTS in WINDOW_S quarantined, longer each time |
 | starting, running | hostile | quarantined until released |
 | quarantined | due, released | starting |
 | any but ended | stop | ended |
@@ -90,7 +90,7 @@ class Progress:
 
     deadline: float
     _mark: int = -1
-    _since: float = 0.0
+    since: float = 0.0  #: when it last made some
     _waited: float = 0.0
 
     #: How many deadlines it may take at most, whatever the reason.
@@ -109,7 +109,7 @@ class Progress:
             The time, and how long it has waited for a processor since it began, in seconds.
         """
         if not owed or mark != self._mark:
-            self._mark, self._since, self._waited = mark, now, waited
+            self._mark, self.since, self._waited = mark, now, waited
             return False
-        spent = now - self._since
+        spent = now - self.since
         return spent - (waited - self._waited) > self.deadline or spent > self.PATIENCE * self.deadline

@@ -75,11 +75,13 @@ class Domu:
     begun: float = 0.0  # when it was started
     ready: bool = False  # it has said that its elements are loaded
     proven: bool = False  # it has run
+    quiet: bool = False  # it is closed because somebody asks for it
     closing: list[tuple[int, int]] | None = None  # words in shared memory that must go on, and from where
     ending: str = ""  # why it is being ended, until it has
     cpu_ns: int = 0  # of all its incarnations
     cause: str = ""
-    detected: float = 0.0  # how long the last hang took to be noticed, in seconds
+    serial: int = 0  # counts how often it has been closed
+    noticed: float = 0.0  # seconds from the last sign of life to the last close
     _cpu_seen: int = 0
     _faults_seen: int = 0
     _faults_at: float = 0.0
@@ -330,9 +332,10 @@ class Domus:
     def _open(self, domu: Domu, now: float) -> None:
         domu.policy.on(READY, now)
         domu.proven = True
+        domu.progress.since = now
         for channel in domu.channels:
             store64(channel + CHANNEL["open"], 1)
-        if domu.policy.restarts:
+        if domu.policy.restarts and not domu.quiet:
             self._report(f"router {domu.tenant.name}: its domU runs again")
 
     def _judge(self, domu: Domu, now: float) -> None:
@@ -354,8 +357,8 @@ class Domus:
             self._close(domu, HOSTILE, f"returned more than {BAD_RETURNS} packets a second that it did not have")
             return
         if domu.progress.hung(owed, mark, now, domu.scheduled()[1]):
-            domu.detected = now - domu.progress._since
-            self._close(domu, HUNG, f"returned nothing for {domu.detected * 1e3:.0f} ms")
+            held = now - domu.progress.since
+            self._close(domu, HUNG, f"returned nothing for {held * 1e3:.0f} ms")
 
     # Ending, and beginning again.
 
@@ -364,6 +367,7 @@ class Domus:
         for channel in domu.channels:
             store64(channel + CHANNEL["open"], 0)
         domu.ending, domu.cause = event, why
+        domu.serial, domu.noticed = domu.serial + 1, time.monotonic() - domu.progress.since
         domu.closing = [(core + CORE["heartbeat"], load64(core + CORE["heartbeat"])) for core in self._cores(domu)]
         self.kill(domu)
 
@@ -392,7 +396,8 @@ class Domus:
             return
         ended = {ENDED: "", STARTING: "; it is started again"}
         follows = ended.get(state, f"; quarantined {self._until(domu, now)}")
-        self._report(f"router {domu.tenant.name}: its domU {domu.cause}; {lost} packets lost{follows}")
+        if not domu.quiet:
+            self._report(f"router {domu.tenant.name}: its domU {domu.cause}; {lost} packets lost{follows}")
         if state == STARTING:
             self._start(domu)
 
@@ -421,6 +426,22 @@ class Domus:
             raise PlatformError(f"router '{name}' is not quarantined: {state}")
         self._again(domu, RELEASED, time.monotonic())
         self._report(f"router {name}: its domU is released from quarantine")
+
+    def replace_code(self, name: str, file: str, wait: Callable[[float], None]) -> None:
+        """Start a router's domU anew with another file in place of its elements'; return when it runs."""
+        domu = self.domus[name]
+        for node in domu.tenant.program.graph.nodes:
+            for element in node.values["cluster"]["elements"] if node.cls.driver == "domu" else ():
+                element["file"] = file
+        if domu.policy.state != QUARANTINED:
+            self._close(domu, HOSTILE, "gets other code")
+            domu.quiet = True
+            while domu.closing is not None:
+                wait(0.002)
+            domu.quiet = False
+        self._again(domu, RELEASED, time.monotonic())
+        while domu.policy.state == STARTING:
+            wait(0.002)
 
     def dismiss(self, name: str, wait: Callable[[float], None]) -> int:
         """End a router's domU; return how many packets it still had."""

@@ -7,11 +7,24 @@ An element is a class with a declaration (its ports, arguments and state) and on
 | --- | --- | --- |
 | `process(state, packet)` | compiled, for each packet | in dom0, where it is trusted; in the domU, where not |
 | `push(self, packet)` | in the interpreter, for each packet: :class:`workers.domu.Packet` | in the domU |
-| `batch(self, packets)` | in the interpreter, for up to 256 packets at once: :class:`workers.domu.Packets` | in the domU |
+| `batch(self, packets)` | in the interpreter, for many packets: :class:`workers.domu.Packets` | in the domU |
 """
 
 from shm.memory import be16, be32, load8, load16, load32, load64, put_be16, put_be32, store8, store16, store32, store64
-from workers.arguments import REQUIRED, Argument, between, boolean, data, ether, integer, ip, prefix, rate, seconds, string
+from workers.arguments import (
+    REQUIRED,
+    Argument,
+    between,
+    boolean,
+    data,
+    ether,
+    integer,
+    ip,
+    prefix,
+    rate,
+    seconds,
+    string,
+)
 from workers.element import Element
 from workers.packet import DROP
 

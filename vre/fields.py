@@ -158,7 +158,7 @@ def cores(value: Any) -> tuple[int, ...]:
 
 def memory(value: Any) -> int:
     """Take an amount of memory of at least 64 MiB, as in "256M"; return bytes."""
-    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "": 1}
+    units = {"": 1.0, "k": 2.0**10, "m": 2.0**20, "g": 2.0**30}
     found = round(scaled(string(value), units, "an amount of memory (as in 256M or 1G)"))
     if found < 64 << 20:
         raise ValueError(f"must be at least 64M, which NumPy and an element need, not {value!r}")

@@ -48,8 +48,8 @@ def host_hz() -> float:
 def fit(cores: int, clock: str, available: list[int], domus: bool = False) -> Plan:
     """Decide on clock and processors for `cores` emulated cores, one wire, and domUs where there are any.
 
-    Each emulated core wants a processor, so does the wire, and so do all domUs together. With fewer, the platform is dilated: a core's
-    clock is the CPU time it has had, and its traffic follows that clock (Gupta et al., NSDI 2006).
+    Each emulated core wants a processor, so does the wire, and so do all domUs together. With fewer, the platform is
+    dilated: a core's clock is the CPU time it has had, and its traffic follows that clock (Gupta et al., NSDI 2006).
     """
     if clock == "virtual":
         return Plan((None,) * cores, None, False, "logical time, modelled costs")

@@ -48,7 +48,7 @@ class Requests:
         return self.handle(name).read(handler)
 
     def write(self, what: str, value: str) -> None:
-        """Write a handler, or a router's entitlement; or release it from quarantine. Raises PlatformError, ConfigError."""
+        """Write a handler or an entitlement, or release a router. Raises PlatformError, ConfigError."""
         if what.endswith(".release") and "/" not in what:
             self.release(what.removesuffix(".release"))
             return

@@ -73,7 +73,7 @@ class Watchdog:
             progress.deadline = self._deadline(router)
             pid = self._pid(number)
             if pid and progress.hung(True, load64(place + CORE["since"]), now, waited(pid)):
-                self._take_away(Quarantined(router, path, task, number, (now - progress._since) * 1e3), pid)
+                self._take_away(Quarantined(router, path, task, number, (now - progress.since) * 1e3), pid)
 
     def _task(self, address: int) -> tuple[str, str] | None:
         for router in self._manifest["routers"]:
@@ -89,8 +89,8 @@ class Watchdog:
             os.kill(pid, signal.SIGKILL)
         self.quarantined.append(found)
         self._report(
-            f"router {found.router}: path {found.path} has held core {found.core} for {found.held_ms:.0f} ms; quarantined until "
-            "it is released"
+            f"router {found.router}: path {found.path} has held core {found.core} for {found.held_ms:.0f} ms; "
+            "quarantined until it is released"
         )
 
     def release(self, router: str) -> int:

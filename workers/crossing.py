@@ -118,7 +118,7 @@ class Crossing:
         self.returned += self._end
 
     def make(self, data: bytes) -> int:
-        """Put a packet of the domU's own into a row of `table`; return which, -1 while dom0 has lent it no slot for it."""
+        """Put a packet of the domU's own into a row of `table`; return which, -1 while it has no slot for it."""
         if self._gift_count[0] == 0 or self._end == len(self.table):
             return -1
         self._gift_count[0] -= 1

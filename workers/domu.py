@@ -258,7 +258,12 @@ def compile_process(cls: type[Element]) -> Callable[..., None]:
     if strange:
         raise TypeError(f"{cls.__name__}.process takes state, packet and port; not {', '.join(strange)}")
     handle, arguments = numba.njit(error_model="numpy")(process), ", ".join(wanted)
-    names = {"handle": handle, "record": record, "stack_record": stack_record, "unannotated": unannotated}
+    names: dict[str, Any] = {
+        "handle": handle,
+        "record": record,
+        "stack_record": stack_record,
+        "unannotated": unannotated,
+    }
     names |= {"S": cls.layout().dtype, "R": PACKET.dtype, "SLOT_BYTES": SLOT_BYTES, "DROPPED": DROPPED}
     exec(_RUN.replace("ARGUMENTS", arguments), names)
     return numba.njit(error_model="numpy")(names["run"])
@@ -290,8 +295,8 @@ def run(state_at, data, table, rows):
 class Guest:
     """All of a router's untrusted elements behind one channel, and how they are wired.
 
-    `cluster` has `elements`, each with `file`, `class`, `arguments`, `exits` and `inner`; and `entries`, the element and
-    its input for each input of the cluster.
+    `cluster` has `elements`, each with `file`, `class`, `arguments`, `exits` and `inner`; and `entries`, the element
+    and its input for each input of the cluster.
     """
 
     def __init__(self, cluster: dict[str, Any], crossing: Crossing, control: Control) -> None:
@@ -373,7 +378,7 @@ def make_stage(element: dict[str, Any], crossing: Crossing, control: Control) ->
     """Import an element's file and build the element. Raises whatever the file does."""
     cls = load_class(Path(element["file"]), element["class"])
     arguments = element["arguments"]
-    values = None
+    made: Any
     if inspect.isclass(cls) and issubclass(cls, Element):
         values, errors = cls.bind(arguments)
         if errors:

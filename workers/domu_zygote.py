@@ -3,12 +3,12 @@
 
 NumPy and Numba take half a second to load; a domU forked from here runs its router's code some 30 ms later. The
 zygote maps none of the platform's memory and knows none of its secrets. It takes messages of JSON over a SEQPACKET
-socket, with descriptors:
+socket; with a domU's come its descriptors: control, log, two for each channel:
 
 | from the platform | answer |
 | --- | --- |
 | `{"filter": true}` | `{"ready": true, "filter": b}`: whether system calls can be filtered here |
-| `{"domu": name, "tier": t, ...}`, descriptors: control, log, two for each channel | `{"domu": name, "pid": p, "keeper": k}` or `{"domu": name, "failed": s}` |
+| `{"domu": name, "tier": t, ...}` | `{"domu": name, "pid": p, "keeper": k}`, or with `"failed": s` |
 | | `{"exited": k, "status": s}` whenever a keeper ends, as its domU did |
 
 Each domU has a *keeper*: the process that stays outside its PID namespace, waits for it, and ends as it did.

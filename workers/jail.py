@@ -183,4 +183,3 @@ def lock(tier: str, program: bytes | None, folders: Sequence[str]) -> None:
         seccomp.load_filter(program)
     except seccomp.SeccompError as error:
         raise JailError(str(error)) from None
-

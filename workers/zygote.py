@@ -8,7 +8,7 @@ JSON over a socket pair with the platform, in both directions:
 | --- | --- |
 | `{"start": manifest file, "cpu": c}` | `{"progress": s}`s, `{"ns_per_tick": n}`, `{"ready": true}` or `{"failed": s}`
 | `{"change": manifest file}` | `{"progress": s}`s, then as for `start`; meanwhile it goes on serving |
-| `{"core": n, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "core": n, "number": k}`: it will be worker number k |
+| `{"core": n, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "core": n, "number": k}`: to be worker k |
 | `{"wire": 0, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "wire": 0, "number": k}` |
 | | `{"exited": pid, "status": s}` whenever a child ends |
 """

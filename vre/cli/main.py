@@ -29,6 +29,7 @@ COMMANDS = {
     "move": ("vre.cli.live", "Move a path to another core."),
     "elements": ("vre.cli.elements", "List the elements, or show one's manual page."),
     "doctor": ("vre.cli.doctor", "Say what this host offers, and what would make it stronger."),
+    "chaos": ("vre.cli.chaos", "Let rogue elements loose beside a platform's routers."),
     "experiment": ("vre.cli.experiment", "Run one of the paper's experiments."),
     "bench": ("vre.cli.bench", "Measure the whole platform against its own limit."),
 }

@@ -18,8 +18,8 @@ from shm.channel import (
     fetch,
     is_open,
     kind_of,
-    length_in,
     lend,
+    length_in,
     offset_in,
     outcome_of,
     retrieve,
@@ -75,8 +75,8 @@ class Untrusted(Element):
     Syntax: `Untrusted(FILE.py:CLASS [, ARGS...])`
 
     The packet leaves dom0 here: it is copied into the router's I/O channel, handled by CLASS in a sandboxed process
-    of the router's own, and copied back, to the output that CLASS chose. Untrusted elements that follow each other cross
-    once. Annotations stay in dom0; what is known of the headers is checked again on the way back. Bytes in front of the
+    of the router's own, and copied back, to the output that CLASS chose. Untrusted elements that follow each other
+    cross once. Annotations stay in dom0; what is known of the headers is checked again on the way back. Bytes in front of the
     packet (after a Strip) do not cross. `vre elements --new FILE.py` writes a skeleton.
 
     Handlers: `crossing` (read): packets that the domU has now.
@@ -144,7 +144,7 @@ class Untrusted(Element):
             made(core, place)
         if outcome < 0:
             count_fault(core, channel, outcome)
-        if outcome < 0 or outcome == DROPPED or outcome == FAILED:
+        if outcome < 0 or outcome in (DROPPED, FAILED):
             retrieve(core, channel, slot)
             drop(core, place, DROP - 3 if outcome == DROPPED else DROP - 4 if outcome == FAILED else DROP - 5)
             return GONE

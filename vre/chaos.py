@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: MIT
+"""Fault injection: rogues in a router of their own, beside a user's routers and their traffic.
+
+All faults are let loose on one running platform, one after the other: the rogues' router keeps its place, only the code
+in its domU is another each time. What is observed is the same for all: what the others lose, whether dom0's workers live, whether every packet is accounted for, whether descriptors are left open.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import vre.rogues
+from shm.layout import CORE
+from shm.memory import load64
+from vre.config import from_text
+from vre.crew import Crew
+from vre.domu_policy import QUARANTINED
+from vre.errors import PlatformError, nearest
+from vre.model import Domu, Model, Router
+from vre.platform import Platform
+
+#: The rogues' router, and what it does with packets that come back.
+ROUTER = "vre-chaos"
+_CONFIG = "RatedSource(RATE 20000, LENGTH 60) -> u :: Untrusted({file}:Attack) -> Discard; u[1] -> Discard;"
+#: How long a fault is watched, in windows of this length.
+WINDOW_S, WINDOWS = 0.1, 12
+#: What a victim may lose in a window, beyond what it lost in the worst one without a fault.
+LOSS = 0.03
+#: The status of a rogue that has got what it should not.
+SUCCEEDED = 99
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: its group, what it does, and the rogue's file; none for faults of dom0's own processes."""
+
+    name: str
+    group: str
+    what: str
+    file: Path | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a fault.
+
+    `noticed_ms` is how long it took from the last sign of life until the domU was closed, None where there was nothing
+    to notice; `victim_loss` the largest part of its packets that a victim lost in a window, beyond that without a fault.
+    """
+
+    name: str
+    group: str
+    contained: bool
+    noticed_ms: float | None
+    victim_loss: float
+    outcome: str
+    why: str = ""
+
+
+def faults() -> dict[str, Fault]:
+    """Return all faults by name."""
+    found = {}
+    for file in sorted(Path(vre.rogues.__path__[0]).glob("*.py")):
+        first = file.read_text().split('"""')[1].split("\n")[0]
+        group, colon, what = first.partition(": ")
+        if colon and file.stem not in ("__init__", "trigger"):
+            found[file.stem] = Fault(file.stem, group, what, file)
+    found["worker_killed"] = Fault(
+        "worker_killed", "dom0", "kills the worker of a core in the middle of its work", None
+    )
+    found["standby_killed"] = Fault("standby_killed", "dom0", "kills the worker that waits to replace another", None)
+    return found
+
+
+def chosen(names: tuple[str, ...]) -> list[Fault]:
+    """Return the faults of these names, all where there are none. Raises PlatformError for a name that is not known."""
+    known = faults()
+    for name in names:
+        if name not in known:
+            raise PlatformError(f"there is no fault '{name}'{nearest(name, known)}; 'vre chaos --list' shows all")
+    return [known[name] for name in names] if names else list(known.values())
+
+
+class Chaos:
+    """A user's platform with rogues beside it.
+
+    Parameters
+    ----------
+    model : Model
+        What the user runs; its routers are the victims.
+    say : callable
+        Told of progress.
+    """
+
+    def __init__(self, model: Model, say: Callable[[str], None]) -> None:
+        self.victims = list(model.routers)
+        polite = Path(vre.rogues.__path__[0]) / "polite.py"
+        graph = from_text(_CONFIG.format(file=polite), "chaos")
+        least = min(router.entitlement for router in model.routers.values())
+        model.routers[ROUTER] = Router(ROUTER, least, graph, domu=Domu(memory=128 << 20))
+        self.platform = Platform(model=model, say=say)
+        self._say = say
+
+    def __enter__(self) -> Chaos:
+        self.platform.start()
+        self.platform.tend(0.5)
+        self._calm = self._watch(lambda: None)
+        self._descriptors = self._open_descriptors()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.platform.stop()
+
+    def _open_descriptors(self) -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    # One fault.
+
+    def inject(self, fault: Fault) -> Verdict:
+        """Let a fault loose, and watch."""
+        self._say(f"{fault.name}: {fault.what}")
+        events = len(self.platform.events)
+        workers = self._restarts()
+        domus = self.platform.domus
+        domu = domus.domus[ROUTER]
+        before = domu.serial
+        if fault.file:
+            self._load(fault.file)
+            loss = self._watch(lambda: None)
+        else:
+            loss = self._watch(lambda: self._hurt_dom0(fault.name))
+        closed = domu.serial != before + bool(fault.file)
+        outcome = self._outcome(domu, before, fault)
+        problems = list(self._problems(fault, domu, loss, workers))
+        said = [event for event in self.platform.events[events:] if not any(n in event for n in _NOISE)]
+        noticed = round(domu.noticed * 1e3, 1) if closed else None
+        if fault.file:
+            self._load(Path(vre.rogues.__path__[0]) / "polite.py")
+        extra = max(0.0, loss - self._calm)
+        return Verdict(
+            name=fault.name,
+            group=fault.group,
+            contained=not problems,
+            noticed_ms=noticed,
+            victim_loss=round(extra, 4),
+            outcome=outcome,
+            why="; ".join(problems) or (said[0] if said else ""),
+        )
+
+    def _outcome(self, domu: Any, before: int, fault: Fault) -> str:
+        if not fault.file:
+            return "replaced"
+        if domu.policy.state == QUARANTINED:
+            return "quarantined"
+        return "restarted" if domu.serial > before + 1 else "harmless"
+
+    def _problems(self, fault: Fault, domu: Any, loss: float, workers: int) -> Iterator[str]:
+        if loss - self._calm > LOSS:
+            yield f"a victim lost {loss:.1%} of its packets in a window, {self._calm:.1%} without the fault"
+        if fault.file and self._restarts() != workers:
+            yield "a worker of dom0 died"
+        if f"status {SUCCEEDED}" in domu.cause:
+            yield "it got what it should not"
+        for router in self.platform.routers:
+            if abs(self._unbalanced(router.name)) > 0:
+                yield f"router {router.name}: packets are not accounted for"
+
+    def _unbalanced(self, name: str) -> int:
+        """Return packets that are not accounted for: some are in hand at any time, so several looks may be needed."""
+        for _ in range(200):
+            balance = self.platform.handle(name).stats().balance
+            if balance == 0:
+                return 0
+            self.platform.wait(0.001)
+        return 0 if abs(balance) <= 4096 else balance
+
+    def _load(self, file: Path) -> None:
+        """Put other code into the rogues' domU."""
+        domus = self.platform.domus
+        domu = domus.domus[ROUTER]
+        while domu.closing is not None:
+            self.platform.wait(0.002)
+        domus.replace_code(ROUTER, str(file), self.platform.wait)
+
+    def _hurt_dom0(self, name: str) -> None:
+        engine = self.platform._engine
+        assert isinstance(engine, Crew)
+        worker = engine.pid(0)
+        if name == "standby_killed":
+            others = [pid for pid, core in engine.supervisor.cores.items() if core == 0 and pid != worker]
+            worker = others[0] if others else worker
+        os.kill(worker, signal.SIGKILL)
+
+    def _restarts(self) -> int:
+        return sum(load64(core["address"] + CORE["restarts"]) for core in self.platform.manifest["cores"])
+
+    def _watch(self, act: Callable[[], None]) -> float:
+        """Let windows pass, `act` after the second; return the most that a victim lost in one of them."""
+        worst = 0.0
+        last = {name: self._account(name) for name in self.victims}
+        for window in range(WINDOWS):
+            if window == 2:
+                act()
+            self.platform.tend(WINDOW_S)
+            for name in self.victims:
+                injected, dropped = self._account(name)
+                came, lost = injected - last[name][0], dropped - last[name][1]
+                last[name] = (injected, dropped)
+                if came > 100:
+                    worst = max(worst, lost / came)
+        return worst
+
+    def _account(self, name: str) -> tuple[int, int]:
+        stats = self.platform.handle(name).stats()
+        return stats.injected, sum(count for reason, count in stats.dropped.items() if reason in _LOSSES)
+
+    def leftovers(self) -> list[str]:
+        """Return what dom0 has kept that it should not, after all faults."""
+        self.platform.tend(0.3)
+        more = self._open_descriptors() - self._descriptors
+        return [f"{more} descriptors more than before"] if more > 2 else []
+
+
+#: Events that say nothing about a fault.
+_NOISE = ("its domU says", "runs again", "not shown")
+#: Drops that others can cause; what a router's own elements drop is its own affair.
+_LOSSES = (
+    "rx_ring_full",
+    "tx_ring_full",
+    "queue_full",
+    "killed",
+    "slow_path_full",
+    "domu_lost",
+    "channel_full",
+    "domu_down",
+)
+
+
+def run(
+    model: Model,
+    names: tuple[str, ...],
+    say: Callable[[str], None],
+    seconds: float | None = None,
+    seed: int = 1,
+    told: Callable[[Verdict], None] = lambda verdict: None,
+) -> dict[str, Any]:
+    """Inject faults: each once, or for some time random ones; return verdicts as plain data."""
+    picked = chosen(names)
+    verdicts: list[Verdict] = []
+    rng = random.Random(seed)
+    with Chaos(model, say) as chaos:
+        end = time.monotonic() + (seconds or 0)
+        todo = list(picked)
+        while todo or (seconds and time.monotonic() < end):
+            fault = rng.choice(picked) if seconds else todo.pop(0)
+            todo = [] if seconds else todo
+            verdict = chaos.inject(fault)
+            verdicts.append(verdict)
+            told(verdict)
+        left = chaos.leftovers()
+        tier = chaos.platform.domus.tier
+    return {
+        "faults": [asdict(verdict) for verdict in verdicts],
+        "skipped": [],
+        "left": left,
+        "tier": tier,
+        "pass": all(verdict.contained for verdict in verdicts) and not left,
+    }

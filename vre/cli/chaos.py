@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""`vre chaos`: rogues beside a user's own routers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from vre.cli.options import sandbox_option
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--fault", "names", multiple=True, metavar="NAME", help="Only this fault; may be given several times.")
+@click.option("--list", "listing", is_flag=True, help="List the faults.")
+@click.option("--for", "seconds", metavar="TIME", help="Inject random faults for so long, as in 2min.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the random faults.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@sandbox_option
+def chaos(
+    file: Path | None,
+    names: tuple[str, ...],
+    listing: bool,
+    seconds: str | None,
+    seed: int,
+    as_json: bool,
+    sandbox: str | None,
+) -> None:
+    """Let rogues loose beside the routers of a platform FILE; status 0 only where all are contained.
+
+    Each rogue runs in a router of its own that is added to the platform, in its domU. Watched are the other routers'
+    losses in windows of 100 ms, dom0's workers, and that every packet is accounted for.
+    """
+    from vre.chaos import chosen, faults, run
+
+    if listing:
+        known = {fault.name: f"{fault.group}: {fault.what}" for fault in faults().values()}
+        click.echo(json.dumps(known) if as_json else "\n".join(f"{name:16} {text}" for name, text in known.items()))
+        return
+    if file is None:
+        raise click.UsageError("which platform file? 'vre chaos lab.toml'")
+    chosen(names)
+    from vre.cli.report import emit
+    from vre.cli.top import table
+    from vre.config import load_model
+    from workers.arguments import seconds as parse
+
+    try:
+        length = parse(seconds) if seconds else None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    model = load_model(file)
+    model.sandbox = sandbox or model.sandbox
+    say = (lambda text: None) if as_json else (lambda text: click.echo(text, err=True))
+    result = run(model, names, say, length, seed)
+    rows = [
+        {
+            "fault": f["name"],
+            "verdict": "contained" if f["contained"] else "NOT CONTAINED",
+            "outcome": f["outcome"],
+            "noticed ms": "" if f["noticed_ms"] is None else f["noticed_ms"],
+            "victims' loss": f"{f['victim_loss']:.2%}",
+            "": f["why"],
+        }
+        for f in result["faults"]
+    ]
+    emit(result, table(rows), as_json)
+    if not as_json:
+        held = sum(f["contained"] for f in result["faults"])
+        click.echo(f"{held} of {len(rows)} faults contained, tier {result['tier']}; {len(result['skipped'])} skipped")
+        for what in result["left"]:
+            click.echo(f"left behind: {what}")
+    sys.exit(0 if result["pass"] else 1)
