@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Fault injection: rogues in a router of their own, beside a user's routers and their traffic.
 
-All faults are let loose on one running platform, one after the other: the rogues' router keeps its place, only the code
-in its domU is another each time. What is observed is the same for all: what the others lose, whether dom0's workers live, whether every packet is accounted for, whether descriptors are left open.
+All faults are let loose on one running platform, one after the other: the rogues' router keeps its place, only the
+code in its domU is another each time. What is observed is the same for all: what the others lose, whether dom0's
+workers live, whether every packet is accounted for, whether descriptors are left open.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class Fault:
 class Verdict:
     """What came of a fault.
 
-    `noticed_ms` is how long it took from the last sign of life until the domU was closed, None where there was nothing
-    to notice; `victim_loss` the largest part of its packets that a victim lost in a window, beyond that without a fault.
+    `noticed_ms` is how long it took from the last sign of life until the domU was closed, None where nothing had to be
+    noticed; `victim_loss` the largest part of its packets that a victim lost in a window, beyond that without a fault.
     """
 
     name: str

@@ -4,7 +4,7 @@
 | state | event | next |
 | --- | --- | --- |
 | starting | ready | running |
-| starting, running | died, hung, failed, overdue | starting; after MAX_RESTARTS in WINDOW_S quarantined, longer each time |
+| starting, running | died, hung, failed, overdue | starting; after MAX_RESTARTS in WINDOW_S quarantined, and longer |
 | starting, running | hostile | quarantined until released |
 | quarantined | due, released | starting |
 | any but ended | stop | ended |

@@ -11,126 +11,34 @@ import ctypes
 import errno
 import tempfile
 
+
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
 #: What NumPy, Numba's compiler and a polling loop need once everything has been loaded.
-ALLOWED = [
-    "access",
-    "arch_prctl",
-    "brk",
-    "clock_getres",
-    "clock_gettime",
-    "clock_nanosleep",
-    "close",
-    "dup",
-    "epoll_create1",
-    "exit",
-    "exit_group",
-    "fstat",
-    "futex",
-    "getcwd",
-    "getdents64",
-    "getegid",
-    "geteuid",
-    "getgid",
-    "getpid",
-    "getppid",
-    "getrandom",
-    "gettid",
-    "getuid",
-    "lseek",
-    "membarrier",
-    "mmap",
-    "mprotect",
-    "mremap",
-    "munmap",
-    "nanosleep",
-    "newfstatat",
-    "openat",
-    "poll",
-    "ppoll",
-    "pread64",
-    "read",
-    "readlink",
-    "readlinkat",
-    "restart_syscall",
-    "rseq",
-    "rt_sigaction",
-    "rt_sigprocmask",
-    "rt_sigreturn",
-    "sched_getaffinity",
-    "sched_yield",
-    "set_robust_list",
-    "sigaltstack",
-    "stat",
-    "lstat",
-    "open",
-    "statfs",
-    "sysinfo",
-    "uname",
-    "write",
-    "writev",
-]
+ALLOWED = _names(
+    """
+    access arch_prctl brk clock_getres clock_gettime clock_nanosleep close dup epoll_create1 exit exit_group fstat
+    futex getcwd getdents64 getegid geteuid getgid getpid getppid getrandom gettid getuid lseek membarrier mmap
+    mprotect mremap munmap nanosleep newfstatat openat poll ppoll pread64 read readlink readlinkat restart_syscall
+    rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield set_robust_list sigaltstack stat
+    lstat open statfs sysinfo uname write writev
+    """
+)
 
 #: What only an attacker calls.
-HOSTILE = [
-    "acct",
-    "add_key",
-    "bpf",
-    "chroot",
-    "delete_module",
-    "fallocate",
-    "finit_module",
-    "fsconfig",
-    "fsmount",
-    "fsopen",
-    "fspick",
-    "ftruncate",
-    "init_module",
-    "io_uring_enter",
-    "io_uring_register",
-    "io_uring_setup",
-    "kexec_file_load",
-    "kexec_load",
-    "keyctl",
-    "kill",
-    "lookup_dcookie",
-    "mount",
-    "mount_setattr",
-    "move_mount",
-    "name_to_handle_at",
-    "open_by_handle_at",
-    "open_tree",
-    "perf_event_open",
-    "personality",
-    "pidfd_getfd",
-    "pidfd_open",
-    "pidfd_send_signal",
-    "pivot_root",
-    "process_madvise",
-    "process_vm_readv",
-    "process_vm_writev",
-    "ptrace",
-    "quotactl",
-    "reboot",
-    "request_key",
-    "rt_sigqueueinfo",
-    "rt_tgsigqueueinfo",
-    "sched_setaffinity",
-    "sched_setattr",
-    "sched_setparam",
-    "sched_setscheduler",
-    "setns",
-    "setsid",
-    "swapoff",
-    "swapon",
-    "syslog",
-    "tgkill",
-    "tkill",
-    "truncate",
-    "umount2",
-    "unshare",
-    "userfaultfd",
-    "vmsplice",
-]
+HOSTILE = _names(
+    """
+    acct add_key bpf chroot delete_module fallocate finit_module fsconfig fsmount fsopen fspick ftruncate
+    init_module io_uring_enter io_uring_register io_uring_setup kexec_file_load kexec_load keyctl kill
+    lookup_dcookie mount mount_setattr move_mount name_to_handle_at open_by_handle_at open_tree perf_event_open
+    personality pidfd_getfd pidfd_open pidfd_send_signal pivot_root process_madvise process_vm_readv
+    process_vm_writev ptrace quotactl reboot request_key rt_sigqueueinfo rt_tgsigqueueinfo sched_setaffinity
+    sched_setattr sched_setparam sched_setscheduler setns setsid swapoff swapon syslog tgkill tkill truncate umount2
+    unshare userfaultfd vmsplice
+    """
+)
 
 _CLONE_THREAD = 0x10000
 #: F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC.

@@ -76,8 +76,8 @@ class Untrusted(Element):
 
     The packet leaves dom0 here: it is copied into the router's I/O channel, handled by CLASS in a sandboxed process
     of the router's own, and copied back, to the output that CLASS chose. Untrusted elements that follow each other
-    cross once. Annotations stay in dom0; what is known of the headers is checked again on the way back. Bytes in front of the
-    packet (after a Strip) do not cross. `vre elements --new FILE.py` writes a skeleton.
+    cross once. Annotations stay in dom0; what is known of the headers is checked again on the way back. Bytes in front
+    of the packet (after a Strip) do not cross. `vre elements --new FILE.py` writes a skeleton.
 
     Handlers: `crossing` (read): packets that the domU has now.
     """

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+"""An untrusted element for tests that write the domU's side by hand."""
+
+
+class Nothing:
+    """Never run."""
