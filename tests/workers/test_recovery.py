@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
+from shm.channel import CHANNEL, SLOTS
 from shm.layout import CORE
-from shm.memory import store64
+from shm.memory import load64, store64
 from tests.harness import Bench
 from tests.workers.frames import udp
+from workers.crossing import Crossing, give_returns, take_requests
 from workers.recovery import recover
 
 CONFIG = """
@@ -20,6 +23,9 @@ t[1] -> CheckPaint(9) -> Discard;
 """
 SPLIT = """
 FromDevice(eth0) -> Queue(4) -> Unqueue -> Counter -> Queue(4) -> ToDevice(eth1);
+"""
+CROSSING = f"""
+FromDevice(eth0) -> u :: Untrusted({Path(__file__).parents[1]}/shm/element.py:Nothing) -> ToDevice(eth1);
 """
 FOLDERS = ("/shm/", "/workers/", "vre_path", "path_")
 
@@ -52,7 +58,30 @@ def run_and_kill(bench, line):
     return False
 
 
-@pytest.mark.parametrize("config", [CONFIG, SPLIT], ids=["tee", "split"])
+def echo(bench):
+    """Be the domU: return what has been lent; return packets of one's own in the slots lent for that."""
+    for channel in bench.channels:
+        down, up = (load64(channel + CHANNEL[name]) for name in ("down", "up"))
+        kernels = {"take": take_requests, "give": give_returns, "wait": None}
+        crossing = bench.__dict__.setdefault("crossing", Crossing(down, up, kernels))
+        count = crossing.take()
+        crossing.table[:count, 3] = 0
+        row = crossing.make(b"mine" * 15)
+        assert row < 0 or crossing.table[row, 3] == 0
+        crossing.give()
+
+
+def assert_channels_sound(bench):
+    """Every slot is free once, or lent."""
+    for channel in bench.channels:
+        words = {name: load64(channel + CHANNEL[name]) for name in ("head", "freed", "table", "free", "gifts")}
+        kinds = [load64(words["table"] + 8 * slot) & 3 for slot in range(SLOTS)]
+        free = [load64(words["free"] + 8 * (i % SLOTS)) for i in range(words["head"], words["freed"])]
+        assert sorted(free) == [slot for slot, kind in enumerate(kinds) if kind == 0]
+        assert kinds.count(2) == words["gifts"]
+
+
+@pytest.mark.parametrize("config", [CONFIG, SPLIT, CROSSING], ids=["tee", "split", "crossing"])
 def test_a_kill_at_any_line_loses_at_most_the_batch_in_hand(config):
     line, step, kills = 1, 7, 0
     with Bench(config) as bench:
@@ -62,12 +91,14 @@ def test_a_kill_at_any_line_loses_at_most_the_batch_in_hand(config):
                 break
             kills += 1
             before = bench.dropped["killed"]
-            lost = recover(bench.core, bench.inputs, bench.outputs)
+            lost = recover(bench.core, bench.inputs, bench.outputs, bench.channels)
             assert 0 <= lost <= 8
             assert bench.dropped["killed"] == before + lost
             store64(bench.core + CORE["task"], 0)
             bench.assert_sound()
+            assert_channels_sound(bench)
             bench.settle()
+            echo(bench)
             bench.received()
             bench.assert_sound()
             line += step
