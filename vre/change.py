@@ -164,6 +164,11 @@ class Changes:
         place_all(self.builder, {k: c for k, c in placement(placed).items() if k[0] == router.name})
         platform.placed = placed
         set_weights(self.builder, split(self.model, placed))
+        try:
+            platform.domus.launch([tenant], platform.wait)
+        except BaseException:
+            self.remove(router.name)
+            raise
         for plan in fresh:
             self.links.fill_source(plan)
         platform.publish()
@@ -171,6 +176,7 @@ class Changes:
     def remove(self, name: str) -> None:
         """Remove a router; what waits in its rings goes with it."""
         tenant, platform = self.builder.tenants[name], self.platform
+        platform.domus.dismiss(name, platform.wait)
         gone = self.links.remove_sources(name)
         for port in self.builder.ports.values():
             port.disclaim(tenant)
@@ -213,6 +219,7 @@ class Changes:
         placed = allocate(self.model, platform.demands(), before, fixed=True)
         begun = time.monotonic()
         old = tenant.program
+        platform.domus.dismiss(name, platform.wait)
         self.stop_tasks(tenant, old, list(tenant.cores))
         take_over(tenant, old, new)
         tenant.program, tenant.generation = new, tenant.generation + 1
@@ -221,6 +228,7 @@ class Changes:
         platform.placed = placed
         set_weights(self.builder, split(self.model, placed))
         rested = time.monotonic() - begun
+        platform.domus.launch([tenant], platform.wait)
         self.builder.space.forget(old.label, old.rings)
         platform.publish()
         self.builder.space.sweep()

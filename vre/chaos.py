@@ -127,7 +127,7 @@ class Chaos:
     def inject(self, fault: Fault) -> Verdict:
         """Let a fault loose, and watch."""
         self._say(f"{fault.name}: {fault.what}")
-        events = len(self.platform.events)
+        self.platform.events.clear()
         workers = self._restarts()
         domus = self.platform.domus
         domu = domus.domus[ROUTER]
@@ -140,7 +140,7 @@ class Chaos:
         closed = domu.serial != before + bool(fault.file)
         outcome = self._outcome(domu, before, fault)
         problems = list(self._problems(fault, domu, loss, workers))
-        said = [event for event in self.platform.events[events:] if not any(n in event for n in _NOISE)]
+        said = [event for event in self.platform.events if not any(n in event for n in _NOISE)]
         noticed = round(domu.noticed * 1e3, 1) if closed else None
         if fault.file:
             self._load(Path(vre.rogues.__path__[0]) / "polite.py")

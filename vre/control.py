@@ -123,6 +123,10 @@ def _move(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
     return {"rested_s": platform.move(request["path"], request["core"])}
 
 
+def _views(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
+    return {"rows": {"events": platform.recent_events, "domus": platform.domus.rows}[request["what"]]()}
+
+
 _VERBS: dict[str, Callable[[Platform, dict[str, Any]], dict[str, Any] | None]] = {
     "read": _read,
     "write": _write,
@@ -130,6 +134,7 @@ _VERBS: dict[str, Callable[[Platform, dict[str, Any]], dict[str, Any] | None]] =
     "remove": _remove,
     "replace": _replace,
     "move": _move,
+    "view": _views,
 }
 
 

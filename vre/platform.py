@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from vre.change import Changes
 from vre.config import from_text
 from vre.control import ControlServer
 from vre.crew import Crew
+from vre.domu_control import answer
 from vre.domus import Domus
 from vre.errors import ConfigError, PlatformError, Problem
 from vre.handle import RouterHandle
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 #: How long a request may wait.
 _TEND_S = 0.02
+#: Events that are remembered.
+_EVENTS = 1000
 
 
 class Platform(Requests):
@@ -81,7 +85,9 @@ class Platform(Requests):
         quantum = quantum or MACHINES[settings.get("machine", "host")].quantum
         self.model = model or Model(name or f"p{os.getpid()}", cores, clock, idle, quantum, **settings)
         self.say: Say = say or (lambda text: None)
-        self.events: list[str] = []
+        self.events: deque[str] = deque(maxlen=_EVENTS)
+        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
+        self._began = 0.0
         self.placed: list[Placed] = []
         self.ns_per_tick = 0.0
         self.manifest: dict[str, Any] = {}
@@ -204,6 +210,7 @@ class Platform(Requests):
         self._handlers = Handlers(self.model, self.builder)
         self._engine = self._make_engine()
         self._cleanup.callback(self._engine.end)
+        self._began = self._engine.now()
         self._engine.launch(self._directory.path / "manifest.json")
         self.ns_per_tick = self.manifest["ns_per_tick"]
         self.publish()
@@ -233,6 +240,7 @@ class Platform(Requests):
         self._cleanup.callback(shares.close)
         domus = Domus(self.model, self.manifest, jails, self.plan.domu_cpus, shares, self.say, self.report)
         self._cleanup.callback(domus.end)
+        domus.on_control = lambda name, message: answer(self.handle(name), message)
         self.domus = domus
         self.watchdog = Watchdog(self.manifest, self._deadline, self._engine.pid, self.report)
         self._engine.watch = self._watch
@@ -256,7 +264,12 @@ class Platform(Requests):
     def report(self, event: str) -> None:
         """Take note of an event."""
         self.events.append(event)
+        self._events.append({"s": round(self.now() - self._began, 3), "event": event})
         self.say(event)
+
+    def recent_events(self) -> list[dict[str, Any]]:
+        """Return the last events, each with its time in seconds since the start."""
+        return list(self._events)
 
     def make_room(self) -> None:
         """Make the segments that have been planned. Raises PlatformError."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from shm.channel import CHANNEL
 from shm.layout import NOTE, SLOT, TASK
 from shm.memory import load64, release64, store64
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL
@@ -35,6 +36,8 @@ def take_over(tenant: Tenant, old: Program, new: Program) -> None:
             _carry(tenant, node.cls, before["state"])
     for ring in old.rings:
         _count(tenant, "replaced", load64(ring.address + HEAD) - load64(ring.address + TAIL))
+    for channel in old.channels.values():
+        _count(tenant, "domu_lost", load64(channel + CHANNEL["lost"]))
     for number, task in enumerate(old.tasks):
         _count(tenant, "killed", load64(task + TASK["killed"]))
         if old.graph.tasks[number][0] in ("rx", "source"):

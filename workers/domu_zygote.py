@@ -145,10 +145,13 @@ class Zygote:
                     element["file"] = str(Path(folders[element["source"]]) / sources[element["source"]].name)
             jail.limit(message["memory"], *mapped)
             jail.give_up(message["uid"] if tier != "unsafe" else None)
-            from workers import domu
+            from workers import domu, probe
 
             control = socket.socket(fileno=CONTROL)
             jail.lock(tier, self.filter, folders)
+            if "probe" in message:
+                os.write(CONTROL, json.dumps({"probed": probe.run(message["probe"][0])}).encode())
+                os._exit(0)
             status = domu.run(control, range(FIRST_CHANNEL, FIRST_CHANNEL + count - 2), message, self.kernels)
         except BaseException as error:
             _last_words(error)

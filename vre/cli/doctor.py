@@ -15,6 +15,7 @@ import click
 
 from shm.layout import HEADER
 from shm.segment import RunDirectory, Segment, SegmentError, claim_window, free_window, run_root, sweep
+from vre.shares import Shares
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Finding:
 
 def findings() -> list[Finding]:
     """Try what a platform needs of its host."""
-    return [_python(), _processors(), _memory(), _segment(), _affinity(), _cache(), _leftovers()]
+    found = [_python(), _processors(), _memory(), _segment(), _affinity(), _cache(), _leftovers()]
+    return [*found, _sandbox(), _shares()]
 
 
 def _python() -> Finding:
@@ -108,6 +110,39 @@ def _leftovers() -> Finding:
     return Finding("left-overs", "ok", f"removed what was left of {', '.join(swept)}" if swept else "none")
 
 
+def _sandbox() -> Finding:
+    from vre.tiers import best
+
+    tier, tried = best()
+    last = tried[-1]
+    strict = tried[0]
+    why = strict.error or f"possible in it: {', '.join(strict.possible)}" if tier != "strict" else ""
+    if tier == "strict":
+        shared = "" if os.geteuid() == 0 else "; domUs share your user id, as root they would have their own"
+        return Finding("sandbox", "ok", f"strict: {len(last.refused)} forbidden things tried, none possible{shared}")
+    advice = (
+        "untrusted elements run only with --sandbox reduced" if tier == "reduced" else "untrusted elements are refused"
+    )
+    return Finding("sandbox", "weak", f"{tier}; no strict tier: {why}", advice)
+
+
+def _shares() -> Finding:
+    directory = RunDirectory(f"doctor-{os.getpid()}")
+    try:
+        directory.acquire()
+        shares = Shares(directory.name, directory.path / "groups")
+        shares.close()
+    except SegmentError as error:
+        return Finding("CPU shares", "weak", str(error))
+    finally:
+        directory.release()
+    advice = {"cgroup": "", "autogroup": "as root, or in a delegated cgroup, shares would be exact"}
+    state = "ok" if shares.means != "nice" else "weak"
+    return Finding(
+        "CPU shares", state, f"of domUs by {shares.means}", advice.get(shares.means, "weak against many threads")
+    )
+
+
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
@@ -119,5 +154,5 @@ def doctor(as_json: bool) -> None:
         for f in found:
             click.echo(f"{f.state:8} {f.what:14} {f.detail}" + (f"\n{'':24}{f.advice}" if f.advice else ""))
         if os.geteuid():
-            click.echo("As root, nothing more would be gained today: no part of a platform needs it.")
+            click.echo("As root, each domU would have a user id of its own, and its share of a processor by cgroup.")
     sys.exit(1 if any(f.state == "missing" for f in found) else 0)

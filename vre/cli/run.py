@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from vre.cli.options import sandbox_option
 from vre.cli.report import balance_line, emit, number, routers_json, routers_table
 from vre.config import load_model
 from workers.arguments import seconds as parse_seconds
@@ -31,8 +32,11 @@ class Duration(click.ParamType):
         return found
 
 
-def _run(file: Path, name: str | None, duration: float | None, as_json: bool, quiet: bool) -> None:
+def _run(
+    file: Path, name: str | None, duration: float | None, as_json: bool, quiet: bool, sandbox: str | None = None
+) -> None:
     model = load_model(file, name)
+    model.sandbox = sandbox or model.sandbox
     from vre.platform import Platform
     from vre.stats import jain
 
@@ -71,7 +75,7 @@ def _run(file: Path, name: str | None, duration: float | None, as_json: bool, qu
             "jain": jain([s.share for s in stats], [s.entitled for s in stats]),
             "dilated": box.plan.dilated,
             "unclaimed": box.reader.unclaimed(),
-            "events": box.events,
+            "events": list(box.events),
         }
         emit(data, routers_table(stats, elapsed), as_json)
         if not as_json:
@@ -88,9 +92,10 @@ def _run(file: Path, name: str | None, duration: float | None, as_json: bool, qu
 @click.option("--name", help="Name of the run directory (the file's name).")
 @click.option("--json", "as_json", is_flag=True, help="End with JSON in place of a table.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-def run(file: Path, duration: float | None, name: str | None, as_json: bool, quiet: bool) -> None:
+@sandbox_option
+def run(file: Path, duration: float | None, name: str | None, as_json: bool, quiet: bool, sandbox: str | None) -> None:
     """Run the platform that FILE describes, and print every router's account at the end."""
-    _run(file, name, duration, as_json, quiet)
+    _run(file, name, duration, as_json, quiet, sandbox)
 
 
 @click.command()

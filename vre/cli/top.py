@@ -15,11 +15,14 @@ from shm.layout import RING, TASK
 from shm.memory import load64
 from shm.segment import RunDirectory, Segment, SegmentError, run_root
 from vre.cli.report import emit, number, routers_json, routers_table
+from vre.control import ask
 from vre.errors import PlatformError
 
 #: The longer of the two windows that shares are shown for.
 _LONG_S = 10.0
-VIEWS = ("routers", "paths", "cores", "ports", "memory", "decisions")
+#: Views that the platform is asked for; the others are read from its memory.
+ASKED = ("domus", "events")
+VIEWS = ("routers", "paths", "cores", "ports", "memory", "decisions", *ASKED)
 
 
 def running(name: str | None) -> str:
@@ -118,9 +121,13 @@ def table(rows: list[dict[str, Any]]) -> Any:
 @click.option("--count", default=20, show_default=True, help="Decisions of each core.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(what: str, name: str | None, count: int, as_json: bool) -> None:
-    """Print one view of a running platform: routers, paths, cores, ports, memory or the last decisions."""
+    """Print one view of a running platform: routers, paths, cores, ports, memory, last decisions, domUs or events."""
     platform = Attached(name)
     manifest, reader = platform.manifest, platform.reader
+    if what in ASKED:
+        rows = ask(platform.directory.path / "control", do="view", what=what)["rows"]
+        emit(rows, table(rows), as_json)
+        return
     data = view_of(what, manifest, reader, count)
     if what == "routers":
         emit(data, routers_table(reader.routers(), 0), as_json)

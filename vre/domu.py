@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: MIT
+"""One router's domU as the platform sees it: a process, a log, a control channel; nothing is believed of any."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vre.domu_policy import Policy, Progress
+from vre.tenant import Tenant
+
+#: Bytes of a log that are read at a look, lines of it that are passed on in a second, and their length.
+_LOG_BYTES, _LOG_LINES, LONGEST_LINE = 65536, 20, 200
+#: Longest control message.
+MESSAGE = 4096
+
+
+def escape(text: str) -> str:
+    """Return a line that does nothing to a terminal."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown if len(shown) <= LONGEST_LINE else shown[:LONGEST_LINE] + "..."
+
+
+class Log:
+    """What a domU writes: read in bounded parts, passed on escaped, a few lines a second."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._unread = b""
+        self._shown = self._hidden = 0
+        self._since = time.monotonic()
+
+    def lines(self) -> list[str]:
+        """Return what is to be shown of what has been written since the last call."""
+        data = b""
+        with contextlib.suppress(OSError):
+            data = os.read(self.fd, _LOG_BYTES)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        self._unread = self._unread[-LONGEST_LINE:]
+        found = []
+        if time.monotonic() - self._since >= 1:
+            if self._hidden:
+                found.append(f"({self._hidden} more lines are not shown)")
+            self._since, self._shown, self._hidden = time.monotonic(), 0, 0
+        for line in lines:
+            if self._shown < _LOG_LINES:
+                self._shown += 1
+                found.append(escape(line.decode(errors="replace")))
+            else:
+                self._hidden += 1
+        return found
+
+    def close(self) -> None:
+        """Read no more."""
+        os.close(self.fd)
+
+
+@dataclass
+class Domu:
+    """One router's domU.
+
+    Attributes
+    ----------
+    closing : list of (int, int), optional
+        While it is being closed: words in shared memory that must have gone on, and from where.
+    ending : str
+        The event that it is being ended for.
+    cause : str
+        What it did last that it should not have.
+    proven, quiet : bool
+        It has run; it is being closed because somebody asked for that.
+    serial : int
+        Counts how often it has been closed.
+    noticed : float
+        Seconds from its last sign of life until it was closed.
+    cpu_ns : int
+        Processor time of all its incarnations.
+    """
+
+    tenant: Tenant
+    uid: int | None
+    policy: Policy = field(default_factory=Policy)
+    progress: Progress = field(default_factory=lambda: Progress(0.05))
+    pid: int = 0
+    keeper: int = 0
+    pidfd: int = -1
+    control: socket.socket | None = None
+    log: Log | None = None
+    begun: float = 0.0
+    ready: bool = False
+    proven: bool = False
+    quiet: bool = False
+    closing: list[tuple[int, int]] | None = None
+    ending: str = ""
+    cause: str = ""
+    serial: int = 0
+    noticed: float = 0.0
+    cpu_ns: int = 0
+    cpu_seen: int = 0
+    faults_seen: int = 0
+    faults_at: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The router's name."""
+        return self.tenant.name
+
+    @property
+    def channels(self) -> list[int]:
+        """Addresses of its channels."""
+        return list(self.tenant.program.channels.values())
+
+    @property
+    def driver(self) -> int:
+        """Number of a task that takes packets back from it."""
+        return next(n for n, (kind, _) in enumerate(self.tenant.program.graph.tasks) if kind == "domu")
+
+    def scheduled(self) -> tuple[int, float]:
+        """Return how long it has run, in ns, and waited for a processor, in s: the kernel says so, not the domU."""
+        try:
+            ran, waited, _ = Path(f"/proc/{self.pid}/schedstat").read_text().split()
+        except (OSError, ValueError):
+            return self.cpu_seen, 0.0
+        return int(ran), int(waited) / 1e9
+
+    def born(self, pid: int) -> None:
+        """Take note of its process."""
+        self.pid, self.cpu_seen = pid, 0
+        with contextlib.suppress(OSError):
+            self.pidfd = os.pidfd_open(pid)
+
+    def died(self) -> None:
+        """Take note that its process is gone."""
+        self.keeper = self.pid = 0
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def kill(self) -> None:
+        """Kill it, and with the first process of its PID namespace all others in it."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.pidfd >= 0:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            elif self.pid:
+                os.kill(self.pid, signal.SIGKILL)
+
+    def await_end(self) -> None:
+        """Wait until it is gone, once it has been killed."""
+        if self.pidfd >= 0:
+            poll = select.poll()
+            poll.register(self.pidfd, select.POLLIN)
+            poll.poll(1000)
+        self.died()
+
+    def let_go(self) -> None:
+        """Close its control channel and its log."""
+        if self.control:
+            self.control.close()
+        if self.log:
+            self.log.close()
+        self.control = self.log = None
+
+    def messages(self, most: int, answer: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+        """Take at most so many of its control messages; `answer` says what is sent back, None for nothing."""
+        for _ in range(most):
+            if self.control is None:
+                return
+            try:
+                data = self.control.recv(MESSAGE + 1)
+            except OSError:
+                return
+            if not data:
+                return
+            said: dict[str, Any] | None = {"error": f"not a JSON object of at most {MESSAGE} bytes"}
+            with contextlib.suppress(ValueError, RecursionError):
+                message = json.loads(data) if len(data) <= MESSAGE else None
+                if isinstance(message, dict):
+                    said = answer(message)
+            if said is not None and self.control is not None:
+                # Whoever does not read his answers gets none: nobody waits for him.
+                with contextlib.suppress(OSError):
+                    self.control.send(json.dumps(said).encode()[:MESSAGE])

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""What a domU may ask of the platform: a few typed requests, about its own router and no other.
+
+| request | answer |
+| --- | --- |
+| `{"do": "add_route", "table": element, "route": "10.0.0.0/8 1"}` | `{"ok": true}` |
+| `{"do": "remove_route", "table": element, "route": "10.0.0.0/8"}` | `{"ok": true}` |
+| `{"do": "read", "handler": "element.handler"}` | `{"ok": true, "value": text}` |
+| `{"do": "counters"}` | `{"ok": true, "injected": n, "forwarded": n, "dropped": {reason: n}, "in_flight": n}` |
+
+Whose request it is follows from the channel it came by: nothing in it names a router. What is wrong with it comes
+back as `{"error": text}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vre.errors import PlatformError
+from vre.handle import RouterHandle
+from vre.handlers import HandlerError
+
+
+def _text(message: dict[str, Any], field: str) -> str:
+    value = message.get(field)
+    if not isinstance(value, str) or len(value) > 1000:
+        raise ValueError(f"'{field}' must be a string of at most 1000 characters")
+    return value
+
+
+def _add_route(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
+    router.write(f"{_text(message, 'table')}.add", _text(message, "route"))
+    return {}
+
+
+def _remove_route(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
+    router.write(f"{_text(message, 'table')}.remove", _text(message, "route"))
+    return {}
+
+
+def _read(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
+    return {"value": router.read(_text(message, "handler"))[:2000]}
+
+
+def _counters(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
+    stats = router.stats()
+    return {
+        "injected": stats.injected,
+        "forwarded": stats.forwarded,
+        "dropped": stats.dropped,
+        "in_flight": stats.in_flight,
+    }
+
+
+_VERBS: dict[Any, Callable[[RouterHandle, dict[str, Any]], dict[str, Any]]] = {
+    "add_route": _add_route,
+    "remove_route": _remove_route,
+    "read": _read,
+    "counters": _counters,
+}
+
+
+def answer(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
+    """Do what a router's domU asks for, if it may; return the answer."""
+    verb = message.get("do")
+    if not isinstance(verb, str) or verb not in _VERBS:
+        return {"error": f"'do' must be one of {', '.join(_VERBS)}"}
+    try:
+        return {"ok": True, **_VERBS[verb](router, message)}
+    except (HandlerError, PlatformError, ValueError, KeyError, StopIteration) as error:
+        return {"error": str(error)[:1000]}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""The zygote of domUs as the platform holds it: started once, sent messages with descriptors, listened to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from vre.errors import PlatformError
+from workers.domu_zygote import MESSAGE
+
+#: What of the environment the zygote needs; domUs get nothing of it.
+_KEEP = ("PATH", "PYTHONPATH", "VRE_CACHE", "HOME", "LANG")
+#: A second thread in the zygote would be missing in what is forked from it.
+_ALONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+_START_S = 60.0
+
+
+class Nursery:
+    """Starts the zygote. Raises PlatformError where it cannot be, or where `tier` needs what this host lacks."""
+
+    def __init__(self, tier: str) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", "workers.domu_zygote", str(theirs.fileno()), str(os.getpid())]
+        environment = {k: v for k, v in os.environ.items() if k in _KEEP} | dict.fromkeys(_ALONE, "1")
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
+        theirs.close()
+        self._channel.settimeout(_START_S)
+        answer: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            answer = json.loads(self._channel.recv(MESSAGE) or b"{}")
+        problem = None
+        if not answer.get("ready"):
+            problem = "the zygote of domUs does not start"
+        elif not answer["filter"] and tier != "unsafe":
+            problem = (
+                "this host cannot filter system calls, so untrusted elements cannot be jailed: install libseccomp "
+                "(Debian: libseccomp2), or trust them with --unsafe-trust-elements"
+            )
+        if problem:
+            self.end()
+            raise PlatformError(problem)
+        self._channel.setblocking(False)
+
+    def send(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Ask for a domU; a zygote that is gone shows when it is next listened to."""
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._channel, [json.dumps(message).encode()], descriptors)
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """Yield what it has said since it was last listened to. Raises PlatformError where it is gone."""
+        while True:
+            try:
+                data = self._channel.recv(MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                raise PlatformError("the zygote of domUs has ended")
+            yield json.loads(data)
+
+    def end(self) -> None:
+        """Kill it; its domUs follow."""
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
