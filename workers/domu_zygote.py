@@ -48,6 +48,7 @@ class Zygote:
         self.children: set[int] = set()
         self.filter: bytes | None = None
         self.kernels: dict[str, Any] = {}
+        self.readable: list[str] = []
 
     def say(self, **message: Any) -> None:
         """Send one message."""
@@ -60,6 +61,7 @@ class Zygote:
         with contextlib.suppress(SeccompError):
             self.filter = compile_filter()
         self.kernels = compile_crossing()
+        self.readable = jail.readable()
         gc.collect()
         gc.freeze()
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -137,7 +139,7 @@ class Zygote:
             sources = [Path(source) for source in message["sources"]]
             folders = [str(source.parent) for source in sources]
             if tier == "strict":
-                jail.enter_root(message["root"], sources)
+                jail.enter_root(message["root"], self.readable, sources)
                 folders = [f"{jail.ELEMENT}/{i}" for i in range(len(sources))]
             sys.path[:0] = folders
             for cluster in message["clusters"]:
@@ -148,7 +150,7 @@ class Zygote:
             from workers import domu, probe
 
             control = socket.socket(fileno=CONTROL)
-            jail.lock(tier, self.filter, folders)
+            jail.lock(tier, self.filter, [*self.readable, *folders])
             if "probe" in message:
                 os.write(CONTROL, json.dumps({"probed": probe.run(message["probe"][0])}).encode())
                 os._exit(0)

@@ -76,15 +76,15 @@ def readable() -> list[str]:
     return sorted(set(found))
 
 
-def enter_root(at: str, sources: Sequence[Path]) -> None:
-    """Make a small read-only root at the folder `at`, and be in it.
+def enter_root(at: str, folders: Sequence[str], sources: Sequence[Path]) -> None:
+    """Make a small read-only root at the folder `at`, of the host's `folders`, and be in it.
 
     `sources` are the elements' files: each is copied, with the Python files beside it, to a folder of its own below
     :data:`ELEMENT`, so that its folder's permissions do not matter and nothing else of that folder is there.
     """
     _must(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "a mount namespace of its own")
     _mount("tmpfs", at, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=16m,mode=755")
-    for path in readable():
+    for path in folders:
         _bind(path, at + path)
     for link in ("/lib", "/lib64"):
         if os.path.islink(link):
@@ -171,10 +171,10 @@ def give_up(uid: int | None) -> None:
 
 
 def lock(tier: str, program: bytes | None, folders: Sequence[str]) -> None:
-    """Shut the last doors; what comes now may be anybody's code, from `folders`."""
+    """Shut the last doors; what comes now may be anybody's code. It may read `folders`."""
     if tier == "unsafe":
         return
-    held = landlock.restrict(["/"] if tier == "strict" else [*readable(), *folders])
+    held = landlock.restrict(["/"] if tier == "strict" else folders)
     if tier == "reduced" and not (held and landlock.version() >= 6):
         raise JailError("the tier 'reduced' needs Landlock 6 (Linux 6.12)")
     if program is None:

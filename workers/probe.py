@@ -16,9 +16,9 @@ from collections.abc import Callable
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _tries(action: Callable[[], object]) -> bool:
+def _works(action: Callable[..., object], *arguments: object) -> bool:
     try:
-        action()
+        action(*arguments)
     except (OSError, MemoryError):
         return False
     return True
@@ -26,26 +26,24 @@ def _tries(action: Callable[[], object]) -> bool:
 
 def read_a_file_of_the_host() -> bool:
     """Open files that every host has."""
-    return any(
-        _tries(lambda p=path: os.open(p, os.O_RDONLY)) for path in ("/etc/passwd", "/etc/hostname", "/etc/fstab")
-    )
+    return any(_works(os.open, path, os.O_RDONLY) for path in ("/etc/passwd", "/etc/hostname", "/etc/fstab"))
 
 
 def see_other_processes() -> bool:
     """Look into /proc."""
-    return _tries(lambda: os.listdir("/proc/1")) or _tries(lambda: os.open("/proc/self/maps", os.O_RDONLY))
+    return _works(os.listdir, "/proc/1") or _works(os.open, "/proc/self/maps", os.O_RDONLY)
 
 
 def write_a_file() -> bool:
     """Write where anybody may."""
     flags = os.O_WRONLY | os.O_CREAT
-    return any(_tries(lambda p=path: os.open(f"{p}/vre-probe", flags)) for path in ("/tmp", "/dev/shm", "/"))
+    return any(_works(os.open, f"{path}/vre-probe", flags) for path in ("/tmp", "/dev/shm", "/"))
 
 
 def open_a_socket() -> bool:
     """Open a socket of any kind."""
     kinds = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, socket.AF_NETLINK)
-    return any(_tries(lambda f=family: socket.socket(f, socket.SOCK_DGRAM)) for family in kinds)
+    return any(_works(socket.socket, family, socket.SOCK_DGRAM) for family in kinds)
 
 
 def start_a_process() -> bool:
@@ -61,17 +59,17 @@ def start_a_process() -> bool:
 
 def run_a_program() -> bool:
     """Execute something: where it succeeds, nothing comes back, and that tells."""
-    return _tries(lambda: os.execve("/bin/true", ["true"], {}))
+    return _works(os.execve, "/bin/true", ["true"], {})
 
 
 def become_root() -> bool:
     """Take the user id 0."""
-    return _tries(lambda: os.setuid(0))
+    return _works(os.setuid, 0)
 
 
 def take_too_much_memory() -> bool:
     """Map 64 GiB."""
-    return _tries(lambda: mmap.mmap(-1, 64 << 30).close())
+    return _works(mmap.mmap, -1, 64 << 30)
 
 
 def signal_others() -> None:

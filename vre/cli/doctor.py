@@ -121,7 +121,7 @@ def _sandbox() -> Finding:
         shared = "" if os.geteuid() == 0 else "; domUs share your user id, as root they would have their own"
         return Finding("sandbox", "ok", f"strict: {len(last.refused)} forbidden things tried, none possible{shared}")
     advice = (
-        "untrusted elements run only with --sandbox reduced" if tier == "reduced" else "untrusted elements are refused"
+        "untrusted elements need --sandbox reduced" if tier == "reduced" else "no untrusted elements"
     )
     return Finding("sandbox", "weak", f"{tier}; no strict tier: {why}", advice)
 
@@ -136,11 +136,13 @@ def _shares() -> Finding:
         return Finding("CPU shares", "weak", str(error))
     finally:
         directory.release()
-    advice = {"cgroup": "", "autogroup": "as root, or in a delegated cgroup, shares would be exact"}
+    advice = {
+        "cgroup": "",
+        "autogroup": "as root, or in a delegated cgroup, shares would be exact",
+        "nice": "as root, or in a delegated cgroup, a domU of many processes would get no more than one of few",
+    }
     state = "ok" if shares.means != "nice" else "weak"
-    return Finding(
-        "CPU shares", state, f"of domUs by {shares.means}", advice.get(shares.means, "weak against many threads")
-    )
+    return Finding("CPU shares", state, f"of domUs by {shares.means}", advice[shares.means])
 
 
 @click.command()

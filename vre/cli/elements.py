@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from pathlib import Path
 
 import click
 
@@ -15,9 +16,13 @@ from workers.element import Element, load
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--new", "fresh", type=click.Path(path_type=Path), metavar="FILE.py", help="Write an untrusted element.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def elements(name: str | None, as_json: bool) -> None:
-    """List the elements, or show the manual page of NAME."""
+def elements(name: str | None, fresh: Path | None, as_json: bool) -> None:
+    """List the elements, show the manual page of NAME, or begin an untrusted element of your own."""
+    if fresh:
+        _write_skeleton(fresh)
+        return
     registry = load()
     if name is None:
         rows = {key: cls.summary() for key, cls in sorted(registry.items())}
@@ -28,6 +33,20 @@ def elements(name: str | None, as_json: bool) -> None:
         sys.exit(2)
     cls = registry[name]
     click.echo(json.dumps(describe(cls)) if as_json else page(cls))
+
+
+def _write_skeleton(file: Path) -> None:
+    if file.suffix != ".py" or not file.stem.isidentifier():
+        click.echo(f"error: '{file}' is not the name of a Python module, as in mine.py", err=True)
+        sys.exit(2)
+    skeleton = Path(__file__).resolve().parent.parent / "demo" / "skeleton.py"
+    try:
+        with file.open("x") as out:
+            out.write(skeleton.read_text())
+    except OSError as error:
+        click.echo(f"error: cannot write {file}: {error.strerror}", err=True)
+        sys.exit(2)
+    click.echo(f"wrote {file}; use it as Untrusted({file}:Mine, LIMIT 100)")
 
 
 def describe(cls: type[Element]) -> dict[str, object]:
