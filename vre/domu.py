@@ -12,10 +12,10 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vre.domu_policy import Policy, Progress
+from vre.schedstat import Schedstat
 from vre.tenant import Tenant
 
 #: Bytes of a log that are read at a look, lines of it that are passed on in a second, and their length.
@@ -106,6 +106,7 @@ class Domu:
     noticed: float = 0.0
     cpu_ns: int = 0
     cpu_seen: int = 0
+    schedstat: Schedstat = field(default_factory=lambda: Schedstat(0))
     faults_seen: int = 0
     faults_at: float = 0.0
 
@@ -124,17 +125,9 @@ class Domu:
         """Number of a task that takes packets back from it."""
         return next(n for n, (kind, _) in enumerate(self.tenant.program.graph.tasks) if kind == "domu")
 
-    def scheduled(self) -> tuple[int, float]:
-        """Return how long it has run, in ns, and waited for a processor, in s: the kernel says so, not the domU."""
-        try:
-            ran, waited, _ = Path(f"/proc/{self.pid}/schedstat").read_text().split()
-        except (OSError, ValueError):
-            return self.cpu_seen, 0.0
-        return int(ran), int(waited) / 1e9
-
     def born(self, pid: int) -> None:
         """Take note of its process."""
-        self.pid, self.cpu_seen = pid, 0
+        self.pid, self.cpu_seen, self.schedstat = pid, 0, Schedstat(pid)
         with contextlib.suppress(OSError):
             self.pidfd = os.pidfd_open(pid)
 

@@ -112,4 +112,4 @@ class Progress:
             self._mark, self.since, self._waited = mark, now, waited
             return False
         spent = now - self.since
-        return spent - (waited - self._waited) > self.deadline or spent > self.PATIENCE * self.deadline
+        return spent - max(0.0, waited - self._waited) > self.deadline or spent > self.PATIENCE * self.deadline

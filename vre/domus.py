@@ -36,6 +36,7 @@ from vre.domu_policy import (
     RUNNING,
     STARTING,
     STOP,
+    Progress,
 )
 from vre.errors import ConfigError, PlatformError, Problem
 from vre.model import Model
@@ -205,10 +206,14 @@ class Domus:
         if domu is None:
             return
         domu.died()
+        hostile = status == -signal.SIGSYS
+        event = HOSTILE if hostile else DIED
+        why = "made a system call that only an attacker makes" if hostile else cause(status)
         if not domu.ending:
-            hostile = status == -signal.SIGSYS
-            said = "made a system call that only an attacker makes" if hostile else cause(status)
-            self._close(domu, HOSTILE if hostile else DIED, domu.cause or said)
+            self._close(domu, event, domu.cause or why)
+        elif domu.ending == HUNG and status != -signal.SIGKILL:
+            # It had ended by itself: taking its namespaces down takes longer than a deadline.
+            domu.ending, domu.cause = event, why
         self._pass_on(domu)
 
     def _look_at(self, domu: Domu, now: float, slowly: bool) -> None:
@@ -239,7 +244,7 @@ class Domus:
     def _open(self, domu: Domu, now: float) -> None:
         domu.policy.on(READY, now)
         domu.proven = True
-        domu.progress.since = now
+        domu.progress = Progress(domu.progress.deadline, since=now)
         for channel in domu.channels:
             store64(channel + CHANNEL["open"], 1)
         if domu.policy.restarts and not domu.quiet:
@@ -263,7 +268,7 @@ class Domus:
         elif refused - domu.faults_seen > BAD_RETURNS:
             self._close(domu, HOSTILE, f"returned more than {BAD_RETURNS} packets a second that it did not have")
             return
-        if domu.progress.hung(owed, mark, now, domu.scheduled()[1]):
+        if domu.progress.hung(owed, mark, now, domu.schedstat.waited(now)):
             held = now - domu.progress.since
             self._close(domu, HUNG, f"returned nothing for {held * 1e3:.0f} ms")
 
@@ -368,7 +373,8 @@ class Domus:
 
     def _charge(self, domu: Domu) -> None:
         """Add the CPU time that it has used to its router's account: its worker takes it from there."""
-        ran, _ = domu.scheduled()
+        domu.schedstat.waited(time.monotonic())
+        ran = domu.schedstat.ran_ns
         used, domu.cpu_seen = max(0, ran - domu.cpu_seen), ran
         domu.cpu_ns += used
         core = domu.tenant.cores.get(domu.driver)

@@ -13,12 +13,12 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from shm.layout import CORE, TASK
 from shm.memory import acquire64, load64, store64
 from vre.domu_policy import Progress
+from vre.schedstat import Schedstat
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Watchdog:
     ) -> None:
         self._manifest, self._deadline, self._pid, self._report = manifest, deadline, pid, report
         self._progress: dict[int, Progress] = {}
+        self._times: dict[int, Schedstat] = {}
         self.quarantined: list[Quarantined] = []
 
     def look(self, now: float) -> None:
@@ -72,7 +73,10 @@ class Watchdog:
             progress = self._progress.setdefault(number, Progress(0.0))
             progress.deadline = self._deadline(router)
             pid = self._pid(number)
-            if pid and progress.hung(True, load64(place + CORE["since"]), now, waited(pid)):
+            if self._times.setdefault(number, Schedstat(pid)).pid != pid:
+                self._times[number] = Schedstat(pid)
+            waited = self._times[number].waited(now)
+            if pid and progress.hung(True, load64(place + CORE["since"]), now, waited):
                 self._take_away(Quarantined(router, path, task, number, (now - progress.since) * 1e3), pid)
 
     def _task(self, address: int) -> tuple[str, str] | None:
@@ -100,11 +104,3 @@ class Watchdog:
             store64(found.task + TASK["enabled"], 1)
             self.quarantined.remove(found)
         return len(mine)
-
-
-def waited(pid: int) -> float:
-    """Return how long a process has waited for a processor, in seconds; 0 where the kernel does not say."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0

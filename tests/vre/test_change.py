@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 import vre
+from tests.vre.helpers import assert_accounts
 from vre.bench import RFC1812
 from vre.config import from_text
 from vre.errors import ConfigError, PlatformError
@@ -26,11 +27,6 @@ def make(cores=1, rate=100_000.0, count=None, slots=4096, clock="auto", **option
     box.router("red", PLAIN)
     box.router("blue", PLAIN)
     return box
-
-
-def assert_accounts(box):
-    for stats in box.reader.routers():
-        assert stats.balance == 0 and stats.injected > 0, stats
 
 
 def test_entitlements_change_at_once_and_bad_ones_change_nothing():

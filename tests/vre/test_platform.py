@@ -14,6 +14,7 @@ import vre
 from shm.layout import CORE
 from shm.memory import load64
 from shm.segment import run_root
+from tests.vre.helpers import assert_accounts
 from vre.errors import ConfigError, PlatformError
 from vre.handlers import HandlerError
 
@@ -27,13 +28,6 @@ def make(cores=1, link=None, **options):
     box.nic("eth0", link=link or vre.Generator(rate=200_000))
     box.nic("eth1")
     return box
-
-
-def assert_accounts(box):
-    """Every packet of every router is accounted for, once the processes have stopped."""
-    for stats in box.reader.routers():
-        assert stats.balance == 0, stats
-        assert stats.injected > 0
 
 
 def test_the_readme_example_in_python():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 import vre
+from tests.vre.helpers import assert_accounts
 from vre.bench import RFC1812
 from vre.errors import ConfigError
 from vre.model import Capture, Generator
@@ -21,11 +22,6 @@ def box_of(discipline="exact", queues="multi", rates=None, link=None, cores=1, c
     box.router("high", config, entitlement=2)
     box.router("low", config)
     return box
-
-
-def assert_accounts(box):
-    for stats in box.reader.routers():
-        assert stats.balance == 0 and stats.injected > 0, stats
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path):

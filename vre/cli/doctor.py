@@ -120,9 +120,7 @@ def _sandbox() -> Finding:
     if tier == "strict":
         shared = "" if os.geteuid() == 0 else "; domUs share your user id, as root they would have their own"
         return Finding("sandbox", "ok", f"strict: {len(last.refused)} forbidden things tried, none possible{shared}")
-    advice = (
-        "untrusted elements need --sandbox reduced" if tier == "reduced" else "no untrusted elements"
-    )
+    advice = "untrusted elements need --sandbox reduced" if tier == "reduced" else "no untrusted elements"
     return Finding("sandbox", "weak", f"{tier}; no strict tier: {why}", advice)
 
 

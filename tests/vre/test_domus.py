@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: MIT
+"""Routers with code of their own: real jails, real traffic; crashes, hangs and what the platform makes of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import vre
+from tests.vre.helpers import assert_accounts
+from vre.domu_policy import (
+    DIED,
+    DUE,
+    ENDED,
+    HOSTILE,
+    HUNG,
+    MAX_RESTARTS,
+    QUARANTINED,
+    READY,
+    RELEASED,
+    RUNNING,
+    STARTING,
+    STOP,
+    IllegalTransition,
+    Policy,
+    Progress,
+)
+from vre.errors import ConfigError, PlatformError
+from vre.tiers import try_tier
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+STRICT = try_tier("strict")
+needs_jail = pytest.mark.skipif(
+    bool(STRICT.error or STRICT.possible), reason=f"this host gives no strict jail: {STRICT.error}"
+)
+pytestmark = needs_jail
+
+
+def element(folder, body, name="X", imports=""):
+    """Write an element's file; return how a configuration names it."""
+    file = folder / "el.py"
+    lines = "\n".join(f"    {line}" for line in body.split("\n"))
+    file.write_text(f"import ctypes, os, sys, threading, time\n{imports}\n\nclass {name}:\n{lines}\n")
+    return f"Untrusted({file}:{name})"
+
+
+def platform(rate=20_000, **settings):
+    box = vre.Platform(cores=1, name=f"domus{os.getpid()}", **settings)
+    box.nic("eth0", link=vre.Generator(rate=rate))
+    box.nic("eth1")
+    return box
+
+
+def forward(element_text):
+    return f"FromDevice(eth0) -> u :: {element_text} -> ToDevice(eth1);"
+
+
+def wait_for(box, condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        box.tend(0.01)
+    assert condition()
+
+
+PASS = "def push(self, packet):\n    pass"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Untrusted({EXAMPLES}/scrub.py:Scrub, 14, LEAST 20)",
+        f"Untrusted({EXAMPLES}/limit.py:PerSource, 1000000)",
+        f"Untrusted({EXAMPLES}/sample.py:Sample, 256)",
+    ],
+    ids=["packets", "compiled", "batches"],
+)
+def test_each_kind_of_element_forwards_and_accounts(text):
+    with platform() as box:
+        red = box.router("red", forward(text))
+        box.run(0.5)
+        box.halt()
+        assert_accounts(box)
+        assert red.stats().forwarded > 1000 and red.stats().latency_us["p50"] > 0
+
+
+def test_elements_that_follow_each_other_cross_once(tmp_path):
+    (tmp_path / "two.py").write_text(
+        "class A:\n    def push(self, packet):\n        packet[0] = 1\n        return packet[-1] & 1\n"
+        "class B:\n    def __init__(self, n):\n        self.n = int(n)\n    def push(self, packet):\n        packet[1] = self.n\n"
+    )
+    text = (
+        f"FromDevice(eth0) -> a :: Untrusted({tmp_path}/two.py:A) -> b :: Untrusted({tmp_path}/two.py:B, 7) -> c :: Counter -> "
+        "ToDevice(eth1); a[1] -> d :: Counter -> Discard;"
+    )
+    with platform() as box:
+        red = box.router("red", text)
+        assert [n.cls.__name__ for n in box.model.routers["red"].graph.nodes].count("Untrusted") == 1
+        box.run(0.5)
+        box.halt()
+        assert_accounts(box)
+        counts = int(red.read("c.count")), int(red.read("d.count"))
+        assert max(counts) > 1000 and counts[0] == red.stats().forwarded
+
+
+def test_what_a_domu_makes_is_counted_as_made(tmp_path):
+    text = element(tmp_path, "def push(self, packet):\n    packet.emit(0, b'x' * 60)")
+    with platform(rate=2000) as box:
+        red = box.router("red", forward(text))
+        box.run(0.5)
+        box.halt()
+        assert_accounts(box)
+        stats = red.stats()
+        assert stats.forwarded > 1.5 * stats.packets > 100 and stats.injected == stats.forwarded + sum(
+            stats.dropped.values()
+        )
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("def push(self, packet):\n    os._exit(3)", "exited with status 3"),
+        ("def push(self, packet):\n    ctypes.string_at(8)", "killed by SIGSEGV"),
+        ("def push(self, packet):\n    while True: pass", "returned nothing for"),
+        ("def push(self, packet):\n    time.sleep(100)", "returned nothing for"),
+    ],
+)
+def test_a_domu_that_fails_is_restarted_and_then_quarantined(tmp_path, body, said):
+    with platform() as box:
+        red = box.router("red", forward(element(tmp_path, body)), domu=vre.Domu(deadline_ns=20_000_000))
+        blue = box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:09"}})
+        box.start()
+        wait_for(box, lambda: box.domus.domus["red"].policy.state == QUARANTINED)
+        events = [event for event in box.events if said in event]
+        # The kernel may take longer to end it than its deadline: then it has hung.
+        assert len(events) >= MAX_RESTARTS, box.events
+        assert sum("quarantined for" in event for event in box.events) == 1
+        before = blue.stats()
+        box.tend(0.3)
+        assert blue.stats().forwarded > before.forwarded and red.stats().dropped["domu_down"] > 0
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
+def test_a_hostile_call_quarantines_until_somebody_releases(tmp_path):
+    text = element(tmp_path, "def push(self, packet):\n    ctypes.CDLL(None).ptrace(0, 0, 0, 0)")
+    with platform() as box:
+        box.router("red", forward(text))
+        box.start()
+        domu = box.domus.domus
+        wait_for(box, lambda: domu["red"].policy.state == QUARANTINED)
+        assert "attacker" in box.events[0] and "until it is released" in box.events[0]
+        box.write("red.release", "1")
+        wait_for(box, lambda: domu["red"].policy.restarts == 1 and domu["red"].policy.state == QUARANTINED)
+        with pytest.raises(PlatformError, match="not quarantined"):
+            box.domus.domus["red"].policy.state = RUNNING
+            box.release("red")
+
+
+def test_two_hundred_deaths_leave_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("vre.domu_policy.MAX_RESTARTS", 1000)
+    process = psutil.Process()
+    with platform() as box:
+        red = box.router("red", forward(element(tmp_path, PASS)))
+        box.start()
+        domu = box.domus.domus["red"]
+        children, descriptors = len(process.children(recursive=True)), process.num_fds()
+        maps = len(process.memory_maps(grouped=False))
+        for _ in range(200):
+            os.kill(domu.pid, signal.SIGKILL)
+            wait_for(box, lambda before=domu.serial: domu.serial > before)
+            wait_for(box, lambda: domu.closing is None and domu.policy.state == RUNNING)
+        assert domu.policy.restarts == 200
+        assert process.num_fds() == descriptors and len(process.children(recursive=True)) == children
+        assert abs(len(process.memory_maps(grouped=False)) - maps) <= 2
+        before = red.stats().forwarded
+        box.tend(0.3)
+        assert red.stats().forwarded > before
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
+def test_nothing_is_left_when_the_platform_is_killed(tmp_path):
+    file = tmp_path / "lab.toml"
+    file.write_text(
+        "[nics.eth0]\nlink = { rate = 10000 }\n[nics.eth1]\n[routers.red]\n"
+        f'config = "{forward(element(tmp_path, PASS))}"\nports = {{ eth0 = {{ mac = "02:00:00:00:00:01" }} }}\n'
+    )
+    command = [sys.executable, "-m", "vre", "run", str(file), "--name", f"killed{os.getpid()}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "running on" in line:
+            break
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 6
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+    subprocess.run([sys.executable, "-m", "vre", "doctor"], capture_output=True, check=False)
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/vre.*killed{os.getpid()}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot read"),
+        ("class Y:\n    pass\n", "has no class X; it has Y"),
+        ("class X:\n  def push(self: pass\n", "not Python"),
+        ("raise RuntimeError('no')\nclass X:\n    pass\n", "cannot load its elements: RuntimeError: no"),
+        ("import os\nos._exit(5)\nclass X:\n    pass\n", "exited with status 5"),
+        ("while True: pass\nclass X:\n    pass\n", "was not ready after"),
+        ("class X:\n    pass\n", "has none of process, push and batch"),
+        (
+            "class X:\n    def __init__(self):\n        self.x = bytearray(1 << 32)\n    def push(self, p): pass\n",
+            "MemoryError",
+        ),
+    ],
+)
+def test_an_element_that_cannot_be_loaded_starts_nothing(tmp_path, text, message):
+    file = tmp_path / "x.py"
+    if text is not None:
+        file.write_text(text)
+    with platform() as box, pytest.raises(ConfigError, match=message):
+        box.router("red", forward(f"Untrusted({file}:X)"), domu=vre.Domu(start_s=2.0))
+        box.start()
+
+
+def test_a_domu_asks_for_what_is_its_routers_and_for_nothing_else(tmp_path):
+    body = (
+        "def push(self, packet):\n"
+        "    if not hasattr(self, 'done'):\n"
+        "        self.done = True\n"
+        "        self.control.ask(do='add_route', table='rt', route='10.9.0.0/16 1')\n"
+        "        for request in ({'do': 'shutdown'}, {'do': 'read', 'handler': 'nobody.count'}, {'do': 'add_route'}):\n"
+        "            try:\n"
+        "                self.control.ask(**request)\n"
+        "            except ValueError as error:\n"
+        "                print(error, flush=True)\n"
+        "        print('counters', self.control.ask(do='counters')['ok'], flush=True)"
+    )
+    text = (
+        f"FromDevice(eth0) -> u :: {element(tmp_path, body)} -> GetIPAddress(30) -> rt :: StaticIPLookup(0.0.0.0/0 0, 10.8.0.0/16 1) -> "
+        "ToDevice(eth1); rt[1] -> Discard;"
+    )
+    with platform(rate=1000) as box:
+        red = box.router("red", text)
+        box.start()
+        wait_for(box, lambda: any("counters True" in event for event in box.events))
+        assert "10.9.0.0/16" in red.read("rt.table")
+        said = " ".join(box.events)
+        assert "'do' must be one of" in said and "no element 'nobody'" in said and "must be a string" in said
+
+
+def test_a_router_with_code_of_its_own_comes_and_goes_and_changes(tmp_path):
+    with platform() as box:
+        red = box.router("red", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:01"}})
+        box.start()
+        box.replace("red", forward(element(tmp_path, PASS)))
+        before = red.stats().forwarded
+        box.tend(0.3)
+        assert box.domus.rows()[0]["state"] == RUNNING and red.stats().forwarded > before
+        box.replace("red", "FromDevice(eth0) -> ToDevice(eth1);")
+        assert box.domus.rows() == []
+        box.tend(0.2)
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
+def test_the_cpu_time_of_a_domu_is_charged_to_its_router(tmp_path):
+    busy = "def push(self, packet):\n    end = time.perf_counter() + 2e-5\n    while time.perf_counter() < end: pass"
+    with platform(rate=20_000, idle="sleep") as box:
+        red = box.router("red", forward(element(tmp_path, busy)), ports={"eth0": {"mac": "02:00:00:00:00:01"}})
+        box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:02"}})
+        box.start()
+        before, spent = red.stats().used_ticks, box.domus.domus["red"].cpu_ns
+        box.tend(1.0)
+        charged = (red.stats().used_ticks - before) * box.ns_per_tick
+        spent = box.domus.domus["red"].cpu_ns - spent
+        assert spent > 0 and charged >= 0.7 * spent
+
+
+@pytest.mark.parametrize("state", [STARTING, RUNNING, QUARANTINED, ENDED])
+@pytest.mark.parametrize("event", [READY, DIED, HUNG, HOSTILE, DUE, RELEASED, STOP])
+def test_the_table_of_transitions_is_complete(state, event):
+    legal = {
+        STARTING: {READY: RUNNING, DIED: STARTING, HUNG: STARTING, HOSTILE: QUARANTINED, STOP: ENDED},
+        RUNNING: {DIED: STARTING, HUNG: STARTING, HOSTILE: QUARANTINED, STOP: ENDED},
+        QUARANTINED: {DUE: STARTING, RELEASED: STARTING, STOP: ENDED},
+        ENDED: {},
+    }
+    policy = Policy(state=state)
+    if event in legal[state]:
+        assert policy.on(event, 1.0) == legal[state][event]
+    else:
+        with pytest.raises(IllegalTransition):
+            policy.on(event, 1.0)
+
+
+def test_quarantine_lasts_longer_each_time():
+    policy, now, lengths = Policy(), 0.0, []
+    for _ in range(4):
+        while policy.state != QUARANTINED:
+            policy.on(DIED, now)
+        lengths.append(policy.until - now)
+        now = policy.until
+        policy.on(DUE, now)
+    assert lengths == [5.0, 10.0, 20.0, 40.0]
+
+
+def test_waiting_for_a_processor_is_not_hanging_but_not_for_ever():
+    progress = Progress(0.05)
+    assert not progress.hung(True, 7, 0.0, 0.0)
+    assert not progress.hung(True, 7, 0.5, 0.48)
+    assert progress.hung(True, 7, 0.5, 0.4)
+    assert progress.hung(True, 7, 1.1, 1.09)
+    assert not progress.hung(True, 8, 2.0, 1.5)
+    assert not progress.hung(False, 8, 9.0, 1.5)
+
+
+def test_show_tells_of_domus_and_events(tmp_path):
+    with platform() as box:
+        box.router("red", forward(element(tmp_path, PASS)))
+        box.start()
+        box.report("something happened")
+        for what, wanted in (("domus", RUNNING), ("events", "something happened")):
+            command = [sys.executable, "-m", "vre", "show", what, "--name", box.model.name, "--json"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                while process.poll() is None:
+                    box.tend(0.02)
+                rows = json.loads(process.stdout.read())
+            assert wanted in rows[-1].values()

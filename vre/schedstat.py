@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""How long a process has run and waited for a processor: the kernel says so, whatever the process does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: The kernel counts a running process's time at its ticks, which are at most so far apart, in seconds.
+_TICK_S = 0.010
+
+
+class Schedstat:
+    """One process's times, looked at again and again.
+
+    A wait is counted by the kernel when it ends; one that goes on shows as being runnable and not running.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.ran_ns = 0
+        self._ran_at = 0.0
+        self._waited = 0.0
+
+    def waited(self, now: float) -> float:
+        """Return how long it has waited, in seconds, as far as the kernel says. `now` in seconds."""
+        try:
+            ran, waited, _ = Path(f"/proc/{self.pid}/schedstat").read_text().split()
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, ValueError, IndexError):
+            return self._waited
+        if int(ran) != self.ran_ns or state != "R":
+            self.ran_ns, self._ran_at = int(ran), now
+        waits = now - self._ran_at
+        # Never less than before: an estimate may turn out to have been too high.
+        self._waited = max(self._waited, int(waited) / 1e9 + (waits if waits > _TICK_S else 0.0))
+        return self._waited
