@@ -70,6 +70,8 @@ class Domu:
 
     Attributes
     ----------
+    asked : bool
+        The zygote has been asked for it, and has not answered.
     closing : list of (int, int), optional
         While it is being closed: words in shared memory that must have gone on, and from where.
     ending : str
@@ -92,6 +94,7 @@ class Domu:
     progress: Progress = field(default_factory=lambda: Progress(0.05))
     pid: int = 0
     keeper: int = 0
+    asked: bool = False
     pidfd: int = -1
     control: socket.socket | None = None
     log: Log | None = None
@@ -127,6 +130,7 @@ class Domu:
 
     def born(self, pid: int) -> None:
         """Take note of its process."""
+        self.asked = False
         self.pid, self.cpu_seen, self.schedstat = pid, 0, Schedstat(pid)
         with contextlib.suppress(OSError):
             self.pidfd = os.pidfd_open(pid)

@@ -154,6 +154,7 @@ class Domus:
             "clusters": clusters,
             "cpus": self._cpus,
         }
+        domu.asked = True
         domu.begun, domu.ready, domu.ending, domu.cause = time.monotonic(), False, "", ""
         domu.control, domu.log = ours, Log(log)
         self._nursery.send(message, descriptors)
@@ -192,11 +193,14 @@ class Domus:
         domu = self.domus.get(message["domu"])
         if domu is None:
             return
-        domu.keeper = message["keeper"]
+        domu.keeper, domu.asked = message["keeper"], False
         if "failed" in message:
             domu.cause = f"cannot be jailed ({message['failed']})"
             return
         domu.born(message["pid"])
+        if domu.closing is not None or domu.ending:
+            # It was closed before it had a name to be killed by.
+            domu.kill()
         routers = self._model.routers
         entitled = routers[domu.name].entitlement / sum(r.entitlement for r in routers.values())
         self._shares.give(domu.name, domu.pid, weight_of(entitled))
@@ -285,7 +289,7 @@ class Domus:
 
     def _close_further(self, domu: Domu, now: float) -> None:
         assert domu.closing is not None
-        if any(load64(word) == before for word, before in domu.closing) or domu.keeper:
+        if any(load64(word) == before for word, before in domu.closing) or domu.keeper or domu.asked:
             return
         domu.closing = None
         lost = 0
@@ -349,7 +353,7 @@ class Domus:
         heartbeats = [(core + CORE["heartbeat"], load64(core + CORE["heartbeat"])) for core in self._cores(domu)]
         domu.ending = STOP
         domu.kill()
-        while domu.keeper or any(load64(word) == before for word, before in heartbeats):
+        while domu.keeper or domu.asked or any(load64(word) == before for word, before in heartbeats):
             wait(0.002)
         domu.let_go()
         for channel in domu.channels:

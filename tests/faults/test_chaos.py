@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""Every rogue beside victims' traffic; random ones for minutes; the same as an ordinary user."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vre.chaos import chosen, faults, run
+from vre.config import load_model
+from vre.errors import PlatformError
+from vre.tiers import try_tier
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STRICT = try_tier("strict")
+pytestmark = pytest.mark.skipif(
+    bool(STRICT.error or STRICT.possible), reason=f"this host gives no strict jail: {STRICT.error}"
+)
+
+
+def lab(folder, routers=2, cores=1):
+    """Write a platform file with so many victims."""
+    text = f"[platform]\ncores = {cores}\n[nics.eth0]\nlink = {{ rate = {50_000 * routers} }}\n[nics.eth1]\n"
+    for i in range(routers):
+        text += (
+            f"[routers.r{i}]\nentitlement = {i + 1}\n"
+            'config = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> Unstrip(14) -> Queue -> ToDevice(eth1);"\n'
+            f'ports = {{ eth0 = {{ mac = "02:00:00:00:00:{i + 1:02x}" }} }}\n'
+        )
+    file = folder / "lab.toml"
+    file.write_text(text)
+    return file
+
+
+def assert_contained(result, capsys=None):
+    failed = [f for f in result["faults"] if not f["contained"]]
+    assert not failed and result["left"] == [] and result["pass"], (failed, result["left"])
+
+
+def test_every_fault_is_contained(tmp_path, capsys):
+    result = run(load_model(lab(tmp_path)), (), lambda text: None)
+    with capsys.disabled():
+        print(f"\n{len(result['faults'])} faults run in tier {result['tier']}, {len(result['skipped'])} skipped")
+    assert {f["name"] for f in result["faults"]} == set(faults())
+    assert_contained(result)
+    outcomes = {f["name"]: f["outcome"] for f in result["faults"]}
+    # A check that cannot fail is none: what must be noticed has been, and what does no harm goes on.
+    assert outcomes["polite"] == outcomes["network"] == outcomes["read_files"] == "harmless"
+    for name in ("ptrace", "truncate", "index_ahead", "replay", "kill_all"):
+        assert outcomes[name] == "quarantined", (name, outcomes[name])
+    for name in ("loop", "compiled_loop", "sleep", "held", "segfault", "silent_exit"):
+        assert outcomes[name] in ("restarted", "quarantined"), (name, outcomes[name])
+    noticed = {f["name"]: f["noticed_ms"] for f in result["faults"]}
+    assert all(noticed[name] is not None for name in ("loop", "sleep", "segfault"))
+
+
+def test_a_rogue_that_succeeds_is_reported(tmp_path, monkeypatch):
+    rogue = tmp_path / "winner.py"
+    rogue.write_text(
+        '"""files: gets what it should not"""\nimport os\n\n\nclass Attack:\n    def push(self, packet):\n        os._exit(99)\n'
+    )
+    from vre.chaos import Fault
+
+    known = {"winner": Fault("winner", "files", "gets what it should not", rogue)}
+    monkeypatch.setattr("vre.chaos.faults", lambda: known)
+    result = run(load_model(lab(tmp_path)), ("winner",), lambda text: None)
+    assert not result["pass"] and "it got what it should not" in result["faults"][0]["why"]
+
+
+@pytest.mark.parametrize(
+    "seconds", [120, pytest.param(600, marks=[pytest.mark.slow, pytest.mark.timeout(900)], id="ten minutes")]
+)
+def test_random_faults_among_four_routers(tmp_path, seconds):
+    result = run(load_model(lab(tmp_path, 4, 2)), (), lambda text: None, seconds=seconds, seed=20080822)
+    assert len(result["faults"]) > seconds / 4
+    assert_contained(result)
+
+
+def test_an_ordinary_user_is_as_safe(tmp_path):
+    if os.geteuid():
+        pytest.skip("this run is an ordinary user's already")
+    setpriv, python = shutil.which("setpriv"), Path("/usr/bin/python3")
+    if not setpriv or not python.exists():
+        pytest.skip("needs setpriv and a Python that every user can run")
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents:
+        if folder.stat().st_uid == 0 and folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+            folder.chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o777)
+    paths = [str(REPOSITORY), *(p for p in sys.path if p.endswith("-packages"))]
+    environment = {"HOME": str(home), "VRE_CACHE": f"{home}/cache", "VRE_RUN": f"{home}/run"}
+    environment |= {"PYTHONPATH": ":".join(paths), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"}
+    user = [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups", str(python)]
+    probe = subprocess.run([*user, "-c", "import numba, vre.chaos"], env=environment, capture_output=True, text=True)
+    if probe.returncode:
+        pytest.skip(f"an ordinary user cannot run this checkout: {probe.stderr.strip().splitlines()[-1:]}")
+    names = ("polite", "loop", "segfault", "ptrace", "index_ahead", "read_files", "network", "forks", "kill_all", "replay")
+    options = [option for name in names for option in ("--fault", name)]
+    command = [*user, "-m", "vre", "chaos", str(lab(tmp_path)), "--json", *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
+    assert_contained(json.loads(done.stdout))
+
+
+def test_a_fault_that_is_not_known_is_a_mistake():
+    with pytest.raises(PlatformError, match="did you mean segfault"):
+        chosen(("segfalt",))
+
+
+def test_every_rogue_says_what_it_does_in_its_first_line():
+    groups = {fault.group for fault in faults().values()}
+    assert {"hang", "crash", "bomb", "ring", "race", "packets", "kernel", "memory", "signals", "files", "network"} <= groups
+    assert len(faults()) >= 50
