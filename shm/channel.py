@@ -64,7 +64,7 @@ CHANNEL = Layout(
 #: First lines of what dom0 writes and the domU reads; requests follow, of two words each.
 DOWN = Layout("down", {"head": "i8"}, size=APART)
 #: First lines of what the domU writes; returns follow, then slots.
-UP = Layout("up", {"head": "i8"}, size=APART)
+UP = Layout("up", {"head": "i8", "taken": "i8"}, size=APART)
 REQUEST_BYTES, RETURN_BYTES = 16, 8
 
 #: What a slot is: dom0's own, lent with a packet, lent empty.

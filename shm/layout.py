@@ -241,7 +241,8 @@ CLIENT = Layout(
         "router": "i8",  # set once: index of the router
         "own_pass": "i8",  # its pass while it is idle
         "joins": "i8",  # times it woke
-        "debt": "i8",  # supervisor: ticks that the router's domU has used
+        "domu_ns": "i8",  # supervisor: processor time that the router's domU has used
+        "debt": "i8",  # supervisor: what of that was on a core's processor, in ticks
         "paid": "i8",  # ticks of that which have been charged
     },
     size=APART,

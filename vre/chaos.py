@@ -23,6 +23,7 @@ from shm.memory import load64
 from vre.config import from_text
 from vre.crew import Crew
 from vre.domu_policy import QUARANTINED
+from vre.domus import Domus
 from vre.errors import PlatformError, nearest
 from vre.model import Domu, Model, Router
 from vre.platform import Platform
@@ -119,6 +120,11 @@ class Chaos:
     def __exit__(self, *exception: object) -> None:
         self.platform.stop()
 
+    @property
+    def _domus(self) -> Domus:
+        assert isinstance(self.platform.domus, Domus)
+        return self.platform.domus
+
     def _open_descriptors(self) -> int:
         return len(os.listdir("/proc/self/fd"))
 
@@ -129,8 +135,7 @@ class Chaos:
         self._say(f"{fault.name}: {fault.what}")
         self.platform.events.clear()
         workers = self._restarts()
-        domus = self.platform.domus
-        domu = domus.domus[ROUTER]
+        domu = self._domus.domus[ROUTER]
         before = domu.serial
         if fault.file:
             self._load(fault.file)
@@ -184,11 +189,10 @@ class Chaos:
 
     def _load(self, file: Path) -> None:
         """Put other code into the rogues' domU."""
-        domus = self.platform.domus
-        domu = domus.domus[ROUTER]
+        domu = self._domus.domus[ROUTER]
         while domu.closing is not None:
             self.platform.wait(0.002)
-        domus.replace_code(ROUTER, str(file), self.platform.wait)
+        self._domus.replace_code(ROUTER, str(file), self.platform.wait)
 
     def _hurt_dom0(self, name: str) -> None:
         engine = self.platform._engine
@@ -254,6 +258,8 @@ def run(
 ) -> dict[str, Any]:
     """Inject faults: each once, or for some time random ones; return verdicts as plain data."""
     picked = chosen(names)
+    if model.clock == "virtual":
+        raise PlatformError("in virtual time no untrusted code runs: there is nothing to contain; choose another clock")
     verdicts: list[Verdict] = []
     rng = random.Random(seed)
     with Chaos(model, say) as chaos:

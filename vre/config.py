@@ -209,8 +209,9 @@ class _Reader:
             "memory": fields.memory,
             "deadline": fields.deadline_ns,
             "start": fields.start_time,
+            "core": fields.integer(0, fields.MAX_CORES - 1),
         }
-        names = {"memory": "memory", "deadline": "deadline_ns", "start": "start_s"}
+        names = {"memory": "memory", "deadline": "deadline_ns", "start": "start_s", "core": "core"}
         return Domu(**{names[key]: value for key, value in self._take(table, path, kinds).items()})
 
     def _graph(self, config: str | None, define: Any, path: tuple[str, ...]) -> Graph | None:

@@ -39,6 +39,7 @@ from vre.domu_policy import (
     Progress,
 )
 from vre.errors import ConfigError, PlatformError, Problem
+from vre.host import Plan
 from vre.model import Model
 from vre.nursery import Nursery
 from vre.shares import Shares, weight_of
@@ -60,8 +61,8 @@ class Domus:
     manifest : dict
     root : Path
         An empty folder that jails are built at, each seeing its own.
-    cpus : tuple of int
-        Processors that domUs run on.
+    plan : Plan
+        Which processors they run on.
     shares : Shares
         Says what part of them each may have.
     say, report : callable
@@ -73,12 +74,12 @@ class Domus:
         model: Model,
         manifest: dict[str, Any],
         root: Path,
-        cpus: tuple[int, ...],
+        plan: Plan,
         shares: Shares,
         say: Callable[[str], None],
         report: Callable[[str], None],
     ) -> None:
-        self._cpus, self._shares = cpus, shares
+        self._plan, self._shares = plan, shares
         self._model, self._manifest, self._root, self._say, self._report = model, manifest, root, say, report
         self.domus: dict[str, Domu] = {}
         self.tier = model.sandbox
@@ -152,7 +153,7 @@ class Domus:
             "memory": domu.tenant.router.domu.memory,
             "sources": sources,
             "clusters": clusters,
-            "cpus": self._cpus,
+            "cpus": self._cpus(domu),
         }
         domu.asked = True
         domu.begun, domu.ready, domu.ending, domu.cause = time.monotonic(), False, "", ""
@@ -161,6 +162,11 @@ class Domus:
         theirs.close()
         for fd in descriptors[1:]:
             os.close(fd)
+
+    def _cpus(self, domu: Domu) -> list[int]:
+        core = domu.tenant.router.domu.core
+        cpu = None if core is None else self._plan.cpus[core]
+        return list(self._plan.domu_cpus) if cpu is None else [cpu]
 
     def _cores(self, domu: Domu) -> list[int]:
         """Return the cores that use a domU's channels now."""
@@ -376,15 +382,21 @@ class Domus:
         return self.on_control(domu.name, message)
 
     def _charge(self, domu: Domu) -> None:
-        """Add the CPU time that it has used to its router's account: its worker takes it from there."""
+        """Add the CPU time that it has used to its router's account.
+
+        What it used of a core's processor its worker charges, so the router's share in dom0 is less by as much.
+        """
         domu.schedstat.waited(time.monotonic())
         ran = domu.schedstat.ran_ns
         used, domu.cpu_seen = max(0, ran - domu.cpu_seen), ran
         domu.cpu_ns += used
         core = domu.tenant.cores.get(domu.driver)
         if core is not None:
-            debt = domu.tenant.client(core) + CLIENT["debt"]
-            store64(debt, load64(debt) + round(used / self._manifest["ns_per_tick"]))
+            client = domu.tenant.client(core)
+            store64(client + CLIENT["domu_ns"], load64(client + CLIENT["domu_ns"]) + used)
+            if set(self._cpus(domu)) & set(self._plan.cpus):
+                debt = load64(client + CLIENT["debt"]) + round(used / self._manifest["ns_per_tick"])
+                store64(client + CLIENT["debt"], debt)
 
     def _pass_on(self, domu: Domu) -> None:
         for line in domu.log.lines() if domu.log else ():

@@ -114,12 +114,13 @@ class Domu:
     """What a router's domU gets.
 
     `memory` is in bytes, besides its interpreter's; it may take `deadline_ns` to return the next packet, and `start_s`
-    seconds to load its elements.
+    seconds to load its elements. It runs on the processor of emulated core `core`, where one is given.
     """
 
     memory: int = 256 << 20
     deadline_ns: int = 50_000_000
     start_s: float = 20.0
+    core: int | None = None
 
 
 @dataclass

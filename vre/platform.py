@@ -30,6 +30,7 @@ from vre.requests import Requests
 from vre.roster import place_all, set_weights
 from vre.shares import Shares
 from vre.validate import validate
+from vre.virtual_domus import VirtualDomus
 from vre.watchdog import Watchdog
 from workers.arguments import ether
 
@@ -234,18 +235,21 @@ class Platform(Requests):
                 nic.slots = machine.slots()
 
     def _start_domus(self) -> None:
-        jails = self._directory.path / "jail"
-        jails.mkdir(exist_ok=True)
-        shares = Shares(self.model.name, self._directory.path / "groups")
-        self._cleanup.callback(shares.close)
-        domus = Domus(self.model, self.manifest, jails, self.plan.domu_cpus, shares, self.say, self.report)
+        domus: Domus | VirtualDomus
+        if isinstance(self._engine, Crew):
+            jails = self._directory.path / "jail"
+            jails.mkdir(exist_ok=True)
+            shares = Shares(self.model.name, self._directory.path / "groups")
+            self._cleanup.callback(shares.close)
+            domus = Domus(self.model, self.manifest, jails, self.plan, shares, self.say, self.report)
+        else:
+            domus = VirtualDomus(self.model, self.builder, MACHINES[self.model.machine], self._engine.echo)
         self._cleanup.callback(domus.end)
         domus.on_control = lambda name, message: answer(self.handle(name), message)
         self.domus = domus
         self.watchdog = Watchdog(self.manifest, self._deadline, self._engine.pid, self.report)
         self._engine.watch = self._watch
-        if self.model.clock != "virtual":
-            domus.launch(list(self.builder.tenants.values()), self.wait)
+        domus.launch(list(self.builder.tenants.values()), self.wait)
 
     def _deadline(self, router: str) -> float:
         return self.model.routers[router].deadline_ns / 1e9

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vre.change import Changes
     from vre.domus import Domus
     from vre.handle import RouterHandle
+    from vre.virtual_domus import VirtualDomus
     from vre.watchdog import Watchdog
 
 
@@ -29,7 +30,7 @@ class Requests:
 
     model: Model
     changes: Changes
-    domus: Domus
+    domus: Domus | VirtualDomus
     watchdog: Watchdog
 
     def handle(self, name: str) -> RouterHandle:

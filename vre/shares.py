@@ -94,5 +94,5 @@ def autogroups() -> bool:
 
 
 def weight_of(entitled: float) -> float:
-    """Return the weight that gives a domU the part `entitled` of a processor that one process has the rest of."""
-    return NORMAL * entitled / max(1 - entitled, 0.1)
+    """Return the weight of a domU whose router is entitled to that part: a worker beside it works for all routers."""
+    return NORMAL * entitled

@@ -85,7 +85,9 @@ class Simulation:
         from functools import partial
 
         from workers import loop, wire
-        from workers.compiler import compile_classifier, compile_kernel, compile_shape, warm
+        from workers.classifier import classify
+        from workers.compiler import compile_kernel, compile_shape, compile_task, warm
+        from workers.echo import echo
 
         routers = self.manifest["routers"] + self.manifest["upcoming"]
         shapes = {router["name"]: shape_of(router) for router in routers}
@@ -94,12 +96,14 @@ class Simulation:
         }
         jobs["kernel-slice"] = ("the slice loop", partial(compile_kernel, loop.run_slice))
         jobs["kernel-wire"] = ("the wire loop", partial(compile_kernel, wire.run_wire))
-        jobs["kernel-classifier"] = ("the classifier", compile_classifier)
+        jobs["kernel-classifier"] = ("the classifier", partial(compile_task, classify))
+        jobs["kernel-echo"] = ("modelled domUs", partial(compile_task, echo))
         warm(jobs, self._say)
         if not self._kernels:
             functions = {"slice": loop.run_slice, "wire": wire.run_wire}
             self._kernels = {name: compile_kernel(function) for name, function in functions.items()}
-            self._kernels["classifier"] = compile_classifier()
+            self._kernels["classifier"] = compile_task(classify)
+            self._kernels["echo"] = compile_task(echo)
         for shape in (shape_of(router) for router in routers):
             if shape.key() not in self._known:
                 self._known[shape.key()] = compile_shape(shape)
@@ -126,6 +130,10 @@ class Simulation:
         feeders = {cores[n] for n in cores if n != number and queue in reach(shape, n)}
         far = max((self._machine.distance(core, cores[number]) for core in feeders), default=0)
         return (0, self._machine.near_cycles, self._machine.far_cycles)[far]
+
+    def echo(self) -> int:
+        """Return the address of the task that stands for a domU."""
+        return int(self._kernels["echo"].address)
 
     # Time.
 

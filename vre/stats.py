@@ -38,7 +38,8 @@ class RouterStats:
     """One router's account.
 
     `injected` counts frames that came for it at its ports and packets its elements made; always
-    injected = forwarded + dropped + in_flight once nothing moves. Latency is in us, from NIC to wire.
+    injected = forwarded + dropped + in_flight once nothing moves. Latency is in us, from NIC to wire. `domu_cpu_s` is
+    what its domU has used; it is part of `used_ticks` where that was on the processor of a core.
     """
 
     name: str
@@ -54,6 +55,7 @@ class RouterStats:
     cycles_per_packet: float = 0.0
     lines_per_packet: float = 0.0
     latency_us: dict[str, float] = field(default_factory=dict)
+    domu_cpu_s: float = 0.0
     ports: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -174,6 +176,7 @@ class Reader:
             cycles_per_packet=used[0] / packets if packets else 0.0,
             lines_per_packet=used[1] / packets if packets else 0.0,
             latency_us=self._latency(router),
+            domu_cpu_s=sum(load64(client + CLIENT["domu_ns"]) for client in router["clients"]) / 1e9,
             ports=ports,
         )
 

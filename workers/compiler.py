@@ -71,12 +71,10 @@ def warm(jobs: dict[str, tuple[str, Callable[[], object]]], say: Callable[[str],
         running.pop(os.wait()[0], None)
 
 
-def compile_classifier() -> Any:
-    """Return the compiled task of a port with a single queue; it has an `address`, and must be kept."""
-    from workers.classifier import classify
-
+def compile_task(function: Callable[..., int]) -> Any:
+    """Return a task that is no composed path, compiled; it has an `address`, and must be kept."""
     compiled.register_kernels()
-    return numba.cfunc(_SIGNATURE, cache=True, error_model="numpy")(classify)
+    return numba.cfunc(_SIGNATURE, cache=True, error_model="numpy")(function)
 
 
 def empty_path() -> Any:

@@ -149,8 +149,9 @@ class Zygote:
     def _warm(self, say: Callable[[str], None]) -> None:
         """Compile what the manifest needs and the cache lacks."""
         from workers import loop, wire
+        from workers.classifier import classify
         from workers.clock import read_ticks
-        from workers.compiler import compile_classifier, compile_kernel, compile_shape, warm
+        from workers.compiler import compile_kernel, compile_shape, compile_task, warm
 
         jobs: dict[str, tuple[str, Callable[[], object]]] = {}
         for key, (name, shape) in self._shapes().items():
@@ -159,20 +160,21 @@ class Zygote:
         functions["ticks"] = read_ticks
         for name, function in functions.items():
             jobs[f"kernel-{name}"] = (f"the {name} loop", partial(compile_kernel, function))
-        jobs["kernel-classifier"] = ("the classifier", compile_classifier)
+        jobs["kernel-classifier"] = ("the classifier", partial(compile_task, classify))
         warm(jobs, say)
 
     def _load(self) -> None:
         """Load from the cache what workers and wire run, and make the workers."""
         from workers import loop, wire
+        from workers.classifier import classify
         from workers.clock import read_ticks
-        from workers.compiler import compile_classifier, compile_kernel, compile_shape
+        from workers.compiler import compile_kernel, compile_shape, compile_task
 
         if not self.kernels:
             functions: dict[str, Callable[..., Any]] = {"ticks": read_ticks, "slice": loop.run_slice}
             functions["wire"] = wire.run_wire
             self.kernels = {name: compile_kernel(function) for name, function in functions.items()}
-            self.kernels["classifier"] = compile_classifier()
+            self.kernels["classifier"] = compile_task(classify)
         shapes = self._shapes()
         # Code stays loaded: workers that are older may be in it.
         self.known |= {key: compile_shape(shape) for key, (_, shape) in shapes.items() if key not in self.known}

@@ -102,7 +102,18 @@ def test_an_ordinary_user_is_as_safe(tmp_path):
     probe = subprocess.run([*user, "-c", "import numba, vre.chaos"], env=environment, capture_output=True, text=True)
     if probe.returncode:
         pytest.skip(f"an ordinary user cannot run this checkout: {probe.stderr.strip().splitlines()[-1:]}")
-    names = ("polite", "loop", "segfault", "ptrace", "index_ahead", "read_files", "network", "forks", "kill_all", "replay")
+    names = (
+        "polite",
+        "loop",
+        "segfault",
+        "ptrace",
+        "index_ahead",
+        "read_files",
+        "network",
+        "forks",
+        "kill_all",
+        "replay",
+    )
     options = [option for name in names for option in ("--fault", name)]
     command = [*user, "-m", "vre", "chaos", str(lab(tmp_path)), "--json", *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
@@ -117,5 +128,17 @@ def test_a_fault_that_is_not_known_is_a_mistake():
 
 def test_every_rogue_says_what_it_does_in_its_first_line():
     groups = {fault.group for fault in faults().values()}
-    assert {"hang", "crash", "bomb", "ring", "race", "packets", "kernel", "memory", "signals", "files", "network"} <= groups
+    assert {
+        "hang",
+        "crash",
+        "bomb",
+        "ring",
+        "race",
+        "packets",
+        "kernel",
+        "memory",
+        "signals",
+        "files",
+        "network",
+    } <= groups
     assert len(faults()) >= 50

@@ -281,7 +281,8 @@ def test_a_router_with_code_of_its_own_comes_and_goes_and_changes(tmp_path):
 def test_the_cpu_time_of_a_domu_is_charged_to_its_router(tmp_path):
     busy = "def push(self, packet):\n    end = time.perf_counter() + 2e-5\n    while time.perf_counter() < end: pass"
     with platform(rate=20_000, idle="sleep") as box:
-        red = box.router("red", forward(element(tmp_path, busy)), ports={"eth0": {"mac": "02:00:00:00:00:01"}})
+        ports = {"eth0": {"mac": "02:00:00:00:00:01"}}
+        red = box.router("red", forward(element(tmp_path, busy)), ports=ports, domu=vre.Domu(core=0))
         box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:02"}})
         box.start()
         before, spent = red.stats().used_ticks, box.domus.domus["red"].cpu_ns

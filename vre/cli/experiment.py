@@ -22,12 +22,18 @@ from vre.experiments import NAMES
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def experiment(name: str, quick: bool, setting: str, out: Path | None, as_json: bool) -> None:
     """Run one of the paper's experiments; status 0 only where all its criteria hold."""
+    from vre.experiments.bench import progress
+
     module = import_module(f"vre.experiments.{NAMES[name]}")
+    live = sys.stderr.isatty()
+    progress.set(lambda text: click.echo(f"\r\033[K{text}" if live else text, err=True, nl=not live))
     outcomes = []
     for one in ("modelled", "measured"):
         if setting in ("both", one):
             click.echo(f"{name}, {one}: {module.TITLE}", err=True)
             outcomes.append(getattr(module, one)(quick))
+            if live:
+                click.echo("\r\033[K", err=True, nl=False)
     if out:
         from vre.experiments.report import write
 

@@ -15,4 +15,5 @@ NAMES = {
     "fig5": "maxmin",
     "fig6": "weights",
     "fig7": "costs",
+    "fig8": "crossing",
 }

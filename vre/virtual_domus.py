@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""domUs in virtual time: a task of a core's that sends packets back, at the machine's modelled cost.
+
+Untrusted code does not run there: it would run in the platform's own process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from typing import Any
+
+from shm.channel import CHANNEL, reset
+from shm.layout import APART, CLIENT, MODEL_BITS, TASK
+from shm.memfd import release, renew
+from shm.memory import load64, store64
+from vre.build import Builder
+from vre.errors import PlatformError
+from vre.machine import Machine
+from vre.model import Model
+from vre.roster import link, unlink
+from vre.space import view
+from vre.tenant import Tenant
+
+#: Cache lines that a packet touches in a domU: its descriptors and its header.
+_LINES = 3
+#: Without a model, some microseconds a packet: an interpreter's.
+_CYCLES = 10_000
+
+
+class VirtualDomus:
+    """All domUs of a platform in virtual time; the same calls as :class:`vre.domus.Domus`."""
+
+    tier = "modelled"
+
+    def __init__(self, model: Model, builder: Builder, machine: Machine, function: Callable[[], int]) -> None:
+        self._model, self._builder, self._function = model, builder, function
+        self._cycles = machine.domu_cycles or _CYCLES
+        self._places: dict[str, list[tuple[int, int, int, int, Any]]] = {}
+        self.on_control: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda name, message: {}
+
+    def launch(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
+        """Give every router with untrusted elements its task."""
+        for tenant in tenants:
+            for channel in tenant.program.channels.values():
+                self._begin(tenant, channel)
+
+    def _begin(self, tenant: Tenant, channel: int) -> None:
+        for fd in renew(channel):
+            os.close(fd)
+        core = tenant.router.domu.core
+        core = tenant.cores[0] if core is None else core
+        memory = ctypes.create_string_buffer(CLIENT.size + TASK.size + 2 * APART)
+        client = -(-ctypes.addressof(memory) // APART) * APART
+        task, ends = client + CLIENT.size, client + CLIENT.size + TASK.size
+        store64(ends, load64(channel + CHANNEL["down"]))
+        store64(ends + 8, load64(channel + CHANNEL["up"]))
+        # As its router on that core, or as one router alone.
+        stride = load64(tenant.client(tenant.cores[0]) + CLIENT["stride"])
+        store64(client + CLIENT["stride"], stride)
+        record = view(task, TASK.dtype)[0]
+        record["function"], record["block"], record["quantum"] = self._function(), ends, self._model.quantum
+        record["polled"], record["lines"] = 1, _LINES << MODEL_BITS
+        record["model_ticks"] = self._cycles << MODEL_BITS
+        slot = self._builder.cores[core].enlist(client)
+        link(self._builder, client, slot, core, task)
+        store64(channel + CHANNEL["open"], 1)
+        self._places.setdefault(tenant.name, []).append((channel, core, slot, task, memory))
+
+    def look(self) -> None:
+        """Let nothing happen: nobody can hang here."""
+
+    def dismiss(self, name: str, wait: Callable[[float], None]) -> None:
+        """End a router's task."""
+        for channel, core, slot, task, _ in self._places.pop(name, ()):
+            unlink(self._builder, core, task)
+            self._builder.cores[core].strike(slot)
+            store64(channel + CHANNEL["open"], 0)
+            store64(channel + CHANNEL["lost"], load64(channel + CHANNEL["lost"]) + reset(channel))
+            release(channel)
+
+    def release_quarantine(self, name: str) -> None:
+        """Raise PlatformError: nobody is ever quarantined here."""
+        raise PlatformError(f"router '{name}' is not quarantined: its domU is modelled")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what there is to know of each."""
+        return [
+            {"router": name, "state": "running", "tier": self.tier, "core": core}
+            for name, places in self._places.items()
+            for _, core, *_ in places
+        ]
+
+    def end(self) -> None:
+        """Let the memory go."""
+        for places in self._places.values():
+            for channel, *_ in places:
+                release(channel)
+        self._places.clear()
