@@ -17,7 +17,7 @@ $(BIN)/pytest: $(BIN)/vre requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	touch $@
 
-demo: $(BIN)/vre  ## Run three routers on built-in traffic
+demo: $(BIN)/vre  ## Run four routers on built-in traffic
 	$(BIN)/vre demo
 	@echo "Next: '$(BIN)/vre doctor' says what this host offers, '$(BIN)/vre --help' what else there is."
 

@@ -139,6 +139,12 @@ def give_gifts(core, channel):
 
 
 @kernel
+def has_returns(channel):
+    """Return whether the domU says that it has returned something."""
+    return is_open(channel) and acquire64(load64(channel + _UP)) != load64(channel + _NEXT_TAIL)
+
+
+@kernel
 def returned(channel, wanted):
     """Return how many returns may be taken, at most `wanted`: a visit is bounded, whatever the domU says."""
     if is_open(channel) == 0:

@@ -257,10 +257,10 @@ TASK = Layout(
     {
         "function": "i8",  # worker: address of the compiled path
         "block": "i8",  # set once: address of the router's state block
-        "input": "i8",  # set once: ring whose packets wake it, 0 where it has none
+        "input": "i8",  # set once: ring, or channel, whose packets wake it, 0 where it has none
         "inject": "i8",  # set once: ring of packets coming back from the slow path, or 0
         "punt": "i8",  # set once: ring of packets going to the slow path, or 0
-        "polled": "i8",  # set once: 1 where only a turn tells whether there is work (sources)
+        "polled": "i8",  # set once: ALWAYS where only a turn tells whether there is work; CHANNEL_ENDS: a channel does
         "quantum": "i8",  # set once: packets per turn
         "client": "i8",  # supervisor: its CLIENT
         "slot": "i8",  # supervisor: address of that client's pass
@@ -283,6 +283,8 @@ TASK = Layout(
     },
     size=2 * APART,
 )
+#: How one finds out whether a task has work, where no ring of its router tells.
+ALWAYS, CHANNEL_ENDS = 1, 2
 #: Digits after the point of modelled and estimated costs.
 MODEL_BITS = 8
 

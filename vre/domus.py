@@ -84,11 +84,18 @@ class Domus:
         self.domus: dict[str, Domu] = {}
         self.tier = model.sandbox
         self._nursery: Nursery | None = None
+        self._ready = False
         self._slow_look = 0.0
         #: Answers what a router's domU asks for, by its router's name.
         self.on_control: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda name, message: {"error": "nobody"}
 
     # Starting.
+
+    def prepare(self) -> Nursery:
+        """Start the zygote, where it has not been: it takes a second, more where it has to compile."""
+        if self._nursery is None:
+            self._nursery = Nursery()
+        return self._nursery
 
     def launch(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
         """Start the domUs of routers that have untrusted elements; return when their elements are loaded.
@@ -103,9 +110,10 @@ class Domus:
         tenants = [tenant for tenant in tenants if tenant.program.channels]
         if not tenants:
             return
-        if self._nursery is None:
-            self._say("starting the zygote of domUs")
-            self._nursery = Nursery(self.tier)
+        if not self._ready:
+            self._say("waiting for the zygote of domUs")
+            self.prepare().await_ready(self.tier)
+            self._ready = True
         for tenant in tenants:
             domu = Domu(tenant, FIRST_UID + tenant.index if os.geteuid() == 0 else None)
             domu.progress.deadline = tenant.router.domu.deadline_ns / 1e9
@@ -177,7 +185,7 @@ class Domus:
 
     def look(self) -> None:
         """Take every step that is due; never wait."""
-        if self._nursery is None:
+        if not self._ready:
             return
         self._listen()
         now = time.monotonic()

@@ -23,29 +23,28 @@ _START_S = 60.0
 
 
 class Nursery:
-    """Starts the zygote. Raises PlatformError where it cannot be, or where `tier` needs what this host lacks."""
+    """Starts the zygote, which gets ready by itself."""
 
-    def __init__(self, tier: str) -> None:
+    def __init__(self) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "workers.domu_zygote", str(theirs.fileno()), str(os.getpid())]
         environment = {k: v for k, v in os.environ.items() if k in _KEEP} | dict.fromkeys(_ALONE, "1")
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
         theirs.close()
+
+    def await_ready(self, tier: str) -> None:
+        """Wait until it is ready. Raises PlatformError where it is not, or the host lacks what `tier` needs."""
         self._channel.settimeout(_START_S)
         answer: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
             answer = json.loads(self._channel.recv(MESSAGE) or b"{}")
-        problem = None
         if not answer.get("ready"):
-            problem = "the zygote of domUs does not start"
-        elif not answer["filter"] and tier != "unsafe":
-            problem = (
+            raise PlatformError("the zygote of domUs does not start")
+        if not answer["filter"] and tier != "unsafe":
+            raise PlatformError(
                 "this host cannot filter system calls, so untrusted elements cannot be jailed: install libseccomp "
                 "(Debian: libseccomp2), or trust them with --unsafe-trust-elements"
             )
-        if problem:
-            self.end()
-            raise PlatformError(problem)
         self._channel.setblocking(False)
 
     def send(self, message: dict[str, Any], descriptors: list[int]) -> None:

@@ -212,6 +212,7 @@ class Platform(Requests):
         self._engine = self._make_engine()
         self._cleanup.callback(self._engine.end)
         self._began = self._engine.now()
+        self._prepare_domus(crossing)
         self._engine.launch(self._directory.path / "manifest.json")
         self.ns_per_tick = self.manifest["ns_per_tick"]
         self.publish()
@@ -220,7 +221,9 @@ class Platform(Requests):
         self.reader = Reader(self.manifest)
         self.changes = Changes(self)
         self._rebalancer = Rebalancer(self)
-        self._start_domus()
+        self.watchdog = Watchdog(self.manifest, self._deadline, self._engine.pid, self.report)
+        self._engine.watch = self._watch
+        self.domus.launch(list(self.builder.tenants.values()), self.wait)
         self._control = ControlServer(self._directory.path / "control", self)
         self._cleanup.callback(self._control.close)
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)
@@ -234,7 +237,7 @@ class Platform(Requests):
             if machine.nic_bytes and nic.slots == RING_SLOTS:
                 nic.slots = machine.slots()
 
-    def _start_domus(self) -> None:
+    def _prepare_domus(self, crossing: bool) -> None:
         domus: Domus | VirtualDomus
         if isinstance(self._engine, Crew):
             jails = self._directory.path / "jail"
@@ -242,14 +245,13 @@ class Platform(Requests):
             shares = Shares(self.model.name, self._directory.path / "groups")
             self._cleanup.callback(shares.close)
             domus = Domus(self.model, self.manifest, jails, self.plan, shares, self.say, self.report)
+            if crossing:
+                domus.prepare()
         else:
             domus = VirtualDomus(self.model, self.builder, MACHINES[self.model.machine], self._engine.echo)
         self._cleanup.callback(domus.end)
         domus.on_control = lambda name, message: answer(self.handle(name), message)
         self.domus = domus
-        self.watchdog = Watchdog(self.manifest, self._deadline, self._engine.pid, self.report)
-        self._engine.watch = self._watch
-        domus.launch(list(self.builder.tenants.values()), self.wait)
 
     def _deadline(self, router: str) -> float:
         return self.model.routers[router].deadline_ns / 1e9

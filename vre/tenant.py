@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shm.channel import CHANNEL, DOWN_BYTES, UP_BYTES, reset
-from shm.layout import CLIENT, LINE, MODEL_BITS, TALLY, TASK
+from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, LINE, MODEL_BITS, TALLY, TASK
 from vre.graph import Graph, Node
 from vre.model import Model, Router
 from vre.space import RingPlan, Space, view
@@ -224,9 +224,11 @@ def _fill_task(tenant: Tenant, program: Program, number: int, model: Model) -> N
     task = view(program.tasks[number], TASK.dtype)[0]
     kind, driver = program.graph.tasks[number]
     task["block"], task["quantum"] = program.block, model.quantum
-    task["polled"] = kind in ("source", "domu")
+    task["polled"] = ALWAYS if kind == "source" else 0
     if kind == "rx":
         task["input"] = tenant.rx[program.graph.nodes[driver].values["devname"]].address
+    elif kind == "domu":
+        task["polled"], task["input"] = CHANNEL_ENDS, program.channels[driver]
     elif kind == "pull":
         queue = upstream(program.graph.shape, driver)[0]
         task["input"] = program.elements[queue]["rings"]["ring"].address

@@ -33,13 +33,11 @@ class Tried:
 
 def try_tier(tier: str) -> Tried:
     """Build jails of a tier, and try in them what a domU must not be able to do."""
-    try:
-        nursery = Nursery(tier)
-    except PlatformError as error:
-        return Tried(tier, str(error))
+    nursery = Nursery()
     refused: list[str] = []
     possible: list[str] = []
     try:
+        nursery.await_ready(tier)
         with tempfile.TemporaryDirectory(prefix="vre-jail-") as root:
             for name in (None, *[attempt.__name__ for attempt in FATAL]):
                 answer, status = _probe(nursery, tier, root, name)

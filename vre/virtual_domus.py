@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shm.channel import CHANNEL, reset
-from shm.layout import APART, CLIENT, MODEL_BITS, TASK
+from shm.layout import ALWAYS, APART, CLIENT, MODEL_BITS, TASK
 from shm.memfd import release, renew
 from shm.memory import load64, store64
 from vre.build import Builder
@@ -61,7 +61,7 @@ class VirtualDomus:
         store64(client + CLIENT["stride"], stride)
         record = view(task, TASK.dtype)[0]
         record["function"], record["block"], record["quantum"] = self._function(), ends, self._model.quantum
-        record["polled"], record["lines"] = 1, _LINES << MODEL_BITS
+        record["polled"], record["lines"] = ALWAYS, _LINES << MODEL_BITS
         record["model_ticks"] = self._cycles << MODEL_BITS
         slot = self._builder.cores[core].enlist(client)
         link(self._builder, client, slot, core, task)

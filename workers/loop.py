@@ -7,7 +7,8 @@ happens anywhere else.
 
 from __future__ import annotations
 
-from shm.layout import CLIENT, CORE, DECISION, DECISIONS, IDLE_PASS, MODEL_BITS, TASK
+from shm.channel import has_returns
+from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, CORE, DECISION, DECISIONS, IDLE_PASS, MODEL_BITS, TASK
 from shm.memory import acquire64, call, cpu_time_ns, kernel, load64, pause, record, settle, store32, store64, ticks
 from shm.ring import HEAD, TAIL
 from workers.model import modelled
@@ -32,10 +33,13 @@ def has_work(task):
     """Return whether a turn of the task would find anything."""
     if load64(task + _ENABLED) == 0:
         return 0
-    if load64(task + _POLLED):
+    polled, ring = load64(task + _POLLED), load64(task + _INPUT)
+    if polled == ALWAYS:
         return 1
-    ring = load64(task + _INPUT)
-    if ring and acquire64(ring + HEAD) != load64(ring + TAIL):
+    if polled == CHANNEL_ENDS:
+        if has_returns(ring):
+            return 1
+    elif ring and acquire64(ring + HEAD) != load64(ring + TAIL):
         return 1
     ring = load64(task + _INJECT)
     if ring and acquire64(ring + HEAD) != load64(ring + TAIL):

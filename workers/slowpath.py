@@ -134,8 +134,8 @@ class SlowTask:
         self.next = {(e[0], e[1]): (e[2], e[3]) for e in shape.edges}
 
     def pending(self) -> bool:
-        """Return whether packets wait here."""
-        return acquire64(self.punt + HEAD) != load64(self.punt + TAIL)
+        """Return whether packets wait here, of a path that may run."""
+        return load64(self.task + TASK["enabled"]) != 0 and acquire64(self.punt + HEAD) != load64(self.punt + TAIL)
 
     def current_pass(self) -> int:
         """Return the pass of the task's client: who has had least goes first here, too."""

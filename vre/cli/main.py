@@ -15,7 +15,7 @@ from vre.errors import ConfigError, PlatformError, nearest
 
 #: Subcommand to (module, what it is for).
 COMMANDS = {
-    "demo": ("vre.cli.run", "Run three tenants side by side on built-in traffic."),
+    "demo": ("vre.cli.run", "Run four tenants side by side on built-in traffic."),
     "run": ("vre.cli.run", "Run a platform file."),
     "check": ("vre.cli.check", "Report everything wrong with a platform file."),
     "plan": ("vre.cli.check", "Show which path would run on which core."),
