@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from shm.layout import APART, CLIENT, CORE, HEADER, MAGIC, RING, TASK, VERSION, WIRE, Layout
+from shm.layout import APART, CLIENT, CORE, HEADER, MAGIC, RING, TASK, VERSION, Layout
+from shm.outside import WIRE
 
 #: What the first record of a kind of segment is.
 _FIRST = {"core": CORE, "wire": WIRE}

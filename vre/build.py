@@ -9,9 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from shm.layout import (
-    CLAIM,
-    CLAIMS,
-    CLASSIFIER,
     CLIENT,
     CLIENTS,
     CORE,
@@ -25,6 +22,7 @@ from shm.layout import (
     UNDO_ENTRIES,
 )
 from shm.memory import load64, store64
+from shm.outside import CLAIM, CLAIMS, CLASSIFIER
 from shm.segment import Arena
 from vre.model import Model, Nic, Router
 from vre.space import RingPlan, Space, view

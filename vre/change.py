@@ -17,8 +17,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from shm.layout import CLIENT, CORE, SLOT, SOURCE, TIME_UNIT_NS
+from shm.layout import CLIENT, CORE, SLOT, TIME_UNIT_NS
 from shm.memory import load64, store64
+from shm.outside import SOURCE
 from shm.ring import HEAD, TAIL
 from vre.allocation import Placed, allocate, placement, split
 from vre.errors import ConfigError, Problem

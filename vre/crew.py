@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from shm.layout import CORE, WIRE
+from shm.layout import CORE
 from shm.memory import load64, release64, store64
+from shm.outside import WIRE
 from vre.errors import PlatformEnded, PlatformError
 from vre.host import Plan
 from vre.supervisor import GiveUp, Recover, Restart, Supervisor, cause

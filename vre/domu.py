@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from vre.domu_policy import Policy, Progress
+from vre.domu_policy import QUARANTINED, Policy, Progress
 from vre.schedstat import Schedstat
 from vre.tenant import Tenant
 
@@ -127,6 +127,34 @@ class Domu:
     def driver(self) -> int:
         """Number of a task that takes packets back from it."""
         return next(n for n, (kind, _) in enumerate(self.tenant.program.graph.tasks) if kind == "domu")
+
+    def spec(self) -> dict[str, Any]:
+        """Return what its process must know: its elements, how they are wired, and what it may use."""
+        nodes = self.tenant.program.graph.nodes
+        clusters = json.loads(json.dumps([n.values["cluster"] for n in nodes if n.cls.driver == "domu"]))
+        sources = sorted({element["file"] for cluster in clusters for element in cluster["elements"]})
+        for cluster in clusters:
+            for element in cluster["elements"]:
+                element["source"] = sources.index(element.pop("file"))
+        memory = self.tenant.router.domu.memory
+        return {"domu": self.name, "uid": self.uid, "memory": memory, "sources": sources, "clusters": clusters}
+
+    def until(self, now: float) -> str:
+        """Say how long its quarantine lasts."""
+        left = self.policy.until - now
+        return "until it is released" if left == float("inf") else f"for {left:.0f} s"
+
+    def row(self, now: float) -> dict[str, Any]:
+        """Return what there is to know of it, as plain data."""
+        return {
+            "state": self.policy.state,
+            "pid": self.pid,
+            "uid": os.geteuid() if self.uid is None else self.uid,
+            "restarts": self.policy.restarts,
+            "cpu_s": round(self.cpu_ns / 1e9, 3),
+            "until": self.until(now) if self.policy.state == QUARANTINED else "",
+            "last fault": self.cause,
+        }
 
     def born(self, pid: int) -> None:
         """Take note of its process."""

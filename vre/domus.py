@@ -8,7 +8,6 @@ counted as lost, it has ended; then it is started again, with memory of its own 
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -146,23 +145,7 @@ class Domus:
         for core in self._cores(domu):
             # Workers map it when they look round.
             store64(core + CORE["roster"], load64(core + CORE["roster"]) + 1)
-        graph = domu.tenant.program.graph
-        clusters = [node.values["cluster"] for node in graph.nodes if node.cls.driver == "domu"]
-        sources = sorted({element["file"] for cluster in clusters for element in cluster["elements"]})
-        clusters = json.loads(json.dumps(clusters))
-        for cluster in clusters:
-            for element in cluster["elements"]:
-                element["source"] = sources.index(element.pop("file"))
-        message = {
-            "domu": domu.name,
-            "tier": self.tier,
-            "uid": domu.uid,
-            "root": str(self._root),
-            "memory": domu.tenant.router.domu.memory,
-            "sources": sources,
-            "clusters": clusters,
-            "cpus": self._cpus(domu),
-        }
+        message = domu.spec() | {"tier": self.tier, "root": str(self._root), "cpus": self._cpus(domu)}
         domu.asked = True
         domu.begun, domu.ready, domu.ending, domu.cause = time.monotonic(), False, "", ""
         domu.control, domu.log = ours, Log(log)
@@ -317,16 +300,11 @@ class Domus:
         if not domu.proven:
             return
         ended = {ENDED: "", STARTING: "; it is started again"}
-        follows = ended.get(state, f"; quarantined {self._until(domu, now)}")
+        follows = ended.get(state, f"; quarantined {domu.until(now)}")
         if not domu.quiet:
             self._report(f"router {domu.name}: its domU {domu.cause}; {lost} packets lost{follows}")
         if state == STARTING:
             self._start(domu)
-
-    @staticmethod
-    def _until(domu: Domu, now: float) -> str:
-        left = domu.policy.until - now
-        return "until it is released" if left == float("inf") else f"for {left:.0f} s"
 
     def _again(self, domu: Domu, event: str, now: float) -> None:
         domu.policy.on(event, now)
@@ -413,21 +391,8 @@ class Domus:
     def rows(self) -> list[dict[str, Any]]:
         """Return what there is to know of each, as plain data."""
         now = time.monotonic()
-        return [
-            {
-                "router": name,
-                "state": domu.policy.state,
-                "tier": self.tier,
-                "share by": self._shares.means,
-                "pid": domu.pid,
-                "uid": os.geteuid() if domu.uid is None else domu.uid,
-                "restarts": domu.policy.restarts,
-                "cpu_s": round(domu.cpu_ns / 1e9, 3),
-                "until": self._until(domu, now) if domu.policy.state == QUARANTINED else "",
-                "last fault": domu.cause,
-            }
-            for name, domu in self.domus.items()
-        ]
+        common = {"tier": self.tier, "share by": self._shares.means}
+        return [{"router": name} | common | domu.row(now) for name, domu in self.domus.items()]
 
     def end(self) -> None:
         """Kill all domUs and their zygote, and let their memory go."""

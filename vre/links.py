@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from shm.layout import (
+from shm.layout import CLIENTS, CONTROLLER, CORE, LINE
+from shm.memory import load64, release64, store64
+from shm.outside import (
     CABLE,
     CAPTURE,
-    CLIENTS,
-    CONTROLLER,
-    CORE,
     FRAME,
     FRAME_EXTRA,
-    LINE,
     LINK,
     LINK_BITS,
     PART_BITS,
@@ -26,7 +24,6 @@ from shm.layout import (
     SOURCE_INTERVAL_BITS,
     WIRE,
 )
-from shm.memory import load64, release64, store64
 from shm.ring import FULL
 from shm.segment import Arena
 from vre.build import Builder

@@ -9,22 +9,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from shm.layout import CORE, SOURCE, WIRE
+from shm.layout import CORE
 from shm.memory import load64, store64
+from shm.outside import SOURCE, WIRE
 from shm.segment import RunDirectory, SegmentError, claim_window, free_window, sweep
 from vre import host
 from vre.allocation import Placed, allocate, placement, split
 from vre.change import Changes
-from vre.config import from_text
 from vre.control import ControlServer
 from vre.crew import Crew
+from vre.description import Description
 from vre.domu_control import answer
 from vre.domus import Domus
 from vre.errors import ConfigError, PlatformError, Problem
 from vre.handle import RouterHandle
 from vre.handlers import Handlers
 from vre.machine import MACHINES
-from vre.model import RING_SLOTS, Capture, Domu, Link, Model, Nic, Router, RouterPort
+from vre.model import RING_SLOTS, Capture, Model
 from vre.rebalance import Rebalancer
 from vre.requests import Requests
 from vre.roster import place_all, set_weights
@@ -32,7 +33,6 @@ from vre.shares import Shares
 from vre.validate import validate
 from vre.virtual_domus import VirtualDomus
 from vre.watchdog import Watchdog
-from workers.arguments import ether
 
 if TYPE_CHECKING:
     from vre.simulation import Simulation
@@ -44,7 +44,7 @@ _TEND_S = 0.02
 _EVENTS = 1000
 
 
-class Platform(Requests):
+class Platform(Description, Requests):
     """A virtual router platform on this host.
 
     Use it as a context manager: what it started is gone when the block is left, however it is left.
@@ -95,64 +95,6 @@ class Platform(Requests):
         self._handlers: Handlers | None = None
         self._cleanup = contextlib.ExitStack()
         self._ready = False
-
-    # Description.
-
-    def nic(
-        self,
-        name: str,
-        link: Link | list[Link] | None = None,
-        slots: int | None = None,
-        queues: str = "multi",
-        speed: float | None = None,
-    ) -> Nic:
-        """Add a port with what is at the far end of it; see :class:`vre.model.Nic`."""
-        links = link if isinstance(link, list) else [link] if link else []
-        self.model.nics[name] = Nic(name, tuple(links), slots or RING_SLOTS, queues, speed)
-        return self.model.nics[name]
-
-    def router(
-        self,
-        name: str,
-        config: str,
-        entitlement: float = 1.0,
-        ports: dict[str, dict[str, Any]] | None = None,
-        cores: tuple[int, ...] | None = None,
-        cost: float | None = None,
-        domu: Domu | None = None,
-        deadline: float = 0.05,
-    ) -> RouterHandle:
-        """Add a router.
-
-        Parameters
-        ----------
-        name : str
-        config : str
-            Text in the Click language.
-        entitlement : float
-            Weight against the other routers.
-        ports : dict, optional
-            Port name to `{"mac": "02:...", "vlan": n}`; ports that the text names are added by themselves.
-        cores : tuple of int, optional
-            Cores it may run on.
-        cost : float, optional
-            Cycles that a packet takes, where that is known before.
-        domu : vre.Domu, optional
-            What its untrusted elements get.
-        deadline : float
-            Seconds that a turn of its paths may take before the watchdog ends it.
-        """
-        claims = {}
-        for nic, port in (ports or {}).items():
-            mac = port.get("mac")
-            claims[nic] = RouterPort(
-                nic, None if mac == "*" else -1 if mac is None else ether(mac), port.get("vlan", -1)
-            )
-        graph = from_text(config, name)
-        deadline_ns = round(deadline * 1e9)
-        router = Router(name, entitlement, graph, claims, cores, cost, domu or Domu(), deadline_ns)
-        self.model.routers[name] = router
-        return RouterHandle(self, name)
 
     # Life.
 

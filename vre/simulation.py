@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shm.layout import CAPTURE, CONTROLLER, CORE, MODEL_BITS, SOURCE, TASK, WIRE
+from shm.layout import CONTROLLER, CORE, MODEL_BITS, TASK
 from shm.memory import load64, record, store64
+from shm.outside import CAPTURE, SOURCE, WIRE
 from vre.machine import MACHINES
 from vre.model import Model
 from workers.core import shape_of, tasks_on, write_functions

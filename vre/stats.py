@@ -10,20 +10,9 @@ from typing import Any
 import numpy as np
 
 from shm.channel import CHANNEL, lent
-from shm.layout import (
-    CLIENT,
-    CORE,
-    DECISION,
-    DECISIONS,
-    RING,
-    SOURCE,
-    SUB_BITS,
-    TALLY,
-    TALLY_BUCKETS,
-    TASK,
-    TIME_UNIT_NS,
-)
+from shm.layout import CLIENT, CORE, DECISION, DECISIONS, RING, TASK, TIME_UNIT_NS
 from shm.memory import load16, load64
+from shm.outside import SOURCE, SUB_BITS, TALLY, TALLY_BUCKETS
 from vre.space import view
 from workers.element import load
 from workers.shape import reasons

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shm.channel import CHANNEL, DOWN_BYTES, UP_BYTES, reset
-from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, LINE, MODEL_BITS, TALLY, TASK
+from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, LINE, MODEL_BITS, TASK
+from shm.outside import TALLY
 from vre.graph import Graph, Node
 from vre.model import Model, Router
 from vre.space import RingPlan, Space, view

@@ -10,8 +10,8 @@ overload what is forwarded follows what arrives, not what was promised.
 
 from __future__ import annotations
 
-from shm.layout import CLAIM, CLAIMS, CLASSIFIER
 from shm.memory import acquire64, copy, kernel, load8, load16, load64, prefetch, stack_record
+from shm.outside import CLAIM, CLAIMS, CLASSIFIER
 from shm.ring import MASK, POOL, SLOTS, TAGS, available, bump, commit_head, commit_tail, room
 from workers.packet import PACKET, frame_address, place, receive
 from workers.turn import AHEAD, begin, claim, commit, finish, keep, log_is_full, look

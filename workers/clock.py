@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from shm.layout import CAPTURE, CORE, MODEL_BITS, WIRE
+from shm.layout import CORE, MODEL_BITS
 from shm.memory import record, ticks
+from shm.outside import CAPTURE, WIRE
 from workers.stride import DISCIPLINES
 
 

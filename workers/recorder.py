@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shm.layout import CAPTURE, SOURCE, WIRE
 from shm.memory import acquire64, load64, release64, store64
+from shm.outside import CAPTURE, SOURCE, WIRE
 from workers.process import take_processor
 
 _SLICE_NS = 1_000_000

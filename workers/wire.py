@@ -8,29 +8,7 @@ frames over cables to other ports. One compiled loop serves all of a wire proces
 
 from __future__ import annotations
 
-from shm.layout import (
-    CABLE,
-    CAPTURE,
-    CLAIM,
-    CLAIMS,
-    CORE,
-    FRAME,
-    FRAME_EXTRA,
-    IN_LARGE,
-    LINE,
-    LINK,
-    LINK_BITS,
-    PART_BITS,
-    SINK,
-    SLOT,
-    SOURCE,
-    SOURCE_INTERVAL_BITS,
-    SUB_BITS,
-    TALLY,
-    TALLY_BUCKETS,
-    TIME_UNIT_NS,
-    WIRE,
-)
+from shm.layout import CORE, IN_LARGE, LINE, SLOT, TIME_UNIT_NS
 from shm.memory import (
     acquire64,
     be16,
@@ -50,6 +28,24 @@ from shm.memory import (
     store32,
     store64,
     ticks,
+)
+from shm.outside import (
+    CABLE,
+    CAPTURE,
+    CLAIM,
+    CLAIMS,
+    FRAME,
+    FRAME_EXTRA,
+    LINK,
+    LINK_BITS,
+    PART_BITS,
+    SINK,
+    SOURCE,
+    SOURCE_INTERVAL_BITS,
+    SUB_BITS,
+    TALLY,
+    TALLY_BUCKETS,
+    WIRE,
 )
 from shm.ring import (
     FULL,

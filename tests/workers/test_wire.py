@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shm.layout import FRAME, SOURCE, SOURCE_INTERVAL_BITS, TALLY_BUCKETS
 from shm.memory import record
+from shm.outside import FRAME, SOURCE, SOURCE_INTERVAL_BITS, TALLY_BUCKETS
 from shm.ring import FULL, HEAD
 from tests.harness import Bench
 from tests.workers.frames import udp

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from shm.layout import CLIENT, CORE, TALLY, TALLY_BUCKETS, TIME_UNIT_NS
+from shm.layout import CLIENT, CORE, TIME_UNIT_NS
 from shm.memory import load64
+from shm.outside import TALLY, TALLY_BUCKETS
 from vre.bench import RFC1812
 from vre.model import Domu, Generator
 from vre.platform import Platform
