@@ -119,7 +119,7 @@ def test_a_finite_run_ends_by_itself_and_every_packet_is_accounted_for(lab):
 def wait_for_platform(process, name):
     end = time.monotonic() + 100
     while time.monotonic() < end and process.poll() is None:
-        if RunDirectory(name).alive() and len(processes_of(process.pid)) == 3:  # zygote, one core, the wire
+        if RunDirectory(name).alive() and len(processes_of(process.pid)) == 4:  # zygote, a core, its standby, the wire
             cores = vre("show", "cores", "--name", name, "--json")
             if cores.returncode == 0 and all(core["slices"] for core in json.loads(cores.stdout)):
                 return
@@ -171,7 +171,7 @@ def gone(pids):
 def test_signals_end_a_run_with_its_table_and_nothing_left(endless, number, status):
     process = endless()
     children = processes_of(process.pid)
-    assert len(children) == 3
+    assert len(children) == 4
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     assert process.returncode == status
