@@ -95,6 +95,10 @@ def _check_entitlements(model: Model, problem: Place) -> list[Problem]:
 def _check_pins(model: Model, problem: Place) -> list[Problem]:
     found = []
     for router in model.routers.values():
+        domu = router.domu.core
+        if domu is not None and domu >= model.cores:
+            message = f"there is no core {domu}: the platform has {model.cores}, from 0"
+            found.append(problem(message, "routers", router.name, "domu", "core"))
         for core in router.cores or ():
             if core >= model.cores:
                 message = f"there is no core {core}: the platform has {model.cores}, from 0"

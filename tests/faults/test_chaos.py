@@ -38,8 +38,8 @@ def lab(folder, routers=2, cores=1):
     return file
 
 
-def assert_contained(result, capsys=None):
-    failed = [f for f in result["faults"] if not f["contained"]]
+def assert_contained(result):
+    failed = [f"{f['name']}: {f['why']}" for f in result["faults"] if not f["contained"]]
     assert not failed and result["left"] == [] and result["pass"], (failed, result["left"])
 
 

@@ -236,6 +236,36 @@ def test_an_element_that_cannot_be_loaded_starts_nothing(tmp_path, text, message
         box.start()
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('domu = { memory = "1M" }', "must be at least 64M"),
+        ('domu = { deadline = "1us" }', "must be from 1ms to 10s"),
+        ("domu = { core = 7 }", "there is no core 7: the platform has 1, from 0"),
+        ('domu = { memroy = "1G" }', "did you mean memory"),
+        ('deadline = "1h"', "must be from 1ms to 10s"),
+    ],
+)
+def test_a_domu_that_cannot_be_is_refused_with_its_place(tmp_path, table, message):
+    file = tmp_path / "lab.toml"
+    file.write_text(f'[nics.eth0]\n[routers.red]\nconfig = "FromDevice(eth0) -> Discard;"\n{table}\n')
+    done = subprocess.run([sys.executable, "-m", "vre", "check", str(file)], capture_output=True, text=True)
+    assert done.returncode == 2 and message in done.stderr and "lab.toml:4" in done.stderr
+
+
+def test_a_tier_that_the_host_cannot_give_is_refused(monkeypatch):
+    monkeypatch.setattr("vre.nursery.Nursery.await_ready", refuse)
+    with platform() as box, pytest.raises(PlatformError, match="--unsafe-trust-elements"):
+        box.router("red", forward(f"Untrusted({EXAMPLES}/scrub.py:Scrub)"))
+        box.start()
+
+
+def refuse(self, tier):
+    """Be a host without libseccomp, as far as the zygote says."""
+    self._channel.recv(65536)
+    raise PlatformError("install libseccomp, or trust them with --unsafe-trust-elements")
+
+
 def test_a_domu_asks_for_what_is_its_routers_and_for_nothing_else(tmp_path):
     body = (
         "def push(self, packet):\n"
