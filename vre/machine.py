@@ -6,7 +6,7 @@ The model of the Dell PowerEdge 2950 is made of what the paper measured: its rat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -87,4 +87,13 @@ DELL2950 = Machine(
     quantum=32,
 )
 
-MACHINES = {machine.name: machine for machine in (HOST, DELL2950)}
+#: Eight of them in one: more cores and routers than anybody has had on that box.
+DELL2950X8 = replace(
+    DELL2950,
+    name="dell2950x8",
+    cores=8 * DELL2950.cores,
+    caches=tuple((core, core + 1) for core in range(0, 8 * DELL2950.cores, 2)),
+    lines_per_second=8 * DELL2950.lines_per_second,
+)
+
+MACHINES = {machine.name: machine for machine in (HOST, DELL2950, DELL2950X8)}

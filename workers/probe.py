@@ -36,8 +36,11 @@ def see_other_processes() -> bool:
 
 def write_a_file() -> bool:
     """Write where anybody may."""
-    flags = os.O_WRONLY | os.O_CREAT
-    return any(_works(os.open, f"{path}/vre-probe", flags) for path in ("/tmp", "/dev/shm", "/"))
+    files = [f"{path}/vre-probe-{os.getpid()}" for path in ("/tmp", "/dev/shm", "/")]
+    written = [file for file in files if _works(os.open, file, os.O_WRONLY | os.O_CREAT)]
+    for file in written:
+        os.unlink(file)
+    return bool(written)
 
 
 def open_a_socket() -> bool:

@@ -284,7 +284,8 @@ def test_a_domu_asks_for_what_is_its_routers_and_for_nothing_else(tmp_path):
         "ToDevice(eth1); rt[1] -> Discard;"
     )
     with platform(rate=1000) as box:
-        red = box.router("red", text)
+        # It holds its packet while it asks: five answers may take longer than a deadline of 50 ms.
+        red = box.router("red", text, domu=vre.Domu(deadline_ns=1_000_000_000))
         box.start()
         wait_for(box, lambda: any("counters True" in event for event in box.events))
         assert "10.9.0.0/16" in red.read("rt.table")

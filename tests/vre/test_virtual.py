@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 import vre
@@ -137,3 +139,15 @@ def test_bad_machines(settings, message):
     box.router("r", "InfiniteSource -> Discard;")
     with box, pytest.raises(ConfigError, match=message):
         box.start()
+
+
+@pytest.mark.slow
+def test_a_thousand_routers_on_sixty_four_cores():
+    with vre.Platform(cores=64, name=f"large{os.getpid()}", clock="virtual", machine="dell2950x8") as box:
+        box.nic("eth0", link=Generator(rate=20_000_000), slots=16, speed=100e9)
+        box.nic("eth1", slots=16, speed=100e9)
+        for i in range(1000):
+            box.router(f"r{i}", "FromDevice(eth0) -> Counter -> ToDevice(eth1);", entitlement=1 + i % 3)
+        box.run(seconds=0.005)
+        assert_accounts(box)
+        assert len({core for tenant in box.builder.tenants.values() for core in tenant.cores.values()}) == 64
