@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from shm.channel import CHANNEL, reset
+from shm.memory import load64, store64
 from vre.domu_policy import QUARANTINED, Policy, Progress
 from vre.schedstat import Schedstat
 from vre.tenant import Tenant
@@ -186,13 +188,22 @@ class Domu:
             poll.poll(1000)
         self.died()
 
-    def let_go(self) -> None:
-        """Close its control channel and its log."""
+    def let_go(self) -> int:
+        """Close its control channel and its log, count what it had as lost, and return how many packets that were.
+
+        Nobody uses its channels any more.
+        """
         if self.control:
             self.control.close()
         if self.log:
             self.log.close()
         self.control = self.log = None
+        lost = 0
+        for channel in self.channels:
+            count = reset(channel)
+            store64(channel + CHANNEL["lost"], load64(channel + CHANNEL["lost"]) + count)
+            lost += count
+        return lost
 
     def messages(self, most: int, answer: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
         """Take at most so many of its control messages; `answer` says what is sent back, None for nothing."""

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shm.channel import CHANNEL, FAULTS, reset
+from shm.channel import CHANNEL, FAULTS
 from shm.layout import CLIENT, CORE
 from shm.memfd import release, renew
 from shm.memory import acquire64, load64, store64
@@ -24,7 +24,6 @@ from vre.domu import Domu, Log, escape
 from vre.domu_policy import (
     DIED,
     DUE,
-    ENDED,
     FAILED,
     HOSTILE,
     HUNG,
@@ -269,7 +268,8 @@ class Domus:
         elif refused - domu.faults_seen > BAD_RETURNS:
             self._close(domu, HOSTILE, f"returned more than {BAD_RETURNS} packets a second that it did not have")
             return
-        if domu.progress.hung(owed, mark, now, domu.schedstat.waited(now)):
+        domu.schedstat.look(now)
+        if domu.progress.hung(owed, mark, now, domu.schedstat.waited_s):
             held = now - domu.progress.since
             self._close(domu, HUNG, f"returned nothing for {held * 1e3:.0f} ms")
 
@@ -289,20 +289,14 @@ class Domus:
         if any(load64(word) == before for word, before in domu.closing) or domu.keeper or domu.asked:
             return
         domu.closing = None
-        lost = 0
-        for channel in domu.channels:
-            count = reset(channel)
-            store64(channel + CHANNEL["lost"], load64(channel + CHANNEL["lost"]) + count)
-            lost += count
-        domu.let_go()
+        lost = domu.let_go()
         # One that has never run is not tried again: the start, or the change that brought it, is refused.
         state = domu.policy.on(domu.ending if domu.proven else STOP, now)
         if not domu.proven:
             return
-        ended = {ENDED: "", STARTING: "; it is started again"}
-        follows = ended.get(state, f"; quarantined {domu.until(now)}")
+        follows = "it is started again" if state == STARTING else f"quarantined {domu.until(now)}"
         if not domu.quiet:
-            self._report(f"router {domu.name}: its domU {domu.cause}; {lost} packets lost{follows}")
+            self._report(f"router {domu.name}: its domU {domu.cause}; {lost} packets lost; {follows}")
         if state == STARTING:
             self._start(domu)
 
@@ -349,7 +343,6 @@ class Domus:
             wait(0.002)
         domu.let_go()
         for channel in domu.channels:
-            store64(channel + CHANNEL["lost"], load64(channel + CHANNEL["lost"]) + reset(channel))
             release(channel)
         del self.domus[name]
 
@@ -372,7 +365,7 @@ class Domus:
 
         What it used of a core's processor its worker charges, so the router's share in dom0 is less by as much.
         """
-        domu.schedstat.waited(time.monotonic())
+        domu.schedstat.look(time.monotonic())
         ran = domu.schedstat.ran_ns
         used, domu.cpu_seen = max(0, ran - domu.cpu_seen), ran
         domu.cpu_ns += used

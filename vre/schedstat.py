@@ -18,19 +18,18 @@ class Schedstat:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.ran_ns = 0
+        self.waited_s = 0.0
         self._ran_at = 0.0
-        self._waited = 0.0
 
-    def waited(self, now: float) -> float:
-        """Return how long it has waited, in seconds, as far as the kernel says. `now` in seconds."""
+    def look(self, now: float) -> None:
+        """Bring `ran_ns` and `waited_s` up to date, as far as the kernel says; `now` in seconds."""
         try:
             ran, waited, _ = Path(f"/proc/{self.pid}/schedstat").read_text().split()
             state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, ValueError, IndexError):
-            return self._waited
+            return
         if int(ran) != self.ran_ns or state != "R":
             self.ran_ns, self._ran_at = int(ran), now
         waits = now - self._ran_at
         # Never less than before: an estimate may turn out to have been too high.
-        self._waited = max(self._waited, int(waited) / 1e9 + (waits if waits > _TICK_S else 0.0))
-        return self._waited
+        self.waited_s = max(self.waited_s, int(waited) / 1e9 + (waits if waits > _TICK_S else 0.0))

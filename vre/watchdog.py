@@ -75,7 +75,8 @@ class Watchdog:
             pid = self._pid(number)
             if self._times.setdefault(number, Schedstat(pid)).pid != pid:
                 self._times[number] = Schedstat(pid)
-            waited = self._times[number].waited(now)
+            self._times[number].look(now)
+            waited = self._times[number].waited_s
             if pid and progress.hung(True, load64(place + CORE["since"]), now, waited):
                 self._take_away(Quarantined(router, path, task, number, (now - progress.since) * 1e3), pid)
 

@@ -7,7 +7,7 @@ socket; with a domU's come its descriptors: control, log, two for each channel:
 
 | from the platform | answer |
 | --- | --- |
-| `{"filter": true}` | `{"ready": true, "filter": b}`: whether system calls can be filtered here |
+| | `{"ready": true, "filter": b}` at its start: whether system calls can be filtered here |
 | `{"domu": name, "tier": t, ...}` | `{"domu": name, "pid": p, "keeper": k}`, or with `"failed": s` |
 | | `{"exited": k, "status": s}` whenever a keeper ends, as its domU did |
 
@@ -189,8 +189,10 @@ def _end_as(status: int) -> None:
     """End as a child did."""
     if os.WIFSIGNALED(status):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        signal.signal(os.WTERMSIG(status), signal.SIG_DFL) if os.WTERMSIG(status) not in (9, 19) else None
-        os.kill(os.getpid(), os.WTERMSIG(status))
+        number = os.WTERMSIG(status)
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 

@@ -35,6 +35,7 @@ _MOST_SOURCE = 4 << 20
 
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+_MS_NOEXEC, _MS_NOATIME, _MS_NODIRATIME = 8, 1024, 2048
 _MNT_DETACH = 2
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
 _SIGKILL = 9
@@ -64,7 +65,6 @@ def unshare() -> None:
 def readable() -> list[str]:
     """Return the folders that an interpreter needs: its own, its libraries', the installed packages'."""
     wanted = [sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib")]
-    wanted += [str(Path(module).parent) for module in (__file__, landlock.__file__)]
     package = Path(__file__).resolve().parents[1]
     wanted += [str(package / name) for name in ("shm", "workers", "vre")]
     wanted += [path for path in sys.path if path.endswith("-packages")]
@@ -125,8 +125,7 @@ def _bind(path: str, target: str) -> None:
         Path(target).touch()
     _mount(path, target, None, _MS_BIND | _MS_REC)
     # A mount from outside keeps the flags that it has there: an ordinary user may not take them off.
-    kept = os.statvfs(target).f_flag & (_MS_NOSUID | _MS_NODEV | 8 | 1024 | 2048)
-    kept = kept & 15 | (os.statvfs(target).f_flag & 7168)
+    kept = os.statvfs(target).f_flag & (_MS_NOEXEC | _MS_NOATIME | _MS_NODIRATIME)
     _mount("none", target, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV | kept)
 
 

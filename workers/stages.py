@@ -27,8 +27,8 @@ _TRACEBACKS = 5
 class Stage:
     """One untrusted element in its domU. Subclasses run batches of packets through it.
 
-    `exits` maps each output to an output of the cluster, or to None where another element of the domU follows, which
-    `inner` then names with its input.
+    `exits` maps outputs that leave the domU to outputs of the cluster, `inner` the others to the element that follows
+    and its input.
     """
 
     def __init__(self, element: Any, crossing: Crossing, wiring: dict[str, Any]) -> None:

@@ -121,6 +121,16 @@ def test_an_ordinary_user_is_as_safe(tmp_path):
     assert_contained(json.loads(done.stdout))
 
 
+def test_without_a_jail_no_rogue_is_let_loose(tmp_path):
+    model = load_model(lab(tmp_path))
+    model.sandbox = "unsafe"
+    with pytest.raises(PlatformError, match="without a jail no rogue is let loose"):
+        run(model, ("kill_all",), lambda text: None)
+    result = run(model, ("worker_killed", "forks"), lambda text: None)
+    assert [f["name"] for f in result["faults"]] == ["worker_killed"]
+    assert result["skipped"] == [{"name": "forks", "why": "it would run without a jail"}]
+
+
 def test_a_fault_that_is_not_known_is_a_mistake():
     with pytest.raises(PlatformError, match="did you mean segfault"):
         chosen(("segfalt",))

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from vre.cli.options import sandbox_option
+from vre.cli.options import Duration, sandbox_option
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--fault", "names", multiple=True, metavar="NAME", help="Only this fault; may be given several times.")
 @click.option("--list", "listing", is_flag=True, help="List the faults.")
-@click.option("--for", "seconds", metavar="TIME", help="Inject random faults for so long, as in 2min.")
+@click.option("--for", "seconds", type=Duration(), help="Inject random faults for so long, as in 2min.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the random faults.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @sandbox_option
@@ -24,7 +24,7 @@ def chaos(
     file: Path | None,
     names: tuple[str, ...],
     listing: bool,
-    seconds: str | None,
+    seconds: float | None,
     seed: int,
     as_json: bool,
     sandbox: str | None,
@@ -46,16 +46,11 @@ def chaos(
     from vre.cli.report import emit
     from vre.cli.top import table
     from vre.config import load_model
-    from workers.arguments import seconds as parse
 
-    try:
-        length = parse(seconds) if seconds else None
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
     model = load_model(file)
     model.sandbox = sandbox or model.sandbox
     say = (lambda text: None) if as_json else (lambda text: click.echo(text, err=True))
-    result = run(model, names, say, length, seed)
+    result = run(model, names, say, seconds, seed)
     rows = [
         {
             "fault": f["name"],
@@ -72,5 +67,5 @@ def chaos(
         held = sum(f["contained"] for f in result["faults"])
         click.echo(f"{held} of {len(rows)} faults contained, tier {result['tier']}; {len(result['skipped'])} skipped")
         for what in result["left"]:
-            click.echo(f"left behind: {what}")
+            click.echo(f"at the end: {what}")
     sys.exit(0 if result["pass"] else 1)

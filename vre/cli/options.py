@@ -8,9 +8,26 @@ from typing import Any
 
 import click
 
+from workers.arguments import seconds as parse_seconds
 from workers.jail import TIERS
 
 F = Callable[..., Any]
+
+
+class Duration(click.ParamType):
+    """A time on the command line: `10s`, `2min`, `500ms`."""
+
+    name = "time"
+
+    def convert(self, value, param, ctx):
+        """Return seconds."""
+        try:
+            found = parse_seconds(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not 0 < found <= 10**8:
+            self.fail("a time must be positive", param, ctx)
+        return found
 
 
 def sandbox_option(command: F) -> F:

@@ -8,32 +8,15 @@ from pathlib import Path
 
 import click
 
-from vre.cli.options import sandbox_option
+from vre.cli.options import Duration, sandbox_option
 from vre.cli.report import balance_line, emit, number, routers_json, routers_table
 from vre.config import load_model
 from vre.errors import ConfigError, PlatformError
 from vre.model import Model
-from workers.arguments import seconds as parse_seconds
 
 #: The router of the demo that needs a jail.
 _UNTRUSTED = "violet"
 _DEMO = Path(__file__).resolve().parent.parent / "demo" / "demo.toml"
-
-
-class Duration(click.ParamType):
-    """A time on the command line: `10s`, `2min`, `500ms`."""
-
-    name = "time"
-
-    def convert(self, value, param, ctx):
-        """Return seconds."""
-        try:
-            found = parse_seconds(value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if not 0 < found <= 10**8:
-            self.fail("a time must be positive", param, ctx)
-        return found
 
 
 def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> None:

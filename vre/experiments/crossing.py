@@ -93,7 +93,7 @@ def _counts(box: Platform) -> tuple[int, int, int, int, int]:
     made = load64(tasks[0] + TASK["packets"])
     clock = load64(box.manifest["cores"][0]["address"] + CORE["clock_ns"])
     ticks = sum(load64(task + TASK["used_ticks"]) for task in tasks)
-    domu.schedstat.waited(0.0)
+    domu.schedstat.look(0.0)
     return int(box.read("red/c.count")), made, domu.schedstat.ran_ns, clock, ticks
 
 
