@@ -30,6 +30,19 @@ def words(crossing, offset=0, count=1):
     return (ctypes.c_int64 * count).from_address(crossing.up + offset)
 
 
+def forge(crossing, word):
+    """Write a word as the next return, and publish it."""
+    words(crossing, 128 + 8 * (crossing.returned % 1024))[0] = word
+    crossing.returned += 1
+    words(crossing)[0] = crossing.returned
+
+
+def word_for(packet, verdict=0):
+    """Return the word that gives a packet's slot back with a verdict."""
+    slot = int(packet._stage.crossing.table[packet._row, 0])
+    return slot | len(packet) << 32 | 64 << 48 | verdict << 56
+
+
 def call(number, *arguments):
     """Make a system call; return its result, or minus the error."""
     libc = ctypes.CDLL(None, use_errno=True)
