@@ -47,6 +47,7 @@ CHANNEL = Layout(
         "gifts": "i8",  # empty slots that the domU has
         "verdict": "i8",  # why the channel must be closed, 0 while it need not
         "faults": "4*i8",  # returns refused, in the order of FAULTS
+        "kept": "i8",  # packets whose slots have come back, but not they
         "table": ("i8", APART),  # set once: address of one word a slot: kind, generation, time stamp
         "notes": "i8",  # set once: address of one NOTE a slot
         "free": "i8",  # set once: address of a ring of free slots' numbers
@@ -69,8 +70,11 @@ REQUEST_BYTES, RETURN_BYTES = 16, 8
 
 #: What a slot is: dom0's own, lent with a packet, lent empty.
 FREE, LENT, GIFT = 0, 1, 2
-#: What a return may say in place of an output.
-DROPPED, FAILED = 0x80, 0x81
+#: What a return may say in place of an output. A domU that keeps a packet (in a queue of its own) returns its slot; the
+#: next slot that was lent empty brings a kept packet, or the news that it is dropped.
+DROPPED, FAILED, KEPT = 0x80, 0x81, 0x82
+#: Most packets that a domU may keep: beyond, they count as dropped.
+MOST_KEPT = 1 << 16
 #: Outputs that it may name.
 OUTPUTS = 16
 #: Why a return is refused.
@@ -82,7 +86,7 @@ IMPOSSIBLE_INDEX = 1
 _HEAD, _NEXT_HEAD, _FREED, _NEXT_FREED = (CHANNEL[n] for n in ("head", "next_head", "freed", "next_freed"))
 _TAIL, _NEXT_TAIL, _GIFTS, _VERDICT = (CHANNEL[n] for n in ("tail", "next_tail", "gifts", "verdict"))
 _TABLE, _NOTES, _FREE, _DOWN, _UP = (CHANNEL[n] for n in ("table", "notes", "free", "down", "up"))
-_OPEN, _FAULTS = CHANNEL["open"], CHANNEL["faults"]
+_OPEN, _FAULTS, _KEPT = CHANNEL["open"], CHANNEL["faults"], CHANNEL["kept"]
 _REQUESTS, _RETURNS = DOWN.size, UP.size
 _MASK = SLOTS - 1
 #: Where slots begin in UP.
@@ -222,9 +226,9 @@ def time_of(channel, slot):
 
 @kernel
 def outcome_of(word):
-    """Return the output that a return names, DROPPED, FAILED; or why it cannot be meant."""
+    """Return the output that a return names, DROPPED, FAILED, KEPT; or why it cannot be meant."""
     verdict = verdict_in(word)
-    if verdict in (DROPPED, FAILED):
+    if verdict in (DROPPED, FAILED, KEPT):
         return verdict
     if verdict >= OUTPUTS:
         return BAD_VERDICT
@@ -238,6 +242,25 @@ def outcome_of(word):
 def count_fault(core, channel, fault):
     """Count a return that was refused."""
     bump(core, channel + _FAULTS + 8 * (-1 - fault))
+
+
+@kernel
+def keeps(core, channel):
+    """Let the domU keep a packet; return whether it may keep one more."""
+    kept = load64(channel + _KEPT)
+    if kept >= MOST_KEPT:
+        return False
+    logged(core, channel + _KEPT, kept + 1)
+    return True
+
+
+@kernel
+def kept_before(core, channel):
+    """Return whether an empty slot that comes back is about a packet that the domU kept: then it does so no more."""
+    kept = load64(channel + _KEPT)
+    if kept:
+        logged(core, channel + _KEPT, kept - 1)
+    return kept > 0
 
 
 @kernel
@@ -269,13 +292,13 @@ def commit_channel(channel):
 
 
 def reset(channel: int) -> int:
-    """Make all slots free: the memory is another, or will be. Return how many packets were lent."""
+    """Make all slots free: the memory is another, or will be. Return how many packets the domU had."""
     table, free = load64(channel + _TABLE), load64(channel + _FREE)
     lost = lent(channel)
     for slot in range(SLOTS):
         store64(table + 8 * slot, load64(table + 8 * slot) & ~3)
         store64(free + 8 * slot, slot)
-    for name in ("head", "next_head", "tail", "next_tail", "gifts", "verdict"):
+    for name in ("head", "next_head", "tail", "next_tail", "gifts", "verdict", "kept"):
         store64(channel + CHANNEL[name], 0)
     for name in ("freed", "next_freed"):
         store64(channel + CHANNEL[name], SLOTS)
@@ -283,10 +306,10 @@ def reset(channel: int) -> int:
 
 
 def lent(channel: int) -> int:
-    """Return how many packets a domU has."""
+    """Return how many packets a domU has: in slots, and kept."""
     table = load64(channel + _TABLE)
     words = (ctypes.c_int64 * SLOTS).from_address(table)
-    return sum(word & 3 == LENT for word in words)
+    return sum(word & 3 == LENT for word in words) + load64(channel + _KEPT)
 
 
 def undo_claims(channel: int) -> int:
@@ -309,4 +332,7 @@ def undo_claims(channel: int) -> int:
         lost += kind == LENT
         if kind == GIFT:
             store64(channel + _GIFTS, load64(channel + _GIFTS) - 1)
+            if load64(channel + _KEPT):
+                store64(channel + _KEPT, load64(channel + _KEPT) - 1)
+                lost += 1
     return lost

@@ -48,6 +48,11 @@ def map_at(address: int, fd: int, size: int, writable: bool = True) -> int:
     return int(got)
 
 
+def unmap(address: int, size: int) -> None:
+    """Unmap memory."""
+    _libc.munmap(address, size)
+
+
 def renew(channel: int) -> tuple[int, int]:
     """Give a channel fresh memory, mapped here; return the descriptors for the domU, which the caller closes.
 
@@ -74,7 +79,7 @@ def release(channel: int) -> None:
     if load64(channel + CHANNEL["owner"]):
         for field, held, size in _FIELDS:
             drop(channel, held)
-            _libc.munmap(load64(channel + CHANNEL[field]), size)
+            unmap(load64(channel + CHANNEL[field]), size)
         store64(channel + CHANNEL["owner"], 0)
 
 

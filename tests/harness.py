@@ -26,7 +26,7 @@ from vre.lexer import Source
 from vre.links import Links
 from vre.model import Model, Nic, Router, RouterPort
 from vre.roster import place_all, set_weights
-from vre.space import view
+from vre.space import Space, view
 from workers.cache import import_module
 from workers.clock import Calibration, install
 from workers.core import shape_of
@@ -56,7 +56,7 @@ class Bench:
         self.base = claim_window(self.model.name)
         self.directory = RunDirectory(self.model.name)
         self.directory.acquire()
-        self.builder = Builder(self.model, self.base, self.directory.prefix)
+        self.builder = Builder(self.model, Space(self.base, self.directory.prefix))
         links = Links(self.builder)
         self.builder.space.create()
         self.builder.fill()

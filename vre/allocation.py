@@ -88,6 +88,8 @@ def groups_of(model: Model, demands: dict[tuple[str, int], float] | None = None)
     demands = demands or {}
     groups: list[Group] = []
     for router in model.routers.values():
+        if router.direct:
+            continue
         first = len(groups)
         for tasks in router.graph.groups:
             pins = {router.pins[t] for t in tasks if t in router.pins}
@@ -264,7 +266,7 @@ def allocate(
     before: dict[tuple[str, int], int] | None = None,
     fixed: bool = False,
 ) -> list[Placed]:
-    """Place every group of every router.
+    """Place every group of every router; what is mapped directly is on the NIC's own core, behind the last.
 
     Parameters
     ----------
@@ -286,10 +288,12 @@ def allocate(
     elif before is not None:
         now = [before.get((g.router, g.tasks[0]), g.allowed[0]) for g in groups]
     cores = solve(groups, model.cores, MACHINES[model.machine], now)
-    return [
+    found = [
         Placed(group.router, group.tasks, core, group.load, group.pinned)
         for group, core in zip(groups, cores, strict=True)
     ]
+    direct = [router for router in model.routers.values() if router.direct]
+    return found + [Placed(r.name, tuple(g), model.cores, 1.0, True) for r in direct for g in r.graph.groups]
 
 
 def placement(placed: Iterable[Placed]) -> dict[tuple[str, int], int]:
@@ -351,6 +355,6 @@ def expected_shares(model: Model, placed: list[Placed]) -> dict[str, float]:
         total[core] = total.get(core, 0.0) + weight
     shares = dict.fromkeys(model.routers, 0.0)
     for (name, core), weight in weights.items():
-        if name in shares:
+        if name in shares and core < model.cores:
             shares[name] += weight / total[core] / model.cores
     return shares

@@ -124,7 +124,7 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
     from vre.build import Builder
     from vre.links import Links
     from vre.roster import place_all, set_weights
-    from vre.space import view
+    from vre.space import Space, view
     from workers import loop
     from workers.clock import calibrate, install, read_ticks
     from workers.compiler import compile_kernel, empty_path
@@ -134,7 +134,7 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
         box.router(f"r{i}", "InfiniteSource -> Discard;")
     directory, base = RunDirectory(box.model.name), claim_window("bench")
     directory.acquire()
-    builder = Builder(box.model, base, directory.prefix)
+    builder = Builder(box.model, Space(base, directory.prefix))
     links = Links(builder)
     try:
         builder.space.create()

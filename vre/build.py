@@ -126,22 +126,19 @@ class Builder:
     Parameters
     ----------
     model : Model
-    base : int
-        Where the first segment goes.
-    prefix : str
-        What the segments' names begin with.
+    space : Space
+        Where its memory is.
     """
 
-    def __init__(self, model: Model, base: int, prefix: str) -> None:
-        self.model = model
-        self.space = Space(base, prefix)
+    def __init__(self, model: Model, space: Space) -> None:
+        self.model, self.space = model, space
         self.ports: dict[str, Port] = {}
         for nic in model.nics.values():
-            self.ports[nic.name] = Port(self.space, self.space.part("port", nic.name), nic, model.cores)
+            self.ports[nic.name] = Port(self.space, self.space.part("port", nic.name), nic, model.places)
         self.tenants: dict[str, Tenant] = {}
         for router in model.routers.values():
             self.plan(router)
-        self.cores = [CorePlan(self.space, self.space.part("core", str(n))) for n in range(model.cores)]
+        self.cores = [CorePlan(self.space, self.space.part("core", str(n))) for n in range(model.places)]
 
     def plan(self, router: Router) -> Tenant:
         """Plan a router's memory; it gets the lowest index that is free."""
@@ -186,6 +183,7 @@ class Builder:
                 {
                     "address": core.address,
                     "tx": [port.tx[number].address for port in self.ports.values()],
+                    "nic": number >= self.model.cores,
                 }
                 for number, core in enumerate(self.cores)
             ],

@@ -24,6 +24,7 @@ from shm.ring import HEAD, TAIL
 from vre.allocation import Placed, allocate, placement, split
 from vre.errors import ConfigError, Problem
 from vre.graph import Graph
+from vre.inside import bridge, problems_inside
 from vre.model import Router
 from vre.roster import attach, discharge, place_all, set_weights, unlink
 from vre.space import RingPlan, view
@@ -150,6 +151,10 @@ class Changes:
         before = self.now_placed()
         self.model.routers[router.name] = router
         problems = self._problems()
+        if self.model.places > len(self.builder.cores):
+            problems.append(
+                Problem(None, f"'{router.name}' is mapped directly: the first such router must be there at the start")
+            )
         if problems:
             del self.model.routers[router.name]
             raise ConfigError(problems)
@@ -187,7 +192,7 @@ class Changes:
         self.stop_tasks(tenant, tenant.program, list(tenant.cores))
         platform.quiesce(*tenant.slots)
         discharge(self.builder, tenant)
-        platform.quiesce(*range(self.model.cores))
+        platform.quiesce(*range(len(self.builder.cores)))
         del self.model.routers[name]
         del self.builder.tenants[name]
         space = self.builder.space
@@ -206,18 +211,21 @@ class Changes:
     def replace(self, name: str, graph: Graph) -> float:
         """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
         tenant, platform = self.builder.tenants[name], self.platform
-        old_graph, tenant.router.graph = tenant.router.graph, graph
-        problems = self._problems() or self._same_ports(tenant, old_graph, graph)
+        router = tenant.router
+        before = router.graph, router.inner
+        problems = problems_inside(graph) if router.inner else []
+        router.graph, router.inner = (bridge(graph), graph) if router.inner else (graph, None)
+        problems = problems or self._problems() or self._same_ports(tenant, before[0], router.graph)
         if problems:
-            tenant.router.graph = old_graph
+            router.graph, router.inner = before
             raise ConfigError(problems)
         new = plan_program(self.builder.space, tenant.router, tenant.generation + 1)
         platform.make_room()
         fill_program(tenant, new, self.model)
         platform.publish(upcoming=[tenant.manifest_of(new)])
         platform.renew()
-        before = {key: core for key, core in self.now_placed().items() if key[0] != name}
-        placed = allocate(self.model, platform.demands(), before, fixed=True)
+        others = {key: core for key, core in self.now_placed().items() if key[0] != name}
+        placed = allocate(self.model, platform.demands(), others, fixed=True)
         begun = time.monotonic()
         old = tenant.program
         platform.domus.dismiss(name, platform.wait)

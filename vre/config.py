@@ -14,6 +14,7 @@ from vre import fields
 from vre.check import check
 from vre.errors import ConfigError, Problem, nearest
 from vre.graph import Graph
+from vre.inside import into_domu, problems_inside
 from vre.lexer import Source
 from vre.machine import MACHINES
 from vre.model import Cable, Capture, Domu, Generator, Link, Model, Nic, Replay, Router, RouterPort, Sink
@@ -189,10 +190,12 @@ class _Reader:
                 "define": fields.anything,
                 "domu": fields.anything,
                 "deadline": fields.deadline_ns,
+                "direct": fields.boolean,
             },
         )
-        domu = self._domu(values.get("domu", {}), (*path, "domu"))
-        graph = self._graph(values.get("config"), values.get("define", {}), path)
+        domu, inner_config = self._domu(values.get("domu", {}), (*path, "domu"))
+        direct = values.get("direct", False)
+        graph = self._graph(values.get("config"), inner_config, direct, values.get("define", {}), path)
         ports = {}
         given = values.get("ports", {})
         for nic, port in given.items() if isinstance(given, dict) else ():
@@ -200,21 +203,37 @@ class _Reader:
             ports[nic] = RouterPort(nic, found.get("mac", -1), found.get("vlan", -1))
         if graph is None:
             return None
-        pinned, cost = values.get("cores"), values.get("cost")
-        deadline = values.get("deadline", Router.deadline_ns)
-        return Router(name, values.get("entitlement", 1.0), graph, ports, pinned, cost, domu, deadline)
+        router = Router(
+            name, values.get("entitlement", 1.0), graph, ports, values.get("cores"), values.get("cost"), domu
+        )
+        router.deadline_ns = values.get("deadline", Router.deadline_ns)
+        if inner_config is not None or direct:
+            into_domu(router, direct)
+        return router
 
-    def _domu(self, table: Any, path: tuple[str, ...]) -> Domu:
+    def _domu(self, table: Any, path: tuple[str, ...]) -> tuple[Domu, str | None]:
+        """Return what a domU gets, and the configuration that runs in it, where there is one."""
         kinds: dict[str, Callable[[Any], Any]] = {
             "memory": fields.memory,
             "deadline": fields.deadline_ns,
             "start": fields.start_time,
             "core": fields.integer(0, fields.MAX_CORES - 1),
+            "config": fields.string,
         }
         names = {"memory": "memory", "deadline": "deadline_ns", "start": "start_s", "core": "core"}
-        return Domu(**{names[key]: value for key, value in self._take(table, path, kinds).items()})
+        values = self._take(table, path, kinds)
+        config = values.pop("config", None)
+        return Domu(**{names[key]: value for key, value in values.items()}), config
 
-    def _graph(self, config: str | None, define: Any, path: tuple[str, ...]) -> Graph | None:
+    def _graph(
+        self, config: str | None, inner: str | None, direct: bool, define: Any, path: tuple[str, ...]
+    ) -> Graph | None:
+        """Return a router's graph: that of `config`, or of `inner`, which runs in its domU."""
+        if inner is not None:
+            if config is not None:
+                message = "the domU has the whole graph, so the router can have no other: give one 'config'"
+                self._problem(message, *path, "domu", "config")
+            config, path = inner, (*path, "domu")
         if config is None:
             self._problem(f"router '{path[-1]}' has no config: a .click file or the text itself", *path)
             return None
@@ -229,7 +248,9 @@ class _Reader:
             line, column = self.document.value_place(*path, "config")
             source = Source(config, str(self.document.file), line, column)
         try:
-            return check(source, {k: str(v) for k, v in define.items()} if isinstance(define, dict) else {})
+            graph = check(source, {k: str(v) for k, v in define.items()} if isinstance(define, dict) else {})
+            self.problems += problems_inside(graph) if inner is not None or direct else []
+            return graph
         except ConfigError as error:
             self.problems += error.problems
             return None

@@ -58,6 +58,11 @@ class Crew:
     def _wire(self) -> int:
         return self.manifest["wire"]["address"]
 
+    @property
+    def _cores(self) -> list[int]:
+        """Addresses of the cores that are processes; the NIC's own is the wire's."""
+        return [core["address"] for core in self.manifest["cores"] if not core["nic"]]
+
     def launch(self, manifest: Path) -> None:
         """Start the zygote, and from it all workers and the wire."""
         ours, theirs = socket.socketpair()
@@ -70,18 +75,18 @@ class Crew:
         self._wait(lambda message: "ready" in message)
         self._start_standbys()
         self._hand_over([])
-        beats = [core["address"] + CORE["heartbeat"] for core in self.manifest["cores"]]
+        beats = [core + CORE["heartbeat"] for core in self._cores]
         while not (all(load64(beat) for beat in beats) and load64(self._wire + WIRE["pid"])):
             self.tend(0.002)
         self._keep_standbys()
 
     def _keep_standbys(self) -> None:
         """Fork the next worker of each core, so that it is there when it is needed."""
-        for core in range(len(self.manifest["cores"])):
+        for core in range(len(self._cores)):
             self._fork_standby(core)
 
     def _fork_standby(self, core: int) -> None:
-        number = load64(self.manifest["cores"][core]["address"] + CORE["incarnation"]) + 1
+        number = load64(self._cores[core] + CORE["incarnation"]) + 1
         if number not in self._asked.setdefault(core, set()):
             self._asked[core].add(number)
             self._send(core=core, cpu=self.plan.cpus[core], number=number, gently=True)
@@ -90,18 +95,18 @@ class Crew:
         """Tell the worker whose turn it is now, where it has been forked already."""
         pid = self.pid(core)
         # Where it is not there yet, or has not blocked the signal yet, it would die of it: it looks by itself then.
-        if pid and load64(self.manifest["cores"][core]["address"] + CORE["standby"]) == self._numbers[pid]:
+        if pid and load64(self._cores[core] + CORE["standby"]) == self._numbers[pid]:
             os.kill(pid, signal.SIGUSR1)
 
     def _dismiss_standbys(self) -> None:
         """End the standbys: they know of another manifest than the one that comes, or nobody needs them any more."""
         for pid, core in list(self.supervisor.cores.items()):
-            if self._numbers[pid] > load64(self.manifest["cores"][core]["address"] + CORE["incarnation"]):
+            if self._numbers[pid] > load64(self._cores[core] + CORE["incarnation"]):
                 self.supervisor.cores.pop(pid)
                 os.kill(pid, signal.SIGKILL)
                 while pid in self._numbers:
                     self.tend(0.001)
-                store64(self.manifest["cores"][core]["address"] + CORE["standby"], 0)
+                store64(self._cores[core] + CORE["standby"], 0)
         self._asked.clear()
 
     def change(self, manifest: Path) -> None:
@@ -116,7 +121,7 @@ class Crew:
 
     def _start_standbys(self) -> None:
         """Fork the next worker of each core and the next wire; return when all are ready."""
-        places = [core["address"] for core in self.manifest["cores"]]
+        places = self._cores
         wire = load64(self._wire + WIRE["incarnation"]) + 1
         numbers = [load64(place + CORE["incarnation"]) + 1 for place in places]
         gently = wire > 1
@@ -133,13 +138,12 @@ class Crew:
         """Let the standbys take over from the `old` processes, and wait until they have."""
         for pid in old:
             self.supervisor.retire(pid)
-        for core in self.manifest["cores"]:
-            release64(core["address"] + CORE["incarnation"], load64(core["address"] + CORE["standby"]))
-        for core in range(len(self.manifest["cores"])):
+        for core in self._cores:
+            release64(core + CORE["incarnation"], load64(core + CORE["standby"]))
+        for core in range(len(self._cores)):
             self._wake(core)
         release64(self._wire + WIRE["incarnation"], load64(self._wire + WIRE["standby"]))
-        for core in self.manifest["cores"]:
-            place = core["address"]
+        for place in self._cores:
             while load64(place + CORE["left"]) != load64(place + CORE["incarnation"]) - 1:
                 self.tend(0.0005)
         while load64(self._wire + WIRE["left"]) != load64(self._wire + WIRE["incarnation"]) - 1:
@@ -194,7 +198,7 @@ class Crew:
             raise PlatformEnded(decision.reason)
         if decision is None:
             return
-        place = self.manifest["cores"][decision.core]["address"]
+        place = self._cores[decision.core]
         number = load64(place + CORE["incarnation"])
         if isinstance(decision, Restart) and mine > number:
             # A standby: the core has never been its own.
@@ -234,8 +238,10 @@ class Crew:
             self.tend(0.0002)
 
     def pid(self, core: int) -> int:
-        """Return the process of a core, 0 while it has none."""
-        number = load64(self.manifest["cores"][core]["address"] + CORE["incarnation"])
+        """Return the process of a core, 0 while it has none; the NIC's own has none ever."""
+        if core == len(self._cores):
+            return 0
+        number = load64(self._cores[core] + CORE["incarnation"])
         return next((p for p, c in self.supervisor.cores.items() if c == core and self._numbers[p] == number), 0)
 
     def halt(self) -> None:
@@ -243,8 +249,8 @@ class Crew:
         self.supervisor.stopping = True
         with contextlib.suppress(PlatformError):
             self._dismiss_standbys()
-        for core in self.manifest["cores"]:
-            store64(core["address"] + CORE["stop"], 1)
+        for core in self._cores:
+            store64(core + CORE["stop"], 1)
         end = time.monotonic() + GRACE_S
         with contextlib.suppress(PlatformError):
             while self.supervisor.cores and time.monotonic() < end:

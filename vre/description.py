@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from vre.config import from_text
+from vre.errors import ConfigError
 from vre.handle import RouterHandle
+from vre.inside import into_domu, problems_inside
 from vre.model import RING_SLOTS, Domu, Link, Model, Nic, Router, RouterPort
 from workers.arguments import ether
 
@@ -43,6 +45,8 @@ class Description:
         cost: float | None = None,
         domu: Domu | None = None,
         deadline: float = 0.05,
+        inside: bool = False,
+        direct: bool = False,
     ) -> RouterHandle:
         """Add a router.
 
@@ -63,6 +67,13 @@ class Description:
             What its untrusted elements get.
         deadline : float
             Seconds that a turn of its paths may take before the watchdog ends it.
+        inside, direct : bool
+            All of `config` runs in the router's domU; packets go there through dom0, or `direct`, by NIC rings of its own.
+
+        Raises
+        ------
+        ConfigError
+            All that is wrong with `config`.
         """
         claims = {}
         for nic, port in (ports or {}).items():
@@ -73,5 +84,10 @@ class Description:
         graph = from_text(config, name)
         deadline_ns = round(deadline * 1e9)
         router = Router(name, entitlement, graph, claims, cores, cost, domu or Domu(), deadline_ns)
+        if inside or direct:
+            problems = problems_inside(graph)
+            if problems:
+                raise ConfigError(problems)
+            into_domu(router, direct)
         self.model.routers[name] = router
         return self.handle(name)

@@ -17,6 +17,7 @@ from typing import Any
 from shm.channel import CHANNEL, reset
 from shm.memory import load64, store64
 from vre.domu_policy import QUARANTINED, Policy, Progress
+from vre.image import Image
 from vre.schedstat import Schedstat
 from vre.tenant import Tenant
 
@@ -92,6 +93,7 @@ class Domu:
 
     tenant: Tenant
     uid: int | None
+    image: Image | None = None
     policy: Policy = field(default_factory=Policy)
     progress: Progress = field(default_factory=lambda: Progress(0.05))
     pid: int = 0
@@ -139,7 +141,8 @@ class Domu:
             for element in cluster["elements"]:
                 element["source"] = sources.index(element.pop("file"))
         memory = self.tenant.router.domu.memory
-        return {"domu": self.name, "uid": self.uid, "memory": memory, "sources": sources, "clusters": clusters}
+        found = {"domu": self.name, "uid": self.uid, "memory": memory, "sources": sources, "clusters": clusters}
+        return found | ({"graph": self.image.spec} if self.image else {})
 
     def until(self, now: float) -> str:
         """Say how long its quarantine lasts."""

@@ -38,6 +38,7 @@ from vre.domu_policy import (
 )
 from vre.errors import ConfigError, PlatformError, Problem
 from vre.host import Plan
+from vre.image import Image
 from vre.model import Model
 from vre.nursery import Nursery
 from vre.shares import Shares, weight_of
@@ -115,6 +116,8 @@ class Domus:
         for tenant in tenants:
             domu = Domu(tenant, FIRST_UID + tenant.index if os.geteuid() == 0 else None)
             domu.progress.deadline = tenant.router.domu.deadline_ns / 1e9
+            if tenant.router.inner:
+                domu.image = Image(self._model, tenant.router)
             self.domus[tenant.name] = domu
             self._start(domu)
         problems = []
@@ -141,6 +144,8 @@ class Domus:
         descriptors = [theirs.fileno(), theirs_log]
         for channel in domu.channels:
             descriptors += renew(channel)
+        if domu.image:
+            descriptors.append(domu.image.copy())
         for core in self._cores(domu):
             # Workers map it when they look round.
             store64(core + CORE["roster"], load64(core + CORE["roster"]) + 1)
@@ -194,6 +199,7 @@ class Domus:
             domu.cause = f"cannot be jailed ({message['failed']})"
             return
         domu.born(message["pid"])
+        domu.begun = time.monotonic()
         if domu.closing is not None or domu.ending:
             # It was closed before it had a name to be killed by.
             domu.kill()
@@ -373,7 +379,7 @@ class Domus:
         if core is not None:
             client = domu.tenant.client(core)
             store64(client + CLIENT["domu_ns"], load64(client + CLIENT["domu_ns"]) + used)
-            if set(self._cpus(domu)) & set(self._plan.cpus):
+            if set(self._cpus(domu)) & set(self._plan.cpus) and not domu.tenant.router.direct:
                 debt = load64(client + CLIENT["debt"]) + round(used / self._manifest["ns_per_tick"])
                 store64(client + CLIENT["debt"], debt)
 

@@ -35,7 +35,10 @@ class Handlers:
         elements = self._elements(router)
         element = elements.get(name)
         if element is None:
-            raise HandlerError(f"no element '{name}' in router '{router}'{nearest(name, elements)}")
+            where = (
+                ", whose graph runs in its domU: nobody else looks into it" if self._model.routers[router].inner else ""
+            )
+            raise HandlerError(f"no element '{name}' in router '{router}'{where or nearest(name, elements)}")
         cls = load()[element["class"]]
         return element, cls, view(element["state"], cls.layout().dtype)[0], what
 

@@ -120,7 +120,7 @@ class Links:
         self.core_list = arena.take(8 * model.cores)
         self.controller = arena.take(CONTROLLER.size)
         self.table = arena.take(8 * SOURCES)
-        self.sink_base = arena.take(max(1, len(model.nics) * model.cores) * SINK.size)
+        self.sink_base = arena.take(max(1, len(model.nics) * model.places) * SINK.size)
         self.accounts = {nic: arena.take(8 * CLIENTS) for nic in model.nics}
         for nic in model.nics.values():
             if nic.speed:
@@ -158,8 +158,9 @@ class Links:
         wire["sources"], wire["sinks"] = self.table, self.sink_base
         wire["sink_count"] = len(builder.ports) * len(builder.cores)
         wire["cores"] = self.core_list
-        wire["core_count"] = len(builder.cores) if self.dilated else 0
-        view(self.core_list, "i8", len(builder.cores))[:] = [plan.address for plan in builder.cores]
+        paced = builder.cores[: builder.model.cores]
+        wire["core_count"] = len(paced) if self.dilated else 0
+        view(self.core_list, "i8", len(paced))[:] = [plan.address for plan in paced]
         for nic, address in self.speeds.items():
             speed = builder.model.nics[nic].speed
             assert speed
@@ -189,7 +190,8 @@ class Links:
 
     def clock(self, core: int) -> int:
         """Return the address of the clock that paces a core's traffic, 0 for the wall clock."""
-        return self.builder.cores[core].address + CORE["clock_ns"] if self.dilated else 0
+        paced = self.dilated and core < self.builder.model.cores
+        return self.builder.cores[core].address + CORE["clock_ns"] if paced else 0
 
     def fill_source(self, plan: SourcePlan) -> None:
         """Write a source's record, and let the wire serve it."""

@@ -138,7 +138,8 @@ class Router:
 
     `cores` are those it may run on, None for any; `pins` and `tickets` are by task number, from the
     configuration's StaticThreadSched and ScheduleInfo; `cost` is declared, in cycles a packet. A turn of its paths that
-    takes longer than `deadline_ns` is ended by the watchdog.
+    takes longer than `deadline_ns` is ended by the watchdog. Where the whole graph runs in its domU, that is `inner`,
+    and `graph` what takes packets there and back; with `direct` that is done by the NIC, and costs no core anything.
     """
 
     name: str
@@ -149,6 +150,8 @@ class Router:
     cost: float | None = None
     domu: Domu = Domu()
     deadline_ns: int = 50_000_000
+    inner: Graph | None = None
+    direct: bool = False
 
     @property
     def pins(self) -> dict[int, int]:
@@ -184,3 +187,8 @@ class Model:
     memory: float | None = None
     rebalance: bool = True
     sandbox: str = "strict"
+
+    @property
+    def places(self) -> int:
+        """Cores, and one more where routers are mapped directly: the NIC's own, which costs nobody anything."""
+        return self.cores + any(router.direct for router in self.routers.values())

@@ -126,6 +126,7 @@ class Platform(Description, Requests):
     def _start(self) -> None:
         from vre.build import Builder
         from vre.links import Links
+        from vre.space import Space
 
         self._fit_machine()
         crossing = any(n.cls.driver == "domu" for r in self.model.routers.values() for n in r.graph.nodes)
@@ -140,7 +141,7 @@ class Platform(Description, Requests):
         self._cleanup.callback(self._directory.release)
         base = claim_window(self.model.name)
         self._cleanup.callback(free_window, base)
-        self.builder = Builder(self.model, base, self._directory.prefix)
+        self.builder = Builder(self.model, Space(base, self._directory.prefix))
         self.links = Links(self.builder, self.plan.dilated)
         self._cleanup.callback(self._detach)
         self.make_room()
@@ -235,6 +236,7 @@ class Platform(Description, Requests):
         """Write the manifest anew: what is where has changed. `upcoming` are configurations to get ready for."""
         fresh = {
             "upcoming": upcoming or [],
+            "inside": [r.inner.shape.as_dict() | {"name": r.name} for r in self.model.routers.values() if r.inner],
             **self.builder.manifest(),
             "wire": self.links.manifest(),
             "pid": os.getpid(),

@@ -109,5 +109,7 @@ class Requests:
             raise PlatformError(f"no task '{driver}' in router '{name}'{nearest(driver, tasks)}")
         if not 0 <= core < self.model.cores:
             raise PlatformError(f"there is no core {core}: the platform has {self.model.cores}, from 0")
+        if self.model.routers[name].direct:
+            raise PlatformError(f"router '{name}' is mapped directly: it is on no core")
         group = next(group for group in graph.groups if tasks[driver] in group)
         return self.changes.move(name, group, core)

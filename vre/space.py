@@ -120,7 +120,7 @@ class Space:
                 if p.arena.base + p.arena.size > self.base + WINDOW:
                     raise SegmentError("the platform's address space is used up; start it anew")
                 if p.kind:
-                    made.append(Segment.create(f"{self._prefix}{p.kind}-{p.label}", p.kind, p.arena.size, p.arena.base))
+                    made.append(self.make(f"{self._prefix}{p.kind}-{p.label}", p))
         except Exception:
             for segment in made:
                 segment.detach()
@@ -140,6 +140,10 @@ class Space:
             words[:, 0], words[:, 1] = self._take(count)
         self._rings, self._spares = [], []
         return made
+
+    def make(self, name: str, part: Part) -> Segment:
+        """Make one segment. Raises SegmentError."""
+        return Segment.create(name, part.kind, part.arena.size, part.arena.base)
 
     def _plan_pool(self, pairs: int) -> tuple[Any, Any]:
         arena = self.part("pool", str(self._pools))

@@ -28,7 +28,8 @@ class RouterStats:
 
     `injected` counts frames that came for it at its ports and packets its elements made; always
     injected = forwarded + dropped + in_flight once nothing moves. Latency is in us, from NIC to wire. `domu_cpu_s` is
-    what its domU has used; it is part of `used_ticks` where that was on the processor of a core.
+    what its domU has used; it is part of `used_ticks` where that was on the processor of a core. A router that is
+    mapped directly has no share of the cores, and is entitled to none.
     """
 
     name: str
@@ -69,7 +70,9 @@ def jain(shares: list[float], entitled: list[float]) -> float:
 
     (Jain, Chiu and Hawe, 1984)
     """
-    parts = [share / promised for share, promised in zip(shares, entitled, strict=True)]
+    parts = [share / promised for share, promised in zip(shares, entitled, strict=True) if promised]
+    if not parts:
+        return 1.0
     squares = sum(part * part for part in parts)
     return sum(parts) ** 2 / (len(parts) * squares) if squares else 1.0
 
@@ -99,9 +102,10 @@ class Reader:
         """Return all routers' accounts."""
         used = self.used()
         total = sum(ticks for ticks, _ in used.values()) or 1
-        entitled = sum(r["entitlement"] for r in self.manifest["routers"])
+        promised = {r["name"]: 0.0 if r["direct"] else r["entitlement"] for r in self.manifest["routers"]}
+        entitled = sum(promised.values()) or 1.0
         return [
-            self._router(router, used[router["name"]], total, router["entitlement"] / entitled)
+            self._router(router, used[router["name"]], total, promised[router["name"]] / entitled)
             for router in self.manifest["routers"]
         ]
 
@@ -111,12 +115,16 @@ class Reader:
         return sum(load64(at) for at in router["tallies"].values())
 
     def used(self) -> dict[str, tuple[int, int]]:
-        """Return the ticks and the memory accesses that each router has been charged, over all cores."""
-        fields = ("used_ticks", "used_lines")
-        return {
-            router["name"]: tuple(sum(load64(c + CLIENT[f]) for c in router["clients"]) for f in fields)  # type: ignore[misc]
-            for router in self.manifest["routers"]
-        }
+        """Return the ticks and the memory accesses that each router has been charged, over all cores.
+
+        What is mapped directly uses no core.
+        """
+        found = {}
+        for router in self.manifest["routers"]:
+            clients = [] if router["direct"] else router["clients"]
+            ticks, lines = (sum(load64(c + CLIENT[f]) for c in clients) for f in ("used_ticks", "used_lines"))
+            found[router["name"]] = ticks, lines
+        return found
 
     def _router(self, router: dict[str, Any], used: tuple[int, int], total: int, entitled: float) -> RouterStats:
         name, index, tasks = router["name"], router["index"], router["tasks"]

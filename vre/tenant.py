@@ -125,8 +125,9 @@ class Tenant:
             "name": self.name,
             "index": self.index,
             "entitlement": self.router.entitlement,
+            "direct": self.router.direct,
             "block": program.block,
-            "shape": {"classes": shape.classes, "edges": shape.edges, "tasks": shape.tasks},
+            "shape": shape.as_dict(),
             "elements": [
                 {
                     "name": n.name,
@@ -152,7 +153,7 @@ class Tenant:
 def plan_tenant(space: Space, model: Model, router: Router, index: int) -> Tenant:
     """Plan a router's memory."""
     arena = space.part("router", router.name)
-    clients = arena.take(model.cores * CLIENT.size)
+    clients = arena.take(model.places * CLIENT.size)
     tallies = {nic: arena.take(TALLY.size) for nic in model.nics}
     rx = {nic: space.ring(arena, model.nics[nic].slots) for nic in model.nics if receives(router, nic)}
     return Tenant(router, index, f"router-{router.name}", rx, clients, tallies, plan_program(space, router, 0))
@@ -183,7 +184,7 @@ def plan_program(space: Space, router: Router, generation: int) -> Program:
 
 def fill_tenant(tenant: Tenant, model: Model) -> None:
     """Write the first values of a router's records; its segments exist."""
-    for core in range(model.cores):
+    for core in range(model.places):
         view(tenant.client(core), CLIENT.dtype)[0]["router"] = tenant.index
     fill_program(tenant, tenant.program, model)
 

@@ -64,7 +64,7 @@ class Watchdog:
         for number, core in enumerate(self._manifest["cores"]):
             place = core["address"]
             task = acquire64(place + CORE["task"])
-            if task == 0:
+            if task == 0 or core["nic"]:
                 continue
             known = self._task(task)
             if known is None:

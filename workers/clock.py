@@ -50,21 +50,30 @@ POLL_NS, PREEMPT_NS, SPIN_NS = 4_000, 100_000, 50_000
 def install(manifest: dict[str, Any], calibration: Calibration) -> None:
     """Write a calibration, and what follows from it, where cores and wire look for it."""
     manifest["ns_per_tick"] = calibration.ns_per_tick
-    spin = 0 if manifest["poll"] or manifest["dilated"] else SPIN_NS
     for place in manifest["cores"]:
-        core = record(place["address"], CORE.dtype)
-        core["epoch_ticks"], core["ns_per_tick"] = calibration.epoch_ticks, calibration.ns_per_tick
-        core["poll_ticks"], core["preempt_ticks"] = calibration.ticks(POLL_NS), calibration.ticks(PREEMPT_NS)
-        core["spin_ticks"] = calibration.ticks(spin)
-        core["turn_ticks"], core["sample"] = calibration.ticks(manifest["turn_ns"]), manifest["sample"]
-        core["discipline"], core["dilated"] = DISCIPLINES.index(manifest["discipline"]), manifest["dilated"]
-        if manifest["memory"]:
-            line_ns = 1e9 / manifest["memory"]
-            core["line_ticks"] = max(1, round(line_ns / calibration.ns_per_tick * (1 << MODEL_BITS)))
+        # The NIC's own core is no emulated one: it keeps to the wall clock, and ends its slice when it finds nothing.
+        nic = place["nic"]
+        set_up_core(place["address"], manifest | {"dilated": False} if nic else manifest, calibration)
+        if nic:
+            record(place["address"], CORE.dtype)["spin_ticks"] = 1
     wire = record(manifest["wire"]["address"], WIRE.dtype)
     wire["epoch_ticks"], wire["ns_per_tick"] = calibration.epoch_ticks, calibration.ns_per_tick
     for _, address, _ in manifest["wire"]["captures"]:
         record(address, CAPTURE.dtype)["epoch_ns"] = time.time_ns()
+
+
+def set_up_core(address: int, manifest: dict[str, Any], calibration: Calibration) -> None:
+    """Write into a core's record what follows from a calibration and a manifest's settings."""
+    core = record(address, CORE.dtype)
+    spin = 0 if manifest["poll"] or manifest["dilated"] else SPIN_NS
+    core["epoch_ticks"], core["ns_per_tick"] = calibration.epoch_ticks, calibration.ns_per_tick
+    core["poll_ticks"], core["preempt_ticks"] = calibration.ticks(POLL_NS), calibration.ticks(PREEMPT_NS)
+    core["spin_ticks"] = calibration.ticks(spin)
+    core["turn_ticks"], core["sample"] = calibration.ticks(manifest["turn_ns"]), manifest["sample"]
+    core["discipline"], core["dilated"] = DISCIPLINES.index(manifest["discipline"]), manifest["dilated"]
+    if manifest["memory"]:
+        line_ns = 1e9 / manifest["memory"]
+        core["line_ticks"] = max(1, round(line_ns / calibration.ns_per_tick * (1 << MODEL_BITS)))
 
 
 def read_ticks():

@@ -112,6 +112,11 @@ class Worker:
                 store64(client + CLIENT["paid"], load64(client + CLIENT["paid"]) + due)
                 charge(client, slot, due, due)
 
+    def take_over(self) -> None:
+        """Let this process be the core's."""
+        store64(self.core + CORE["pid"], os.getpid())
+        self.look_round()
+
     def run(self, number: int, cpu: int | None) -> None:
         """Wait for worker `number` - 1 to leave the core; run slices on `cpu` until the next one is to have it."""
         core = self.core
@@ -126,24 +131,28 @@ class Worker:
             else:
                 time.sleep(NAP_S)
         take_processor(cpu)
-        store64(core + CORE["pid"], os.getpid())
-        self.look_round()
+        self.take_over()
         sleeps = load64(core + CORE["spin_ticks"]) > 0
         while load64(core + CORE["stop"]) == 0 and acquire64(core + CORE["incarnation"]) == number:
             self._step(sleeps)
         release64(core + CORE["left"], number)
 
-    def _step(self, sleeps: bool) -> None:
+    def visit(self, ticks: int) -> int:
+        """Run one slice; return how many turns of it moved packets."""
         core = self.core
         if load64(core + CORE["roster"]) != load64(core + CORE["seen_roster"]):
             self.look_round()
-        signal.setitimer(signal.ITIMER_PROF, _BACKSTOP_S)
-        begun = self._ticks()
-        moved = self._slice(core, begun + self._slice_ticks)
-        handled = run_slow(self.slow, self._ticks, self._slow_ticks)
-        self._charge_domus()
+        moved = self._slice(core, self._ticks() + ticks)
         store64(core + CORE["slices"], load64(core + CORE["slices"]) + 1)
         release64(core + CORE["heartbeat"], load64(core + CORE["heartbeat"]) + 1)
+        return moved
+
+    def _step(self, sleeps: bool) -> None:
+        core = self.core
+        signal.setitimer(signal.ITIMER_PROF, _BACKSTOP_S)
+        moved = self.visit(self._slice_ticks)
+        handled = run_slow(self.slow, self._ticks, self._slow_ticks)
+        self._charge_domus()
         if handled:
             # Packets have come back: look at idle tasks at once.
             store64(core + CORE["next_poll"], 0)
@@ -156,9 +165,4 @@ class Worker:
 
 def shape_of(router: dict[str, Any]) -> Shape:
     """Return the shape that a manifest's router has."""
-    shape = router["shape"]
-    return Shape(
-        tuple(shape["classes"]),
-        tuple(tuple(edge) for edge in shape["edges"]),
-        tuple((kind, element) for kind, element in shape["tasks"]),
-    )
+    return Shape.from_dict(router["shape"])

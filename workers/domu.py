@@ -21,6 +21,7 @@ import numpy as np
 from shm.channel import DOWN_BYTES, SLOTS, UP_BYTES
 from shm.memfd import map_at
 from workers.crossing import Crossing, give_returns, take_requests, wait_for_requests
+from workers.inner import Code, Inner
 from workers.stages import make_stage
 
 #: An idle domU looks so often before it naps, and naps from this long up to that long.
@@ -78,6 +79,10 @@ class Guest:
         self.crossing.give()
         return True
 
+    def wait(self, rounds: int) -> bool:
+        """Look for packets, `rounds` times."""
+        return self.crossing.wait(rounds)
+
     def _enter(self, table: Any, rows: Any) -> None:
         waiting: dict[int, list[Any]] = {}
         for i, (element, port) in enumerate(self.entries):
@@ -128,7 +133,9 @@ def compile_crossing() -> dict[str, Any]:
     }
 
 
-def run(connection: socket.socket, descriptors: Sequence[int], spec: dict[str, Any], kernels: dict[str, Any]) -> int:
+def run(
+    connection: socket.socket, descriptors: Sequence[int], spec: dict[str, Any], kernels: dict[str, Any], code: Code
+) -> int:
     """Load the router's elements and serve its channels until the platform closes the control channel.
 
     Parameters
@@ -136,11 +143,13 @@ def run(connection: socket.socket, descriptors: Sequence[int], spec: dict[str, A
     connection : socket
         Control channel.
     descriptors : sequence of int
-        Memory of the channels: down and up of the first, of the second, ...
+        Memory of the channels: down and up of the first, of the second, ...; last that of a graph, where there is one.
     spec : dict
-        `clusters`, one for each channel, see :class:`Guest`.
+        `clusters`, one for each channel, see :class:`Guest`; or `graph`, see :class:`workers.inner.Inner`.
     kernels : dict
         From :func:`compile_crossing`.
+    code : Code
+        What graphs run.
 
     Returns
     -------
@@ -149,11 +158,14 @@ def run(connection: socket.socket, descriptors: Sequence[int], spec: dict[str, A
     """
     ctypes.CDLL(None).prctl(29, 1000, 0, 0, 0)  # timers may be 1 us late, not 50
     control = Control(connection)
-    guests = []
+    guests: list[Guest | Inner] = []
     for i, cluster in enumerate(spec["clusters"]):
         down = map_at(0, descriptors[2 * i], DOWN_BYTES, writable=False)
         up = map_at(0, descriptors[2 * i + 1], UP_BYTES)
-        guests.append(Guest(cluster, Crossing(down, up, kernels), control))
+        if "graph" in spec:
+            guests.append(Inner(spec["graph"], descriptors[-1], down, up, code, kernels["wait"]))
+        else:
+            guests.append(Guest(cluster, Crossing(down, up, kernels), control))
     control.tell(ready=True)
     nap = _NAP_S
     while True:
@@ -162,7 +174,7 @@ def run(connection: socket.socket, descriptors: Sequence[int], spec: dict[str, A
             busy |= guest.serve()
         if busy:
             nap = _NAP_S
-        elif not guests or not guests[0].crossing.wait(_ROUNDS):
+        elif not guests or not guests[0].wait(_ROUNDS):
             if control.closed():
                 return 0
             time.sleep(nap)

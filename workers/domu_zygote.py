@@ -48,6 +48,7 @@ class Zygote:
         self.children: set[int] = set()
         self.filter: bytes | None = None
         self.kernels: dict[str, Any] = {}
+        self.code: Any = None
         self.readable: list[str] = []
 
     def say(self, **message: Any) -> None:
@@ -57,10 +58,11 @@ class Zygote:
     def loop(self) -> None:
         """Serve the platform until it closes the channel."""
         from workers.domu import compile_crossing
+        from workers.inner import Code
 
         with contextlib.suppress(SeccompError):
             self.filter = compile_filter()
-        self.kernels = compile_crossing()
+        self.kernels, self.code = compile_crossing(), Code()
         self.readable = jail.readable()
         gc.collect()
         gc.freeze()
@@ -92,6 +94,10 @@ class Zygote:
 
     def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
         """Fork a keeper, which forks the domU, and tell the platform who they are."""
+        if "graph" in message:
+            from workers.inner import read_manifest
+
+            self.code.get_ready(read_manifest(descriptors[-1], message["graph"]))
         told, tell = os.pipe()
         parent = os.getpid()
         keeper = os.fork()
@@ -154,7 +160,8 @@ class Zygote:
             if "probe" in message:
                 os.write(CONTROL, json.dumps({"probed": probe.run(message["probe"][0])}).encode())
                 os._exit(0)
-            status = domu.run(control, range(FIRST_CHANNEL, FIRST_CHANNEL + count - 2), message, self.kernels)
+            channels = range(FIRST_CHANNEL, FIRST_CHANNEL + count - 2)
+            status = domu.run(control, channels, message, self.kernels, self.code)
         except BaseException as error:
             _last_words(error)
         finally:

@@ -13,9 +13,12 @@ from typing import Any
 
 from shm.memory import acquire64, load64, release64, store64
 from shm.outside import CAPTURE, SOURCE, WIRE
+from workers.core import Worker
 from workers.process import take_processor
 
 _SLICE_NS = 1_000_000
+#: Where routers are mapped directly, links and those have turns: no longer than a ring takes to fill.
+_NIC_NS = 20_000
 _NAP_S = 20e-6
 
 
@@ -58,13 +61,21 @@ class CaptureFile:
 
 
 def run_wire_process(
-    manifest: dict[str, Any], run_wire: Callable[..., int], read_ticks: Callable[[], int], number: int, cpu: int | None
+    manifest: dict[str, Any],
+    run_wire: Callable[..., int],
+    read_ticks: Callable[[], int],
+    number: int,
+    cpu: int | None,
+    nic: Worker | None,
 ) -> None:
-    """Wait for wire process `number` - 1 to leave; be the wire until the next one is to be it, or told to stop."""
+    """Wait for wire process `number` - 1 to leave; be the wire until the next one is to be it, or told to stop.
+
+    `nic` is the NIC's own core, where routers are mapped directly.
+    """
     wire = manifest["wire"]
     address = wire["address"]
     finite = [source["address"] for source in wire["sources"] if source["finite"]]
-    slice_ticks = round(_SLICE_NS / manifest["ns_per_tick"])
+    slice_ticks, nic_ticks = (round(ns / manifest["ns_per_tick"]) for ns in (_SLICE_NS, _NIC_NS))
     busy = manifest["dilated"] or manifest["poll"]
     store64(address + WIRE["standby"], number)
     while acquire64(address + WIRE["left"]) != number - 1 or acquire64(address + WIRE["incarnation"]) < number:
@@ -72,8 +83,11 @@ def run_wire_process(
     take_processor(cpu)
     captures = [CaptureFile(at, path) for _, at, path in wire["captures"]]
     store64(address + WIRE["pid"], os.getpid())
+    if nic:
+        nic.take_over()
     while load64(address + WIRE["stop"]) == 0 and acquire64(address + WIRE["incarnation"]) == number:
-        moved = run_wire(address, read_ticks() + slice_ticks)
+        moved = run_wire(address, read_ticks() + (nic_ticks if nic else slice_ticks))
+        moved += nic.visit(nic_ticks) if nic else 0
         drained = [capture.drain() for capture in captures]
         if finite and all(load64(source + SOURCE["done"]) for source in finite):
             store64(address + WIRE["finished"], 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 from shm.layout import APART
 from workers.element import Element, load
@@ -30,6 +31,16 @@ class Shape:
     classes: tuple[str, ...]
     edges: tuple[tuple[int, int, int, int], ...]
     tasks: tuple[tuple[str, int], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, for a manifest."""
+        return {"classes": self.classes, "edges": self.edges, "tasks": self.tasks}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Shape:
+        """Return the shape that a manifest has as plain data."""
+        edges, tasks = data["edges"], data["tasks"]
+        return cls(tuple(data["classes"]), tuple(tuple(e) for e in edges), tuple((k, e) for k, e in tasks))
 
     def key(self) -> str:
         """Return a name for the shape, the same in every process."""

@@ -32,6 +32,7 @@ from shm.segment import Segment
 from workers.core import Worker, shape_of, write_functions
 from workers.process import follow_parent, settle_in, take_processor
 from workers.recorder import run_wire_process
+from workers.shape import Shape
 
 #: Compiling while packets flow takes what time the workers leave, and little more.
 _COMPILER_NICE = 10
@@ -152,12 +153,17 @@ class Zygote:
         from workers.classifier import classify
         from workers.clock import read_ticks
         from workers.compiler import compile_kernel, compile_shape, compile_task, warm
+        from workers.inner import compile_bridge
 
         jobs: dict[str, tuple[str, Callable[[], object]]] = {}
         for key, (name, shape) in self._shapes().items():
             jobs[f"shape-{key}"] = (f"router {name}", partial(compile_shape, shape))
         functions: dict[str, Callable[..., Any]] = {"slice": loop.run_slice, "wire": wire.run_wire}
         functions["ticks"] = read_ticks
+        for shape, name in ((Shape.from_dict(inside), inside["name"]) for inside in self.manifest["inside"]):
+            # The zygote of domUs finds it in the cache.
+            jobs[f"shape-{shape.key()}"] = (f"router {name}", partial(compile_shape, shape))
+            jobs["kernel-bridge"] = ("the bridge into domUs", compile_bridge)
         for name, function in functions.items():
             jobs[f"kernel-{name}"] = (f"the {name} loop", partial(compile_kernel, function))
         jobs["kernel-classifier"] = ("the classifier", partial(compile_task, classify))
@@ -224,9 +230,9 @@ class Zygote:
             if kind == "core":
                 self.workers[place].run(message["number"], message["cpu"])
             else:
-                run_wire_process(
-                    self.manifest, self.kernels["wire"], self.kernels["ticks"], message["number"], message["cpu"]
-                )
+                nic = self.workers[-1] if self.manifest["cores"][-1]["nic"] else None
+                kernels = self.kernels["wire"], self.kernels["ticks"]
+                run_wire_process(self.manifest, *kernels, message["number"], message["cpu"], nic)
             status = 0
         except BaseException:
             traceback.print_exc()

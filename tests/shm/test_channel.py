@@ -25,6 +25,7 @@ from shm.channel import (
     GIFTS,
     IMPOSSIBLE_INDEX,
     LONGEST,
+    MOST_KEPT,
     SLOT_BYTES,
     SLOT_START,
     SLOTS,
@@ -311,21 +312,50 @@ def test_gifts_become_packets_of_the_routers_own(bench):
     bench.assert_sound()
 
 
-@given(st.lists(st.integers(0, (1 << 64) - 1) | st.sampled_from(["good", "again", "drop", "index"]), max_size=60))
+KEPT = 0x82
+
+
+def test_a_packet_that_is_kept_is_in_flight_until_an_empty_slot_brings_it(bench):
+    rogue, _ = cross(bench, 3)
+    rogue.returns(*(word(*request, verdict=KEPT) for request in rogue.requests()))
+    bench.turn()
+    assert lent(rogue.channel) == 3 and bench.received("eth1") == []
+    gifts = [load64(rogue.down + DOWN.size + 16 * i) & 0xFFFFFFFF for i in range(3, load64(rogue.down))]
+    ctypes.memset(ctypes.addressof(rogue.data(gifts[0])) + SLOT_START, 0x11, 60)
+    # One leaves, one is dropped, one stays: and what is kept and returned empty is an empty slot no longer.
+    rogue.returns(word(gifts[0], 60), word(gifts[1], 0, verdict=DROPPED))
+    bench.turn()
+    assert len(bench.received("eth1")) == 1 and bench.dropped["domu_dropped"] == 1 and lent(rogue.channel) == 1
+    bench.assert_sound()
+
+
+def test_what_may_be_kept_is_bounded(bench):
+    rogue, _ = cross(bench, 4)
+    store64(rogue.channel + CHANNEL["kept"], MOST_KEPT - 1)
+    rogue.returns(*(word(*request, verdict=KEPT) for request in rogue.requests()))
+    bench.turn()
+    assert load64(rogue.channel + CHANNEL["kept"]) == MOST_KEPT and bench.dropped["domu_dropped"] == 3
+    store64(rogue.channel + CHANNEL["kept"], 1)
+
+
+@given(
+    st.lists(st.integers(0, (1 << 64) - 1) | st.sampled_from(["good", "again", "drop", "keep", "index"]), max_size=60)
+)
 @settings(max_examples=60, deadline=None)
 def test_no_sequence_of_returns_breaks_an_account(words):
     with Bench(CONFIG) as bench:
         rogue, _ = cross(bench, 40)
         todo, last = rogue.requests(), (0, 60)
+        verdicts = {"good": 0, "drop": DROPPED, "keep": KEPT}
         for one in words:
             if one == "index":
                 store64(rogue.up, load64(rogue.up) + 3)
                 rogue.sent += 3
-            elif one == "again" or (one in ("good", "drop") and not todo):
+            elif one == "again" or (one in verdicts and not todo):
                 rogue.returns(word(*last))
-            elif one in ("good", "drop"):
+            elif one in verdicts:
                 last = todo.pop()
-                rogue.returns(word(*last, verdict=DROPPED if one == "drop" else 0))
+                rogue.returns(word(*last, verdict=verdicts[one]))
             else:
                 rogue.returns(one)
             bench.turn()

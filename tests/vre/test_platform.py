@@ -251,6 +251,7 @@ def test_sixteen_routers_of_two_ports_fit_in_256_mib():
     from vre.cli.run import _DEMO
     from vre.config import load_model
     from vre.links import Links
+    from vre.space import Space
     from vre.validate import validate
 
     model = load_model(_DEMO)
@@ -259,6 +260,6 @@ def test_sixteen_routers_of_two_ports_fit_in_256_mib():
     for i in range(16):
         box.model.routers[f"r{i}"] = type(red)(f"r{i}", 1.0, red.graph)
     assert validate(box.model, lambda message, *path: message) == []
-    builder = Builder(box.model, 0x10_0000_0000, "vre.test.")
+    builder = Builder(box.model, Space(0x10_0000_0000, "vre.test."))
     Links(builder)
     assert builder.space.bytes_needed <= 256 << 20

@@ -42,7 +42,7 @@ def plan(file: Path, as_json: bool) -> None:
     placed = allocate(model)
     shares, weights = expected_shares(model, placed), split(model, placed)
     host = fit(model.cores, model.clock, cpus())
-    on_core = {core: sum(w for (_, c), w in weights.items() if c == core) for core in range(model.cores)}
+    on_core = {core: sum(w for (_, c), w in weights.items() if c == core) for core in range(model.places)}
     rows: list[dict[str, Any]] = []
     for p in sorted(placed, key=lambda p: (p.core, p.router)):
         router = model.routers.get(p.router)
@@ -67,6 +67,9 @@ def plan(file: Path, as_json: bool) -> None:
         said = [f"weight {row['weight']:g}", f"{row['share']:.1%} of the core"]
         said += [f"{number(row['pps'])}pps"] if row["pps"] else []
         said += ["pinned"] if row["pinned"] else []
+        if row["core"] == model.cores:
+            click.echo(f"no core {row['router']}: mapped directly, its graph runs in its domU")
+            continue
         click.echo(f"core {row['core']}  {row['router']}: {', '.join(row['tasks'])} ({', '.join(said)})")
     click.echo("share of the platform under overload: " + ", ".join(f"{n} {s:.1%}" for n, s in shares.items()))
     if any(row["pps"] is None for row in rows):

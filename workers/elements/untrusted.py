@@ -9,6 +9,7 @@ from shm.channel import (
     FAILED,
     FREE,
     GIFT,
+    KEPT,
     LENT,
     LONGEST,
     SLOT_START,
@@ -17,6 +18,8 @@ from shm.channel import (
     count_fault,
     fetch,
     is_open,
+    keeps,
+    kept_before,
     kind_of,
     lend,
     length_in,
@@ -138,10 +141,18 @@ class Untrusted(Element):
             return GONE
         slot, outcome = slot_in(word), outcome_of(word)
         if kind == GIFT:
-            if outcome == DROPPED:
+            if kept_before(core, channel) == 0:
+                if outcome == DROPPED:
+                    retrieve(core, channel, slot)
+                    return GONE
+                made(core, place)
+            if outcome == KEPT:
+                outcome = DROPPED
+        elif outcome == KEPT:
+            if keeps(core, channel):
                 retrieve(core, channel, slot)
                 return GONE
-            made(core, place)
+            outcome = DROPPED
         if outcome < 0:
             count_fault(core, channel, outcome)
         if outcome < 0 or outcome in (DROPPED, FAILED):

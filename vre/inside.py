@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""Graphs that run in their router's domU: what is left of them outside takes packets there and back."""
+
+from __future__ import annotations
+
+from shm.channel import OUTPUTS
+from vre.errors import Problem
+from vre.graph import Graph, Node
+from vre.model import Router
+from workers.element import load
+
+
+def inputs(graph: Graph) -> list[str]:
+    """Return the ports that a graph receives from, in the order of its elements."""
+    return [node.values["devname"] for node in graph.nodes if node.cls.driver == "rx"]
+
+
+def outputs(graph: Graph) -> list[str]:
+    """Return the ports that a graph sends to."""
+    return list(dict.fromkeys(n.values["devname"] for n in graph.nodes if "vlan" in n.cls.state))
+
+
+def problems_inside(graph: Graph) -> list[Problem]:
+    """Return what is wrong with a graph that is to run in a domU."""
+    found = [
+        Problem(node.where, f"'{node.name} :: Untrusted': all of this graph runs in the domU already; leave it out")
+        for node in graph.nodes
+        if node.cls.driver == "domu"
+    ]
+    if len(outputs(graph)) > OUTPUTS:
+        found.append(Problem(graph.nodes[0].where, f"a graph in a domU sends to at most {OUTPUTS} ports"))
+    return found
+
+
+def into_domu(router: Router, direct: bool) -> None:
+    """Let a router's graph run in its domU."""
+    router.inner, router.graph, router.direct = router.graph, bridge(router.graph), direct
+
+
+def bridge(inner: Graph) -> Graph:
+    """Return the graph that takes packets from the ports of `inner` to its domU, and back to them."""
+    registry, first = load(), inner.nodes[0]
+    crossing = Node("domu", registry["Untrusted"], "", first.where, {"class": None, "args": []})
+    crossing.values["cluster"] = {"elements": [], "entries": []}
+    nodes, edges = [crossing], []
+    receivers = [node for node in inner.nodes if node.cls.driver == "rx"]
+    for i, node in enumerate(receivers):
+        nodes.append(node)
+        edges.append((len(nodes) - 1, 0, 0, i))
+    for i, nic in enumerate(outputs(inner)):
+        sender = next(n for n in inner.nodes if "vlan" in n.cls.state and n.values["devname"] == nic)
+        nodes.append(sender)
+        edges.append((0, i, len(nodes) - 1, 0))
+    return Graph(nodes, edges)
