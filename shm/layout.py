@@ -162,6 +162,7 @@ CORE = Layout(
         "spare": "i8",  # set once: address of the spare words (small, large) for packets made here
         "spare_used": "i8",  # spare pairs in use
         "pool": "i8",  # set once
+        "line_due": "i8",  # ticks when its next memory access is due, MODEL_BITS after the point
         "clock_ns": ("i8", APART),  # the core's own clock: wall, or CPU time in slices where dilated
         "clock_base": "i8",  # dilated: clock at the start of the slice
         "now": "i8",  # ticks at the last decision
@@ -197,6 +198,7 @@ CORE = Layout(
         "incarnation": "i8",  # supervisor: number of the worker that is to run this core
         "restarts": "i8",  # supervisor: workers that died and were replaced
         "roster": "i8",  # supervisor: counts changes of which tasks run here
+        "line_pace": "i8",  # supervisor: ticks between its memory accesses, MODEL_BITS after the point; 0: no limit
         "pid": ("i8", 4 * APART),  # worker
         "heartbeat": "i8",  # worker: slices completed
         "left": "i8",  # worker: number of the last worker that handed the core over

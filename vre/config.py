@@ -86,6 +86,7 @@ class _Reader:
                 "sample": fields.integer(1, 1_000_000),
                 "turn": fields.duration_ns,
                 "memory": fields.line_rate,
+                "memory_shares": fields.boolean,
                 "rebalance": fields.boolean,
                 "sandbox": fields.choice(*TIERS),
             },

@@ -68,7 +68,7 @@ class Description:
         deadline : float
             Seconds that a turn of its paths may take before the watchdog ends it.
         inside, direct : bool
-            All of `config` runs in the router's domU; packets go there through dom0, or `direct`, by NIC rings of its own.
+            All of `config` runs in the router's domU; packets go there through dom0, or by NIC rings of its own.
 
         Raises
         ------

@@ -62,7 +62,8 @@ class Platform(Description, Requests):
     quantum : int
         Packets that a task may take per turn.
     settings
-        Any other of :class:`vre.model.Model`'s: `discipline`, `sample`, `turn_ns`, `machine`, `memory`, `rebalance`.
+        Any other of :class:`vre.model.Model`'s: `discipline`, `sample`, `turn_ns`, `machine`, `memory`,
+        `memory_shares`, `rebalance`.
 
     Raises
     ------

@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shm.layout import CORE, RING, TASK
-from shm.memory import load64, store64
+from shm.layout import RING, TASK
+from shm.memory import load64
 from vre.allocation import allocate
-from vre.machine import MACHINES
+from vre.memory import MemoryShares
 
 if TYPE_CHECKING:
     from vre.platform import Platform
@@ -25,9 +25,6 @@ PERIOD_S = 1.0
 THRESHOLD = 0.25
 #: Looks after a change of places before the next one: what has moved shows its new cost first.
 DAMPING = 3
-#: Parts of what the memory controller serves: from the first on, turns are charged their memory accesses; below the
-#: second, their time again.
-MEMORY_BOUND, MEMORY_FREE = 0.9, 0.7
 #: Fewer packets say nothing about a cost.
 _ENOUGH = 1000
 
@@ -55,11 +52,6 @@ def cost(before: Seen, now: Seen) -> float | None:
     return (now.ticks - before.ticks) / packets if packets >= _ENOUGH else None
 
 
-def by_memory(now: bool, rate: float, limit: float) -> bool:
-    """Return whether turns are to be charged memory accesses, at `rate` of `limit` a second; `now` they are or not."""
-    return rate >= (MEMORY_FREE if now else MEMORY_BOUND) * limit
-
-
 def changed(old: float | None, new: float | None) -> bool:
     """Return whether two costs differ enough to act on."""
     if old is None or new is None:
@@ -76,7 +68,7 @@ class Rebalancer:
         self._seen: dict[tuple[str, int], Seen] = {}
         self._costs: dict[tuple[str, int], float | None] = {}
         self._rest = 0
-        self._lines = 0
+        self._memory = MemoryShares(platform)
         self.demands: dict[tuple[str, int], float] = {}
 
     def look(self) -> None:
@@ -87,7 +79,7 @@ class Rebalancer:
             return
         elapsed, self._due = now - self._due + PERIOD_S, now + PERIOD_S
         before, self._seen = self._seen, self._count()
-        self._watch_memory(elapsed)
+        self._memory.look(elapsed)
         ticks = elapsed * 1e9 / platform.ns_per_tick
         pairs = {key: (before[key], seen) for key, seen in self._seen.items() if key in before}
         self.demands = {key: demand(*pair, ticks) for key, pair in pairs.items()}
@@ -101,18 +93,6 @@ class Rebalancer:
             if moved:
                 names = ", ".join(sorted({f"{name}.{number}" for name, number in news}))
                 platform.report(f"{moved} group(s) moved: the cost of {names} has changed")
-
-    def _watch_memory(self, elapsed: float) -> None:
-        """Charge memory accesses where they are the bottleneck (the paper, section 3.1)."""
-        manifest, model = self._platform.manifest, self._platform.model
-        limit = model.memory or MACHINES[model.machine].lines_per_second
-        lines = sum(load64(t["address"] + TASK["used_lines"]) for r in manifest["routers"] for t in r["tasks"])
-        rate, self._lines = (lines - self._lines) / elapsed, lines
-        if not limit:
-            return
-        for core in manifest["cores"]:
-            word = core["address"] + CORE["by_memory"]
-            store64(word, int(by_memory(bool(load64(word)), rate, limit)))
 
     def _count(self) -> dict[tuple[str, int], Seen]:
         found = {}

@@ -30,6 +30,7 @@ _FAMILIES = (
     "route",
     "ipopt",
     "fragment",
+    "memory",
     "icmp",
     "queue",
     "source",

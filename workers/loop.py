@@ -154,6 +154,13 @@ def account(core, task, elapsed, packets):
     return lines * load64(core + CORE["line_ticks"]) >> MODEL_BITS
 
 
+@kernel
+def due_after(due, now, lines, pace):
+    """Return when the next memory access is due, after `lines` (MODEL_BITS after the point) from `now` on."""
+    since = now << MODEL_BITS
+    return (due if due > since else since) + (lines * pace >> MODEL_BITS)
+
+
 def run_slice(core, until):
     """Run the tasks of a core until `until` ticks, or until it has been idle for `spin_ticks`.
 
@@ -180,7 +187,9 @@ def run_slice(core, until):
             wake(core, clients, count, passes)
             state["next_poll"] = now + state["poll_ticks"]
         # Pick.
-        chosen = pick(passes, count)
+        # A core that has had its share of the memory's accesses rests until the next one is due.
+        rests = state["line_pace"] and state["line_due"] >> MODEL_BITS > now
+        chosen = -1 if rests else pick(passes, count)
         if chosen < 0:
             pause()
             state["next_poll"] = now
@@ -214,6 +223,8 @@ def run_slice(core, until):
         by_lines = account(core, task, elapsed, done)
         if done and discipline == MEASURED:
             sample(task, state["sample"], elapsed, done)
+        if state["line_pace"] and done:
+            state["line_due"] = due_after(state["line_due"], now, done * load64(task + _LINES), state["line_pace"])
         amount = by_lines if by_memory else price(discipline, task, elapsed, done)
         charge(client, slot, amount, elapsed)
         remember(core, state["decisions"], now, task, least_pass, elapsed, done)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from vre.allocation import Group, allocate, fill_up, groups_of, objective, solve, split
 from vre.config import from_text
 from vre.machine import DELL2950, HOST
+from vre.memory import Core, by_memory, paces
 from vre.model import Model, Router
-from vre.rebalance import Seen, by_memory, changed, cost, demand
+from vre.rebalance import Seen, changed, cost, demand
 
 ONE = "FromDevice(a) -> ToDevice(b);"
 PIPE = "in :: FromDevice(a) -> Queue -> out :: Unqueue -> ToDevice(b);"
@@ -99,6 +100,22 @@ def test_what_runs_moves_only_where_it_is_worth_it():
     light = {("a", 0): 0.01, ("b", 0): 0.01}
     assert [p.core for p in allocate(model, light, before=now)] == [1, 1, 0]
     assert [g.load for g in groups_of(model, light)][:2] == [0.01, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("cores", "allowed"),
+    [
+        ([Core(1, 5, 0.0, math.inf), Core(1, 5, 0.0, math.inf)], [5, 5]),
+        ([Core(3, 5, 0.0, math.inf), Core(1, 5, 0.0, math.inf)], [7.5, 2.5]),
+        # One that idles wanted less: what it leaves is the others', and it is not paced.
+        ([Core(1, 1, 0.5, math.inf), Core(1, 9, 0.0, math.inf)], [math.inf, 8.75]),
+        # One that idles because it has made its share wants more.
+        ([Core(1, 5, 0.5, 5), Core(1, 5, 0.0, 5)], [5, 5]),
+        ([Core(0, 0, 1.0, math.inf), Core(1, 9, 0.0, math.inf)], [math.inf, 10]),
+    ],
+)
+def test_memory_accesses_are_divided_by_weight(cores, allowed):
+    assert paces(cores, 10.0) == pytest.approx(allowed)
 
 
 def test_costs_and_demands_of_a_look():

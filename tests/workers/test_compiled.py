@@ -38,7 +38,7 @@ o[1] -> ICMPError(10.0.0.1, parameterproblem) -> rt;
 d[1] -> ICMPError(10.0.0.1, timeexceeded) -> rt;
 f[1] -> ICMPError(10.0.0.1, unreachable, needfrag) -> rt;
 """
-SOURCES = "InfiniteSource(LIMIT 7, LENGTH 200) -> ToDevice(eth1); RatedSource(RATE 1000, LIMIT 9) -> Idle; FromDevice(eth0) -> SetIPAddress(1.2.3.4) -> ToDevice(eth1);"
+SOURCES = "InfiniteSource(LIMIT 7, LENGTH 200) -> ToDevice(eth1); RatedSource(RATE 1000, LIMIT 9) -> Idle; FromDevice(eth0) -> SetIPAddress(1.2.3.4) -> MemoryHog(1) -> ToDevice(eth1);"
 
 
 def traffic(seed, count):

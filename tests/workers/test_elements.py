@@ -370,6 +370,19 @@ def test_a_cycle_of_compiled_elements_goes_round_by_turns(bench):
     assert int(b.state("a")["count"]) == 3
 
 
+def test_a_memory_hog_touches_its_area_and_passes_packets_on(bench):
+    import ctypes
+
+    b = bench("FromDevice(eth0) -> MemoryHog(1) -> ToDevice(eth1);")
+    b.send(*[udp()] * 50)
+    b.turn()
+    assert len(b.received("eth1")) == 50
+    area = b.builder.tenants["r"].program.elements[1]["areas"]["area"]
+    words = (ctypes.c_int64 * (1 << 17)).from_address(area)
+    touched = [i for i, word in enumerate(words) if word]
+    assert sum(words) == 50 * 16 and len(touched) > 700 and {i % 8 for i in touched} == {0}
+
+
 def test_strip_and_unstrip(bench):
     b = bench("FromDevice(eth0) -> Strip(40) -> Unstrip(40) -> ToDevice(eth1);")
     frame = udp(size=200)

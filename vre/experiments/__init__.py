@@ -16,4 +16,5 @@ NAMES = {
     "fig6": "weights",
     "fig7": "costs",
     "fig8": "crossing",
+    "fig10": "hogs",
 }

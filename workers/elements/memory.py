@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""What loads the memory of the machine: for experiments with its share."""
+
+from __future__ import annotations
+
+from shm.layout import LINE
+from shm.memory import load64, store64
+from workers.arguments import Argument, between
+from workers.element import Element, Needs
+
+#: Lines that each packet touches.
+_LINES = 16
+
+
+class MemoryHog(Element):
+    """Reads and writes 16 random cache lines of a large area with each packet: a memory-intensive task.
+
+    Syntax: `MemoryHog([MEGABYTES])`
+
+    The area has MEGABYTES MiB (default 16), a power of two: more than the caches hold, and nearly each line comes
+    from memory. `InfiniteSource -> MemoryHog -> Discard` is the control plane of the paper's section 3.4.
+    """
+
+    lines = _LINES
+    cycles = 20 * _LINES
+    arguments = (Argument("MEGABYTES", between(1, 1024), 16),)
+    state = {"area": "i8", "mask": "i8", "seed": "i8"}
+
+    @classmethod
+    def needs(cls, values):
+        return Needs(areas={"area": cls._bytes(values)})
+
+    @staticmethod
+    def _bytes(values):
+        return 1 << 20 + (values["megabytes"].bit_length() - 1)
+
+    @classmethod
+    def set_up(cls, state, values):
+        state["mask"] = cls._bytes(values) // LINE - 1
+
+    @staticmethod
+    def process(state, packet):
+        seed = state["seed"]
+        for _ in range(_LINES):
+            # Numerical Recipes' quick generator: its upper bits are good enough for addresses.
+            seed = (seed * 1664525 + 1013904223) & 0xFFFFFFFF
+            line = state["area"] + (seed >> 8 & state["mask"]) * LINE
+            store64(line, load64(line) + 1)
+        state["seed"] = seed
+        return 0
