@@ -21,11 +21,14 @@ from shm.outside import WIRE
 from vre.errors import PlatformEnded, PlatformError
 from vre.host import Plan
 from vre.supervisor import GiveUp, Recover, Restart, Supervisor, cause
+from workers.process import take_processor
 from workers.recovery import channels_on, recover, ring_ends
 
 Say = Callable[[str], None]
 #: How long processes are given to end by themselves before they are killed.
 GRACE_S = 1.0
+_PF_EXITING = 4
+_EXPEL_S = 0.02
 #: How often workers and domUs are looked at.
 LOOK_S = 0.005
 
@@ -188,7 +191,7 @@ class Crew:
         elif "forked" in message:
             self._numbers[message["forked"]] = message["number"]
             self.supervisor.forked(message["forked"], message.get("core"))
-        elif "exited" in message:
+        elif "exited" in message and message["exited"] in self._numbers:
             self._exited(message["exited"], message["status"])
 
     def _exited(self, pid: int, status: int) -> None:
@@ -217,6 +220,18 @@ class Crew:
             self._wake(decision.core)
             self._fork_standby(decision.core)
         self._report(f"core {decision.core}: worker {pid} {cause(status)}; {lost} packets lost; replaced")
+
+    def expel(self, core: int) -> None:
+        """Kill a core's worker, and let the standby go on as soon as that will never run again."""
+        pid = self.pid(core)
+        # Taking its memory down takes milliseconds: not of the processor that the standby wants.
+        take_processor(self.plan.wire_cpu, pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, pid, 19)
+            os.kill(pid, signal.SIGKILL)
+        # Where that takes long, the zygote's word is waited for as after any other death.
+        if pid in self._numbers and will_not_run(pid):
+            self._exited(pid, -signal.SIGKILL)
 
     def tend(self, seconds: float) -> None:
         """Supervise for some time: the only way that time passes for the platform's own process."""
@@ -268,6 +283,21 @@ class Crew:
             self._zygote.wait()
         for pid in [*self.supervisor.cores, *self.supervisor.wires, *self.supervisor.retired]:
             _await_end(pid)
+
+
+def will_not_run(pid: int) -> bool:
+    """Return whether a process that has been killed will run none of its own code any more, waiting a moment for it."""
+    end = time.monotonic() + _EXPEL_S
+    try:
+        while time.monotonic() < end:
+            # Field 9 of /proc/PID/stat is the kernel's flags: PF_EXITING is set before anything is torn down.
+            flags = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6])
+            if flags & _PF_EXITING:
+                return True
+            time.sleep(0.0001)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return False
 
 
 def _await_end(pid: int) -> None:

@@ -165,7 +165,8 @@ class Platform(Description, Requests):
         self.reader = Reader(self.manifest)
         self.changes = Changes(self)
         self._rebalancer = Rebalancer(self)
-        self.watchdog = Watchdog(self.manifest, self._deadline, self._engine.pid, self.report)
+        engine = self._engine
+        self.watchdog = Watchdog(self.manifest, self._deadline, engine.pid, engine.expel, self.report)
         self._engine.watch = self._watch
         self.domus.launch(list(self.builder.tenants.values()), self.wait)
         self._control = ControlServer(self._directory.path / "control", self)

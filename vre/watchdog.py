@@ -8,9 +8,6 @@ path, which is quarantined until somebody releases it.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +20,14 @@ from vre.schedstat import Schedstat
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A path that has been taken from its core."""
+    """A path that has been taken from its core, at `at` seconds of the platform's time."""
 
     router: str
     path: str
     task: int
     core: int
     held_ms: float
+    at: float
 
 
 class Watchdog:
@@ -43,6 +41,8 @@ class Watchdog:
         A router's name to how long a turn of its paths may take, in seconds.
     pid : callable
         A core's number to its worker's process, 0 while it has none.
+    expel : callable
+        Called with a core's number: ends its worker, and lets the standby go on.
     report : callable
         Told of events.
     """
@@ -52,9 +52,11 @@ class Watchdog:
         manifest: dict[str, Any],
         deadline: Callable[[str], float],
         pid: Callable[[int], int],
+        expel: Callable[[int], None],
         report: Callable[[str], None],
     ) -> None:
-        self._manifest, self._deadline, self._pid, self._report = manifest, deadline, pid, report
+        self._manifest, self._deadline, self._report = manifest, deadline, report
+        self._pid, self._expel = pid, expel
         self._progress: dict[int, Progress] = {}
         self._times: dict[int, Schedstat] = {}
         self.quarantined: list[Quarantined] = []
@@ -78,7 +80,7 @@ class Watchdog:
             self._times[number].look(now)
             waited = self._times[number].waited_s
             if pid and progress.hung(True, load64(place + CORE["since"]), now, waited):
-                self._take_away(Quarantined(router, path, task, number, (now - progress.since) * 1e3), pid)
+                self._take_away(Quarantined(router, path, task, number, (now - progress.since) * 1e3, now))
 
     def _task(self, address: int) -> tuple[str, str] | None:
         for router in self._manifest["routers"]:
@@ -87,16 +89,15 @@ class Watchdog:
                     return router["name"], task["name"]
         return None
 
-    def _take_away(self, found: Quarantined, pid: int) -> None:
+    def _take_away(self, found: Quarantined) -> None:
         store64(found.task + TASK["enabled"], 0)
         self._progress.pop(found.core)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
         self.quarantined.append(found)
         self._report(
             f"router {found.router}: path {found.path} has held core {found.core} for {found.held_ms:.0f} ms; "
             "quarantined until it is released"
         )
+        self._expel(found.core)
 
     def release(self, router: str) -> int:
         """Let a router's paths run again; return how many were quarantined."""

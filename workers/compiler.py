@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workers.cache import cache_folder, import_module
+from workers.fuel import guarded
 from workers.process import follow_parent
 from workers.shape import Shape
 
@@ -93,6 +94,8 @@ def compile_shape(shape: Shape, cache: bool = True) -> list[Any]:
     for name, value in list(vars(module).items()):
         # P_ and E_: process and emit of element classes, put where they are called. eN and rN: a trunk; it
         # becomes part of the task that it begins.
+        if hasattr(value, "of"):
+            value = guarded(value.of, numba.njit(error_model="numpy", boundscheck=True))
         if name[:2] in ("P_", "E_") or (name[0] in "er" and name[1:].isdigit()):
             inline = name[1] == "_" or name in module.ENTRIES
             setattr(module, name, numba.njit(error_model="numpy", forceinline=inline)(value))

@@ -123,6 +123,8 @@ class Worker:
         """Wait for worker `number` - 1 to leave the core; run slices on `cpu` until the next one is to have it."""
         core = self.core
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        # Where it is going to run: it would wait for the wire's time otherwise when it is woken.
+        take_processor(cpu)
         store64(core + CORE["standby"], number)
         while acquire64(core + CORE["left"]) != number - 1 or acquire64(core + CORE["incarnation"]) < number:
             if load64(core + CORE["stop"]):
@@ -132,7 +134,6 @@ class Worker:
                 signal.sigtimedwait({signal.SIGUSR1}, _STANDBY_S)
             else:
                 time.sleep(NAP_S)
-        take_processor(cpu)
         self.take_over()
         sleeps = load64(core + CORE["spin_ticks"]) > 0
         while load64(core + CORE["stop"]) == 0 and acquire64(core + CORE["incarnation"]) == number:

@@ -18,6 +18,7 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 from shm.layout import APART, Layout
+from workers import fuel
 from workers.arguments import Argument, bind, split
 
 _FAMILIES = (
@@ -117,7 +118,8 @@ class Element:
     state : dict
         Fields of its state record, see :class:`shm.layout.Layout`.
     reasons : tuple of str
-        Why it drops packets, in the order of the codes `DROP - i`.
+        Why it drops packets, in the order of the codes `DROP - i`; where the class is not the platform's own, those of
+        :mod:`workers.fuel` follow.
     driver : str
         `"rx"`, `"source"`, `"pull"` or `"domu"` where a task starts or ends here.
     spreads : bool
@@ -143,6 +145,11 @@ class Element:
     process: ClassVar[Callable[..., int] | None] = None
     # `slow(state, packet, port)` yields (port, SlowPacket) pairs and Drops.
     slow: ClassVar[Callable[..., Iterator[Any]] | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if fuel.is_foreign(cls) and not set(fuel.REASONS) <= set(cls.reasons):
+            cls.reasons = (*cls.reasons, *fuel.REASONS)
 
     @classmethod
     @cache

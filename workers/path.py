@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from workers.element import load
+from workers.fuel import is_foreign
 from workers.packet import TAKEN
 from workers.shape import Shape, bypassable, channels, offsets, reach, upstream
 from workers.turn import PORT_BITS
@@ -24,6 +25,7 @@ from shm.channel import commit_channel, give_gifts, keep_returns, returned, take
 from shm.layout import CORE, TASK
 from shm.memory import load64, prefetch, record, stack_record
 from shm.ring import MASK, POOL, SLOTS, available, commit_head, commit_tail, is_empty, room
+from workers.fuel import guarded
 from workers.packet import CLONE, PACKET, PUNT, TAKEN, clone, frame_address, read_note, receive, spare_done, transfer
 from workers.turn import (
     AHEAD, RESUME, begin, claim, commit, drop, finish, keep, least, log_is_full, look, made, pending, punt,
@@ -59,7 +61,10 @@ class Composer:
         head.append("RECORD = PACKET.dtype")
         for c in used:
             head.append(f"S_{c.__name__} = {c.__name__}.layout().dtype")
-            if c.process:
+            if c.process and is_foreign(c):
+                # What is compiled of it is bounded, see there.
+                head.append(f"P_{c.__name__} = guarded({c.__name__})")
+            elif c.process:
                 head.append(f"P_{c.__name__} = {c.__name__}.process")
             if hasattr(c, "emit"):
                 head.append(f"E_{c.__name__} = {c.__name__}.emit")

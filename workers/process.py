@@ -25,11 +25,11 @@ def follow_parent(parent: int) -> None:
         os._exit(0)
 
 
-def take_processor(cpu: int | None) -> None:
-    """Keep to a processor, where one is given."""
+def take_processor(cpu: int | None, pid: int = 0) -> None:
+    """Keep this process, or another one, to a processor, where one is given."""
     if cpu is not None:
         with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, {cpu})
+            os.sched_setaffinity(pid, {cpu})
 
 
 def settle_in(name: str, manifest: dict[str, Any], gently: bool = False) -> None:

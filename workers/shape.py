@@ -9,6 +9,7 @@ from typing import Any
 
 from shm.layout import APART
 from workers.element import Element, load
+from workers.fuel import digest, is_foreign
 
 #: Name of a drop that any element with a slow path may count: its ring was full.
 SLOW_FULL = "slow_path_full"
@@ -43,8 +44,10 @@ class Shape:
         return cls(tuple(data["classes"]), tuple(tuple(e) for e in edges), tuple((k, e) for k, e in tasks))
 
     def key(self) -> str:
-        """Return a name for the shape, the same in every process."""
-        return hashlib.sha256(repr((self.classes, self.edges, self.tasks)).encode()).hexdigest()[:16]
+        """Return a name for the shape, the same in every process; another one when elements of others change."""
+        registry = load()
+        foreign = [digest(registry[name]) for name in sorted(set(self.classes)) if is_foreign(registry[name])]
+        return hashlib.sha256(repr((self.classes, self.edges, self.tasks, foreign)).encode()).hexdigest()[:16]
 
 
 def reasons(cls: type[Element]) -> tuple[str, ...]:

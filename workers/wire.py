@@ -334,6 +334,12 @@ def run_sink(sink, since, wall):
 
 
 @kernel
+def wall_ns(state, now):
+    """Return a count of ticks as the platform's wall clock shows it."""
+    return int((now - state["epoch_ticks"]) * state["ns_per_tick"])
+
+
+@kernel
 def run_round(wire, wall):
     """Serve every link once at `wall` ns. Return how many frames moved."""
     state = record(wire, _WIRE)
@@ -345,6 +351,9 @@ def run_round(wire, wall):
         source = acquire64(state["sources"] + 8 * i)
         if source:
             moved += run_source(source, wall)
+    if state["virtual"] == 0:
+        # Sources took their time: what left since then did not leave when they began.
+        wall = wall_ns(state, ticks())
     for i in range(state["sink_count"]):
         moved += run_sink(state["sinks"] + i * _SINK_SIZE, state["last_ns"], wall)
     for i in range(state["core_count"]):
@@ -368,7 +377,7 @@ def run_wire(wire, until):
     moved = 0
     now = until if state["virtual"] else ticks()
     while now < until or state["virtual"]:
-        wall = int((now - state["epoch_ticks"]) * state["ns_per_tick"])
+        wall = wall_ns(state, now)
         round_moved = run_round(wire, wall)
         moved += round_moved
         state["loops"] += 1
@@ -377,5 +386,5 @@ def run_wire(wire, until):
         if state["virtual"] == 0:
             state["last_ns"] = wall
             now = ticks()
-    state["last_ns"] = int((now - state["epoch_ticks"]) * state["ns_per_tick"])
+    state["last_ns"] = wall_ns(state, now)
     return moved

@@ -15,11 +15,22 @@ from pathlib import Path
 import pytest
 
 ELEMENT = '''# An element that hangs once its handler says so.
+import numpy as np
+
+from shm.memory import kernel
 from vre.element import Argument, Element, integer
+
+TABLE = np.arange(4)
+
+
+@kernel
+def loop_for_ever(state):
+    while 0 <= state["limit"] < state["count"]:
+        state["count"] += 1
 
 
 class Hangs(Element):
-    """Loops for ever behind the first LIMIT packets.
+    """Loops for ever behind the first LIMIT packets, in a function that it calls: nobody counts its turns.
 
     Syntax: `Hangs(LIMIT)`
     """
@@ -30,8 +41,42 @@ class Hangs(Element):
     @staticmethod
     def process(state, packet):
         state["count"] += 1
+        loop_for_ever(state)
+        return 0
+
+
+class Loops(Element):
+    """Loops for ever behind the first LIMIT packets, itself.
+
+    Syntax: `Loops(LIMIT)`
+    """
+
+    arguments = (Argument("LIMIT", integer, -1, live=True),)
+    state = {"limit": "i8", "count": "i8"}
+
+    @staticmethod
+    def process(state, packet):
+        state["count"] += 1
         while 0 <= state["limit"] < state["count"]:
-            state["count"] += 1
+            for _ in range(10):
+                state["count"] += 1
+        return 0
+
+
+class Overruns(Element):
+    """Looks behind the end of a table of four, behind the first LIMIT packets.
+
+    Syntax: `Overruns(LIMIT)`
+    """
+
+    arguments = (Argument("LIMIT", integer, -1, live=True),)
+    state = {"limit": "i8", "count": "i8"}
+
+    @staticmethod
+    def process(state, packet):
+        state["count"] += 1
+        if 0 <= state["limit"] < state["count"]:
+            return TABLE[state["count"]] * 0
         return 0
 
 
@@ -72,10 +117,10 @@ with vre.Platform(cores=1, name=sys.argv[3]) as box:
     while not box.watchdog.quarantined and time.monotonic() < end:
         box.tend(0.005)
     found = box.watchdog.quarantined[0]
-    begun, before = time.monotonic(), blue.stats().forwarded
+    before = blue.stats().forwarded
     while blue.stats().forwarded == before and time.monotonic() < end:
         box.wait(0.0005)
-    resumed = (time.monotonic() - begun) * 1e3
+    resumed = (box.now() - found.at) * 1e3
     box.tend(0.3)
     after = blue.stats().forwarded
     red.write("h.limit", "-1")
@@ -91,19 +136,64 @@ with vre.Platform(cores=1, name=sys.argv[3]) as box:
 """
 
 
-@pytest.mark.parametrize(("element", "deadline"), [("Hangs", 0.05), ("Naps", 0.05), ("Hangs", 0.005)])
-def test_a_trusted_path_that_hangs_is_quarantined_and_its_core_goes_on(tmp_path, element, deadline, capsys):
-    (tmp_path / "hanging_elements.py").write_text(ELEMENT)
-    info = tmp_path / "hanging_elements-1.0.dist-info"
+def run_with_elements(folder, script, *arguments, elements=ELEMENT):
+    """Run a script of a process where the elements above are installed; return what it prints as JSON."""
+    (folder / "hanging_elements.py").write_text(elements)
+    info = folder / "hanging_elements-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hanging-elements\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[vre.elements]\nhanging = hanging_elements\n")
     root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{root}"}
-    command = [sys.executable, "-c", RUN, element, str(deadline), f"watchdog{os.getpid()}"]
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{root}"}
+    command = [sys.executable, "-c", script, *arguments, f"watchdog{os.getpid()}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, cwd=root)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+BOUNDED = """
+import json, sys
+import vre
+from tests.vre.helpers import assert_accounts
+
+element = sys.argv[1]
+with vre.Platform(cores=1, name=sys.argv[2]) as box:
+    box.nic("eth0", link=vre.Generator(rate=2_000))
+    box.nic("eth1")
+    red = box.router("red", f"FromDevice(eth0) -> h :: {element}(-1) -> ToDevice(eth1);")
+    blue = box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:09"}})
+    box.start()
+    box.tend(0.3)
+    red.write("h.limit", "1")
+    box.tend(0.5)
+    before = red.stats().forwarded, blue.stats().forwarded
+    red.write("h.limit", "-1")
+    box.tend(0.5)
+    box.pause()
+    box.halt()
+    assert_accounts(box)
+    print(json.dumps({"dropped": red.stats().dropped, "events": list(box.events), "red": red.stats().forwarded - before[0],
+                      "blue": blue.stats().forwarded - before[1]}))
+"""
+
+
+@pytest.mark.parametrize(("element", "reason"), [("Loops", "out_of_fuel"), ("Overruns", "failed")])
+def test_a_mistake_in_an_element_of_others_costs_its_packet_and_no_process(tmp_path, element, reason):
+    found = run_with_elements(tmp_path, BOUNDED, element)
+    assert found["events"] == [] and list(found["dropped"]) == [reason] and found["dropped"][reason] > 100
+    assert found["red"] > 300 and found["blue"] > 300
+
+
+def test_compiled_code_goes_with_the_file_that_an_element_comes_from(tmp_path):
+    script = "import sys, json; from vre.config import from_text; print(json.dumps(from_text('Idle -> Loops(1) -> Discard;').shape.key()))"
+    before = run_with_elements(tmp_path, script)
+    (tmp_path / "again").mkdir()
+    assert run_with_elements(tmp_path / "again", script, elements=ELEMENT + "# changed\n") != before
+
+
+@pytest.mark.parametrize(("element", "deadline"), [("Hangs", 0.05), ("Naps", 0.05), ("Hangs", 0.005)])
+def test_a_trusted_path_that_hangs_is_quarantined_and_its_core_goes_on(tmp_path, element, deadline, capsys):
+    found = run_with_elements(tmp_path, RUN, element, str(deadline))
     with capsys.disabled():
         print(
             f"\n{element}: noticed after {found['held_ms']:.0f} ms, the others went on {found['resumed_ms']:.1f} ms later"

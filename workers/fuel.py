@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""Elements that are not the platform's own: a mistake in one shall cost its packet, and not its core.
+
+Their `process` is compiled with a counter in each of its loops, and what it raises is caught: the packet is dropped as
+`out_of_fuel` or `failed`. That is the first line; loops in functions that `process` calls are the watchdog's.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+#: Turns of loops that a packet may take: a fraction of a millisecond.
+FUEL = 1 << 16
+#: Why such an element drops packets, besides what it says itself.
+REASONS = ("out_of_fuel", "failed")
+
+
+def is_foreign(cls: Any) -> bool:
+    """Return whether an element's `process` comes from elsewhere."""
+    return cls.process is not None and not cls.process.__module__.startswith("workers.elements.")
+
+
+def digest(cls: Any) -> str:
+    """Return a hash of the file that an element comes from: compiled code goes with it."""
+    return _digest(inspect.getfile(cls))
+
+
+@cache
+def _digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+
+
+class _Meter(ast.NodeTransformer):
+    """Puts a counter into each loop."""
+
+    def __init__(self, empty: int) -> None:
+        spend = ast.parse(f"def spend():\n    _fuel -= 1\n    if _fuel < 0:\n        return {empty}").body[0]
+        assert isinstance(spend, ast.FunctionDef)
+        self._spend = spend.body
+
+    def visit_While(self, node: ast.While) -> ast.While:
+        return self._loop(node)
+
+    def visit_For(self, node: ast.For) -> ast.For:
+        return self._loop(node)
+
+    def _loop(self, node: Any) -> Any:
+        self.generic_visit(node)
+        node.body[:0] = self._spend
+        return node
+
+
+def metered(cls: Any) -> Callable[..., int]:
+    """Return an element's `process` with a counter in its loops; `out_of_fuel` where that is used up."""
+    process = cls.process
+    tree = ast.parse(textwrap.dedent(inspect.getsource(process)))
+    function = tree.body[0]
+    assert isinstance(function, ast.FunctionDef)
+    function.decorator_list = []
+    _Meter(-1 - cls.reasons.index(REASONS[0])).visit(function)
+    function.body[:0] = ast.parse(f"_fuel = {FUEL}").body
+    ast.fix_missing_locations(tree)
+    names = dict(process.__globals__)
+    exec(compile(tree, inspect.getfile(cls), "exec"), names)
+    return names[function.name]
+
+
+def guarded(cls: Any, compile_: Callable[[Any], Any] = lambda function: function) -> Callable[..., int]:
+    """Return a function like an element's `process`, metered, that returns the code of `failed` where it raises.
+
+    `compile_` is what makes what is inside callable from where it runs. Its attribute `of` is the element.
+    """
+    arguments = ", ".join(inspect.signature(cls.process).parameters)
+    failed = -1 - cls.reasons.index(REASONS[1])
+    text = f"""
+def process({arguments}):
+    try:
+        return inner({arguments})
+    except Exception:
+        return {failed}
+"""
+    names: dict[str, Any] = {"inner": compile_(metered(cls))}
+    exec(text, names)
+    names["process"].of = cls
+    return names["process"]
