@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +20,13 @@ from shm.memory import load64, store64
 from vre.domu_policy import QUARANTINED, Policy, Progress
 from vre.image import Image
 from vre.schedstat import Schedstat
+from vre.shares import Throttle
 from vre.tenant import Tenant
 
 #: Bytes of a log that are read at a look, lines of it that are passed on in a second, and their length.
 _LOG_BYTES, _LOG_LINES, LONGEST_LINE = 65536, 20, 200
+#: Over how long its part of a processor is taken.
+_LOOK_BACK_S = 1.0
 #: Longest control message.
 MESSAGE = 4096
 
@@ -87,8 +91,12 @@ class Domu:
         Counts how often it has been closed.
     noticed : float
         Seconds from its last sign of life until it was closed.
+    part : float
+        Of the platform, that its router is entitled to; what its processor time is shared out by.
     cpu_ns : int
         Processor time of all its incarnations.
+    got : float
+        Part of a processor that it has had in the last second or so.
     """
 
     tenant: Tenant
@@ -111,9 +119,13 @@ class Domu:
     cause: str = ""
     serial: int = 0
     noticed: float = 0.0
+    part: float = 0.0
+    throttle: Throttle | None = None
     cpu_ns: int = 0
     cpu_seen: int = 0
+    got: float = 0.0
     schedstat: Schedstat = field(default_factory=lambda: Schedstat(0))
+    past: deque[tuple[float, int]] = field(default_factory=deque)
     faults_seen: int = 0
     faults_at: float = 0.0
 
@@ -156,6 +168,8 @@ class Domu:
             "pid": self.pid,
             "uid": os.geteuid() if self.uid is None else self.uid,
             "restarts": self.policy.restarts,
+            "entitled": round(self.part, 4),
+            "cpu": round(self.got, 4),
             "cpu_s": round(self.cpu_ns / 1e9, 3),
             "until": self.until(now) if self.policy.state == QUARANTINED else "",
             "last fault": self.cause,
@@ -167,6 +181,23 @@ class Domu:
         self.pid, self.cpu_seen, self.schedstat = pid, 0, Schedstat(pid)
         with contextlib.suppress(OSError):
             self.pidfd = os.pidfd_open(pid)
+
+    def account(self, now: float) -> int:
+        """Bring its processor time up to date; return what it has used since the last time, in ns."""
+        self.schedstat.look(now)
+        used, self.cpu_seen = max(0, self.schedstat.ran_ns - self.cpu_seen), self.schedstat.ran_ns
+        self.cpu_ns += used
+        self.past.append((now, self.cpu_ns))
+        while now - self.past[0][0] > _LOOK_BACK_S:
+            self.past.popleft()
+        then, before = self.past[0]
+        self.got = (self.cpu_ns - before) / 1e9 / (now - then) if now > then else 0.0
+        return used
+
+    @property
+    def held_up_s(self) -> float:
+        """How long it has waited for a processor, or been stopped, since it began."""
+        return self.schedstat.waited_s + (self.throttle.stopped_s if self.throttle else 0.0)
 
     def died(self) -> None:
         """Take note that its process is gone."""

@@ -5,6 +5,7 @@
 | --- | --- |
 | `{"do": "add_route", "table": element, "route": "10.0.0.0/8 1"}` | `{"ok": true}` |
 | `{"do": "remove_route", "table": element, "route": "10.0.0.0/8"}` | `{"ok": true}` |
+| `{"do": "set_address", "element": element, "address": "10.0.0.1"}` | `{"ok": true}` |
 | `{"do": "read", "handler": "element.handler"}` | `{"ok": true, "value": text}` |
 | `{"do": "counters"}` | `{"ok": true, "injected": n, "forwarded": n, "dropped": {reason: n}, "in_flight": n}` |
 
@@ -20,6 +21,8 @@ from typing import Any
 from vre.errors import PlatformError
 from vre.handle import RouterHandle
 from vre.handlers import HandlerError
+from workers.arguments import ip
+from workers.element import load
 
 
 def _text(message: dict[str, Any], field: str) -> str:
@@ -36,6 +39,16 @@ def _add_route(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
 
 def _remove_route(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
     router.write(f"{_text(message, 'table')}.remove", _text(message, "route"))
+    return {}
+
+
+def _set_address(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
+    """Change the address that an element stands for: an ARPQuerier's, an ICMPError's, a FixIPSrc's."""
+    element = _text(message, "element")
+    fields = [a.field for a in load()[router.read(f"{element}.class")].arguments if a.live and a.kind is ip]
+    if not fields:
+        raise ValueError(f"'{element}' has no address that can be set")
+    router.write(f"{element}.{fields[0]}", _text(message, "address"))
     return {}
 
 
@@ -56,6 +69,7 @@ def _counters(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
 _VERBS: dict[Any, Callable[[RouterHandle, dict[str, Any]], dict[str, Any]]] = {
     "add_route": _add_route,
     "remove_route": _remove_route,
+    "set_address": _set_address,
     "read": _read,
     "counters": _counters,
 }

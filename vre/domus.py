@@ -41,7 +41,7 @@ from vre.host import Plan
 from vre.image import Image
 from vre.model import Model
 from vre.nursery import Nursery
-from vre.shares import Shares, weight_of
+from vre.shares import Shares, stop_or_go, weight_of
 from vre.supervisor import cause
 from vre.tenant import Tenant
 from workers.jail import FIRST_UID
@@ -203,9 +203,17 @@ class Domus:
         if domu.closing is not None or domu.ending:
             # It was closed before it had a name to be killed by.
             domu.kill()
+        domu.part = 0.0
+        self._share(domu)
+
+    def _share(self, domu: Domu) -> None:
+        """Give a domU its part of the processors, where that is another than before."""
         routers = self._model.routers
-        entitled = routers[domu.name].entitlement / sum(r.entitlement for r in routers.values())
-        self._shares.give(domu.name, domu.pid, weight_of(entitled))
+        part = routers[domu.name].entitlement / sum(r.entitlement for r in routers.values())
+        if part != domu.part:
+            domu.part = part
+            memory = domu.tenant.router.domu.memory
+            domu.throttle = self._shares.give(domu.name, domu.pid, weight_of(part), memory)
 
     def _exited(self, keeper: int, status: int) -> None:
         domu = next((d for d in self.domus.values() if d.keeper == keeper), None)
@@ -241,7 +249,8 @@ class Domus:
             self._listen_to(domu)
         if slowly and domu.pid:
             self._pass_on(domu)
-            self._charge(domu)
+            self._charge(domu, now)
+            self._share(domu)
 
     def _mapped(self, domu: Domu) -> bool:
         """Return whether the workers that use its channels have mapped their memory."""
@@ -275,7 +284,9 @@ class Domus:
             self._close(domu, HOSTILE, f"returned more than {BAD_RETURNS} packets a second that it did not have")
             return
         domu.schedstat.look(now)
-        if domu.progress.hung(owed, mark, now, domu.schedstat.waited_s):
+        if domu.throttle:
+            stop_or_go(domu.throttle, domu.pid, now, domu.schedstat.ran_ns)
+        if domu.progress.hung(owed, mark, now, domu.held_up_s):
             held = now - domu.progress.since
             self._close(domu, HUNG, f"returned nothing for {held * 1e3:.0f} ms")
 
@@ -366,15 +377,12 @@ class Domus:
             return None
         return self.on_control(domu.name, message)
 
-    def _charge(self, domu: Domu) -> None:
+    def _charge(self, domu: Domu, now: float) -> None:
         """Add the CPU time that it has used to its router's account.
 
         What it used of a core's processor its worker charges, so the router's share in dom0 is less by as much.
         """
-        domu.schedstat.look(time.monotonic())
-        ran = domu.schedstat.ran_ns
-        used, domu.cpu_seen = max(0, ran - domu.cpu_seen), ran
-        domu.cpu_ns += used
+        used = domu.account(now)
         core = domu.tenant.cores.get(domu.driver)
         if core is not None:
             client = domu.tenant.client(core)
@@ -390,7 +398,7 @@ class Domus:
     def rows(self) -> list[dict[str, Any]]:
         """Return what there is to know of each, as plain data."""
         now = time.monotonic()
-        common = {"tier": self.tier, "share by": self._shares.means}
+        common = {"tier": self.tier, "share by": self._shares.means, "limits": ", ".join(self._shares.limits)}
         return [{"router": name} | common | domu.row(now) for name, domu in self.domus.items()]
 
     def end(self) -> None:

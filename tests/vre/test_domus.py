@@ -268,7 +268,9 @@ def test_a_domu_asks_for_what_is_its_routers_and_for_nothing_else(tmp_path):
         "    if not hasattr(self, 'done'):\n"
         "        self.done = True\n"
         "        self.control.ask(do='add_route', table='rt', route='10.9.0.0/16 1')\n"
-        "        for request in ({'do': 'shutdown'}, {'do': 'read', 'handler': 'nobody.count'}, {'do': 'add_route'}):\n"
+        "        self.control.ask(do='set_address', element='fix', address='10.9.0.1')\n"
+        "        for request in ({'do': 'shutdown'}, {'do': 'set_address', 'element': 'fix', 'address': '10.9'},\n"
+        "                        {'do': 'set_address', 'element': 'rt', 'address': '10.9.0.1'}, {'do': 'read', 'handler': 'nobody.count'}, {'do': 'add_route'}):\n"
         "            try:\n"
         "                self.control.ask(**request)\n"
         "            except ValueError as error:\n"
@@ -277,16 +279,17 @@ def test_a_domu_asks_for_what_is_its_routers_and_for_nothing_else(tmp_path):
     )
     text = (
         f"FromDevice(eth0) -> u :: {element(tmp_path, body)} -> GetIPAddress(30) -> rt :: StaticIPLookup(0.0.0.0/0 0, 10.8.0.0/16 1) -> "
-        "ToDevice(eth1); rt[1] -> Discard;"
+        "fix :: FixIPSrc(10.8.0.1) -> ToDevice(eth1); rt[1] -> Discard;"
     )
     with platform(rate=1000) as box:
         # It holds its packet while it asks: five answers may take longer than a deadline of 50 ms.
         red = box.router("red", text, domu=vre.Domu(deadline_ns=1_000_000_000))
         box.start()
         wait_for(box, lambda: any("counters True" in event for event in box.events))
-        assert "10.9.0.0/16" in red.read("rt.table")
+        assert "10.9.0.0/16" in red.read("rt.table") and red.read("fix.addr") == str(10 << 24 | 9 << 16 | 1)
         said = " ".join(box.events)
         assert "'do' must be one of" in said and "no element 'nobody'" in said and "must be a string" in said
+        assert "'rt' has no address that can be set" in said and "'10.9'" in said
 
 
 def test_a_router_with_code_of_its_own_comes_and_goes_and_changes(tmp_path):

@@ -137,10 +137,11 @@ def _shares() -> Finding:
     advice = {
         "cgroup": "",
         "autogroup": "as root, or in a delegated cgroup, shares would be exact",
-        "nice": "as root, or in a delegated cgroup, a domU of many processes would get no more than one of few",
+        "stops": "as root, or in a delegated cgroup, domUs would not have to be stopped and could use what is idle",
     }
-    state = "ok" if shares.means != "nice" else "weak"
-    return Finding("CPU shares", state, f"of domUs by {shares.means}", advice[shares.means])
+    state = "ok" if shares.means != "stops" else "weak"
+    limits = f"; {' and '.join(shares.limits)} limited by cgroup" if shares.limits else ""
+    return Finding("CPU shares", state, f"of domUs by {shares.means}{limits}", advice[shares.means])
 
 
 @click.command()

@@ -151,15 +151,15 @@ class ARPQuerier(Element):
     asked for again while still in use. Broadcast and multicast addresses are mapped (RFC 1112); packets to
     0.0.0.0 are dropped. Known addresses take the fast path.
 
-    Handlers: `table` (read), `insert`, `delete`, `clear` (write).
+    Handlers: `table` (read), `insert`, `delete`, `clear` (write), `ip`, `eth` (read, write).
     """
 
     keeps = ("table",)
     ports = "2/1-2"
     processing = "h/h"
     arguments = (
-        Argument("IP", ip),
-        Argument("ETH", ether),
+        Argument("IP", ip, live=True),
+        Argument("ETH", ether, live=True),
         Argument("CAPACITY", between(1, 4096), 64, keyword=True),
         Argument("TIMEOUT", seconds, 300.0, keyword=True),
         Argument("POLL_TIMEOUT", seconds, 60.0, keyword=True),
