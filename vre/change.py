@@ -219,6 +219,11 @@ class Changes:
         if problems:
             router.graph, router.inner = before
             raise ConfigError(problems)
+        try:
+            platform.domus.rehearse(tenant, router.graph, platform.wait)
+        except BaseException:
+            router.graph, router.inner = before
+            raise
         new = plan_program(self.builder.space, tenant.router, tenant.generation + 1)
         platform.make_room()
         fill_program(tenant, new, self.model)

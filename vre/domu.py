@@ -13,10 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from shm.channel import CHANNEL, reset
-from shm.memory import load64, store64
+from shm.channel import CHANNEL, FAULTS, reset
+from shm.memory import acquire64, load64, store64
 from vre.domu_policy import QUARANTINED, Policy, Progress
 from vre.image import Image
 from vre.schedstat import Schedstat
@@ -69,6 +69,15 @@ class Log:
     def close(self) -> None:
         """Read no more."""
         os.close(self.fd)
+
+
+class Seen(NamedTuple):
+    """What dom0 sees of a domU: an impossible index, packets that it owes, returns taken, returns refused."""
+
+    hostile: bool
+    owed: bool
+    mark: int
+    refused: int
 
 
 @dataclass
@@ -135,6 +144,11 @@ class Domu:
         return self.tenant.name
 
     @property
+    def key(self) -> str:
+        """What it is called among domUs: no router's name has brackets."""
+        return self.name if self.channels else f"({self.name})"
+
+    @property
     def channels(self) -> list[int]:
         """Addresses of its channels."""
         return list(self.tenant.program.channels.values())
@@ -153,8 +167,21 @@ class Domu:
             for element in cluster["elements"]:
                 element["source"] = sources.index(element.pop("file"))
         memory = self.tenant.router.domu.memory
-        found = {"domu": self.name, "uid": self.uid, "memory": memory, "sources": sources, "clusters": clusters}
+        found = {"domu": self.key, "uid": self.uid, "memory": memory, "sources": sources, "clusters": clusters}
         return found | ({"graph": self.image.spec} if self.image else {})
+
+    def seen(self) -> Seen:
+        """Return what dom0 sees of it in its channels."""
+        hostile, owed, mark, refused = False, False, 0, 0
+        for channel in self.channels:
+            hostile |= load64(channel + CHANNEL["verdict"]) != 0
+            tail = load64(channel + CHANNEL["tail"])
+            out = load64(channel + CHANNEL["head"]) - tail - load64(channel + CHANNEL["gifts"])
+            # Where returns wait for dom0, it is not the domU that is late.
+            owed |= out > 0 and acquire64(load64(channel + CHANNEL["up"])) == tail
+            mark += tail
+            refused += sum(load64(channel + CHANNEL["faults"] + 8 * i) for i in range(len(FAULTS)))
+        return Seen(hostile, owed, mark, refused)
 
     def until(self, now: float) -> str:
         """Say how long its quarantine lasts."""

@@ -17,6 +17,7 @@ from shm.memfd import release, renew
 from shm.memory import load64, store64
 from vre.build import Builder
 from vre.errors import PlatformError
+from vre.graph import Graph
 from vre.machine import Machine
 from vre.model import Model
 from vre.roster import link, unlink
@@ -45,6 +46,9 @@ class VirtualDomus:
         for tenant in tenants:
             for channel in tenant.program.channels.values():
                 self._begin(tenant, channel)
+
+    def rehearse(self, tenant: Tenant, graph: Graph, wait: Callable[[float], None]) -> None:
+        """Let nothing happen: nobody's code is loaded here."""
 
     def _begin(self, tenant: Tenant, channel: int) -> None:
         for fd in renew(channel):

@@ -308,6 +308,24 @@ def test_a_router_with_code_of_its_own_comes_and_goes_and_changes(tmp_path):
         assert_accounts(box)
 
 
+def test_a_replacement_that_cannot_be_loaded_changes_nothing(tmp_path):
+    (tmp_path / "bad.py").write_text("raise RuntimeError('no')\nclass X:\n    pass\n")
+    with platform(rate=5000) as box:
+        red = box.router("red", forward(element(tmp_path, PASS)))
+        box.start()
+        pid = box.domus.domus["red"].pid
+        with pytest.raises(ConfigError, match="cannot load its elements: RuntimeError: no"):
+            box.replace("red", forward(f"Untrusted({tmp_path}/bad.py:X)"))
+        assert list(box.domus.domus) == ["red"] and box.domus.domus["red"].pid == pid
+        before = red.stats()
+        box.tend(0.3)
+        after = red.stats()
+        assert after.forwarded > before.forwarded + 500 and after.dropped == before.dropped
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
 def test_the_cpu_time_of_a_domu_is_charged_to_its_router(tmp_path):
     busy = "def push(self, packet):\n    end = time.perf_counter() + 2e-5\n    while time.perf_counter() < end: pass"
     with platform(rate=20_000, idle="sleep") as box:

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: MIT
+"""The domUs of a platform from step to step: started, watched, judged, closed and started again.
+
+What is decided is in :mod:`vre.domu_policy`; this is the shell around it. A domU goes in steps, and each look takes
+those that are due: its channels are closed, the workers that used them have finished a slice, what it still had is
+counted as lost, it has ended; then it is started again, with memory of its own that is new.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shm.channel import CHANNEL
+from shm.layout import CLIENT, CORE
+from shm.memfd import renew
+from shm.memory import load64, store64
+from vre.domu import Domu, Log, escape
+from vre.domu_policy import (
+    DIED,
+    DUE,
+    FAILED,
+    HOSTILE,
+    HUNG,
+    OVERDUE,
+    QUARANTINED,
+    READY,
+    RUNNING,
+    STARTING,
+    STOP,
+    Progress,
+)
+from vre.host import Plan
+from vre.model import Model
+from vre.nursery import Nursery
+from vre.shares import Shares, stop_or_go, weight_of
+from vre.supervisor import cause
+
+#: Returns that may be refused in a second before the domU is taken to mean it.
+BAD_RETURNS = 1000
+_TICK_S = 0.1
+
+
+class Keeper:
+    """Keeps all domUs of one platform going. dom0 never waits for one.
+
+    Parameters
+    ----------
+    model : Model
+    manifest : dict
+    root : Path
+        An empty folder that jails are built at, each seeing its own.
+    plan : Plan
+        Which processors they run on.
+    shares : Shares
+        Says what part of them each may have.
+    say, report : callable
+        Told of progress, and of events.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        manifest: dict[str, Any],
+        root: Path,
+        plan: Plan,
+        shares: Shares,
+        say: Callable[[str], None],
+        report: Callable[[str], None],
+    ) -> None:
+        self._plan, self._shares = plan, shares
+        self._model, self._manifest, self._root, self._say, self._report = model, manifest, root, say, report
+        self.domus: dict[str, Domu] = {}
+        self.tier = model.sandbox
+        self._nursery: Nursery | None = None
+        self._ready = False
+        self._slow_look = 0.0
+        #: Answers what a router's domU asks for, by its router's name.
+        self.on_control: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda name, message: {"error": "nobody"}
+
+    # Starting.
+
+    def _start(self, domu: Domu) -> None:
+        """Give a domU fresh memory, and have it forked."""
+        assert self._nursery
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        log, theirs_log = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(theirs_log, True)
+        descriptors = [theirs.fileno(), theirs_log]
+        for channel in domu.channels:
+            descriptors += renew(channel)
+        if domu.image:
+            descriptors.append(domu.image.copy())
+        for core in self._cores(domu):
+            # Workers map it when they look round.
+            store64(core + CORE["roster"], load64(core + CORE["roster"]) + 1)
+        message = domu.spec() | {"tier": self.tier, "root": str(self._root), "cpus": self._cpus(domu)}
+        domu.asked = True
+        domu.begun, domu.ready, domu.ending, domu.cause = time.monotonic(), False, "", ""
+        domu.control, domu.log = ours, Log(log)
+        self._nursery.send(message, descriptors)
+        theirs.close()
+        for fd in descriptors[1:]:
+            os.close(fd)
+
+    def _cpus(self, domu: Domu) -> list[int]:
+        core = domu.tenant.router.domu.core
+        cpu = None if core is None else self._plan.cpus[core]
+        return list(self._plan.domu_cpus) if cpu is None else [cpu]
+
+    def _cores(self, domu: Domu) -> list[int]:
+        """Return the cores that use a domU's channels now."""
+        numbers = {domu.tenant.cores.get(n) for n in range(len(domu.tenant.program.tasks))}
+        return [self._manifest["cores"][n]["address"] for n in sorted(n for n in numbers if n is not None)]
+
+    # Watching.
+
+    def look(self) -> None:
+        """Take every step that is due; never wait."""
+        if not self._ready:
+            return
+        self._listen()
+        now = time.monotonic()
+        slowly = now - self._slow_look >= _TICK_S
+        if slowly:
+            self._slow_look = now
+        for domu in list(self.domus.values()):
+            self._look_at(domu, now, slowly)
+
+    def _listen(self) -> None:
+        assert self._nursery
+        for message in self._nursery.messages():
+            if "domu" in message:
+                self._forked(message)
+            elif "exited" in message:
+                self._exited(message["exited"], message["status"])
+
+    def _forked(self, message: dict[str, Any]) -> None:
+        domu = self.domus.get(message["domu"])
+        if domu is None:
+            return
+        domu.keeper, domu.asked = message["keeper"], False
+        if "failed" in message:
+            domu.cause = f"cannot be jailed ({message['failed']})"
+            return
+        domu.born(message["pid"])
+        domu.begun = time.monotonic()
+        if domu.closing is not None or domu.ending:
+            # It was closed before it had a name to be killed by.
+            domu.kill()
+        domu.part = 0.0
+        self._share(domu)
+
+    def _share(self, domu: Domu) -> None:
+        """Give a domU its part of the processors, where that is another than before."""
+        routers = self._model.routers
+        part = routers[domu.name].entitlement / sum(r.entitlement for r in routers.values())
+        if part != domu.part:
+            domu.part = part
+            memory = domu.tenant.router.domu.memory
+            domu.throttle = self._shares.give(domu.name, domu.pid, weight_of(part), memory)
+
+    def _exited(self, keeper: int, status: int) -> None:
+        domu = next((d for d in self.domus.values() if d.keeper == keeper), None)
+        if domu is None:
+            return
+        domu.died()
+        hostile = status == -signal.SIGSYS
+        event = HOSTILE if hostile else DIED
+        why = "made a system call that only an attacker makes" if hostile else cause(status)
+        if not domu.ending:
+            self._close(domu, event, domu.cause or why)
+        elif domu.ending == HUNG and status != -signal.SIGKILL:
+            # It had ended by itself: taking its namespaces down takes longer than a deadline.
+            domu.ending, domu.cause = event, why
+        self._pass_on(domu)
+
+    def _look_at(self, domu: Domu, now: float, slowly: bool) -> None:
+        state = domu.policy.state
+        if domu.closing is not None:
+            self._close_further(domu, now)
+            return
+        if state == QUARANTINED and now >= domu.policy.until:
+            self._again(domu, DUE, now)
+        elif state == STARTING:
+            self._listen_to(domu)
+            if domu.ready and self._mapped(domu):
+                self._open(domu, now)
+            elif now - domu.begun > domu.tenant.router.domu.start_s:
+                self._close(domu, OVERDUE, f"was not ready after {domu.tenant.router.domu.start_s:g} s")
+        elif state == RUNNING:
+            self._judge(domu, now)
+        if state != STARTING and domu.pid:
+            self._listen_to(domu)
+        if slowly and domu.pid:
+            self._pass_on(domu)
+            self._charge(domu, now)
+            self._share(domu)
+
+    def _mapped(self, domu: Domu) -> bool:
+        """Return whether the workers that use its channels have mapped their memory."""
+        return all(load64(core + CORE["seen_roster"]) == load64(core + CORE["roster"]) for core in self._cores(domu))
+
+    def _open(self, domu: Domu, now: float) -> None:
+        domu.policy.on(READY, now)
+        domu.proven = True
+        domu.progress = Progress(domu.progress.deadline, since=now)
+        for channel in domu.channels:
+            store64(channel + CHANNEL["open"], 1)
+        if domu.policy.restarts and not domu.quiet:
+            self._report(f"router {domu.name}: its domU runs again")
+
+    def _judge(self, domu: Domu, now: float) -> None:
+        """Look at what dom0 has seen of a domU: verdicts, refused returns, packets that do not come back."""
+        seen = domu.seen()
+        if seen.hostile:
+            self._close(domu, HOSTILE, "set a ring index that no producer can have reached")
+            return
+        if now - domu.faults_at >= 1 or seen.refused < domu.faults_seen:
+            domu.faults_at, domu.faults_seen = now, seen.refused
+        elif seen.refused - domu.faults_seen > BAD_RETURNS:
+            self._close(domu, HOSTILE, f"returned more than {BAD_RETURNS} packets a second that it did not have")
+            return
+        domu.schedstat.look(now)
+        if domu.throttle:
+            stop_or_go(domu.throttle, domu.pid, now, domu.schedstat.ran_ns)
+        if domu.progress.hung(seen.owed, seen.mark, now, domu.held_up_s):
+            held = now - domu.progress.since
+            self._close(domu, HUNG, f"returned nothing for {held * 1e3:.0f} ms")
+
+    # Ending, and beginning again.
+
+    def _close(self, domu: Domu, event: str, why: str) -> None:
+        """Close its channels at once; all else follows step by step."""
+        for channel in domu.channels:
+            store64(channel + CHANNEL["open"], 0)
+        domu.ending, domu.cause = event, why
+        domu.serial, domu.noticed = domu.serial + 1, time.monotonic() - domu.progress.since
+        domu.closing = [(core + CORE["heartbeat"], load64(core + CORE["heartbeat"])) for core in self._cores(domu)]
+        domu.kill()
+
+    def _close_further(self, domu: Domu, now: float) -> None:
+        assert domu.closing is not None
+        if any(load64(word) == before for word, before in domu.closing) or domu.keeper or domu.asked:
+            return
+        domu.closing = None
+        lost = domu.let_go()
+        # One that has never run is not tried again: the start, or the change that brought it, is refused.
+        state = domu.policy.on(domu.ending if domu.proven else STOP, now)
+        if not domu.proven:
+            return
+        follows = "it is started again" if state == STARTING else f"quarantined {domu.until(now)}"
+        if not domu.quiet:
+            self._report(f"router {domu.name}: its domU {domu.cause}; {lost} packets lost; {follows}")
+        if state == STARTING:
+            self._start(domu)
+
+    def _again(self, domu: Domu, event: str, now: float) -> None:
+        domu.policy.on(event, now)
+        self._start(domu)
+
+    # What it says, and what it costs.
+
+    def _listen_to(self, domu: Domu) -> None:
+        domu.messages(2, lambda message: self._answer(domu, message))
+
+    def _answer(self, domu: Domu, message: dict[str, Any]) -> dict[str, Any] | None:
+        if domu.policy.state == STARTING:
+            if message.get("ready") is True:
+                domu.ready = True
+            elif "failed" in message and domu.closing is None:
+                self._close(domu, FAILED, f"cannot load its elements: {escape(str(message['failed']))}")
+            return None
+        return self.on_control(domu.name, message)
+
+    def _charge(self, domu: Domu, now: float) -> None:
+        """Add the CPU time that it has used to its router's account.
+
+        What it used of a core's processor its worker charges, so the router's share in dom0 is less by as much.
+        """
+        used = domu.account(now)
+        core = domu.tenant.cores.get(domu.driver)
+        if core is not None:
+            client = domu.tenant.client(core)
+            store64(client + CLIENT["domu_ns"], load64(client + CLIENT["domu_ns"]) + used)
+            if set(self._cpus(domu)) & set(self._plan.cpus) and not domu.tenant.router.direct:
+                debt = load64(client + CLIENT["debt"]) + round(used / self._manifest["ns_per_tick"])
+                store64(client + CLIENT["debt"], debt)
+
+    def _pass_on(self, domu: Domu) -> None:
+        for line in domu.log.lines() if domu.log else ():
+            self._report(f"router {domu.name}: its domU says: {line}")
