@@ -49,15 +49,18 @@ class Path:
 
 @dataclass(frozen=True)
 class Window:
-    """What one router did in a window: rates by its core's clock.
+    """What one router did in a window of `seconds`: rates by its core's clock.
 
-    `share` is of its core's time that routers used, `missed_part` of what arrived for it.
+    `share` is of its core's time that routers used, `busy` how much of that core's time it was in all; `missed_part`
+    is of what arrived for it.
     """
 
+    seconds: float
     forwarded_pps: float
     offered_pps: float
     missed_part: float
     share: float
+    busy: float
     ticks_per_packet: float
     mean_us: float
     percentiles_us: dict[str, float] = field(default_factory=dict)
@@ -134,10 +137,12 @@ def window(box: Platform, seconds: float) -> dict[str, Window]:
         packets = after.packets[name] - before.packets[name]
         count, total = (a - b for a, b in zip(after.latency[name], before.latency[name], strict=True))
         found[name] = Window(
+            seconds=elapsed,
             forwarded_pps=packets / elapsed,
             offered_pps=(after.arrived[name] - before.arrived[name]) / elapsed,
             missed_part=(after.missed[name] - before.missed[name]) / max(1, after.arrived[name] - before.arrived[name]),
             share=spent[core] / max(1, on_core[core]),
+            busy=on_core[core] * box.ns_per_tick / 1e9 / elapsed,
             ticks_per_packet=sum(spent) / max(1, packets),
             mean_us=total / count * TIME_UNIT_NS / 1000 if count else 0.0,
             percentiles_us=_percentiles(after.buckets[name] - before.buckets[name]),

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
-from vre.experiments.bench import MEASURED, MODELLED, Path, platform, window
+from vre.experiments.bench import MEASURED, MODELLED, Path, Window, platform, window
 from vre.experiments.outcome import Outcome, at_least, at_most, near
 from vre.platform import Platform
 
@@ -18,24 +20,46 @@ FromDevice({0}) -> Paint(1) -> c :: Classifier(12/0800, -); c[1] -> Discard;
 c[0] -> Strip(14) -> CheckIPHeader -> DirectIPLookup(198.18.0.0/16 0, 198.19.0.0/16 0)
   -> EXTRA DecIPTTL -> EtherEncap(0x0800, 02:00:00:00:00:01, 02:00:00:00:00:02) -> Queue(1000) -> ToDevice({1});
 """
-_EXTRA = "CheckIPHeader -> " * 3
+_EXTRA = "CheckIPHeader -> "
+#: How many more of those the dear path has on the paper's box, and what is tried here.
+_MODELLED, _TRIED = 3, (2, 3, 4, 5)
+_RATIO = 1.4
 
 
-def _paths() -> list[Path]:
-    dear, plain = _LIGHT.replace("EXTRA", _EXTRA), _LIGHT.replace("EXTRA", "")
+def _paths(extra: int) -> list[Path]:
+    dear, plain = _LIGHT.replace("EXTRA", _EXTRA * extra), _LIGHT.replace("EXTRA", "")
     return [Path("path1", dear), Path("path2", plain), Path("path3", plain)]
+
+
+def _calibrate(outcome: Outcome, seconds: float) -> int:
+    """Return how many extra elements make a path about 1.4 times as dear here: processors differ in what they hide."""
+    found = {}
+    for extra in _TRIED:
+        with platform(MEASURED, _paths(extra), discipline="exact") as box:
+            box.tend(seconds)
+            ratios = [w["path1"].ticks_per_packet / w["path2"].ticks_per_packet for w in _windows(box, 5, seconds)]
+        found[extra] = median(ratios)
+    best = min(found, key=lambda extra: abs(found[extra] - _RATIO))
+    tried = ", ".join(f"{extra}: {ratio:.2f}" for extra, ratio in found.items())
+    outcome.notes.append(f"path 1 has {best} more CheckIPHeader; cost ratios found with so many: {tried}")
+    return best
+
+
+def _windows(box: Platform, count: int, seconds: float) -> Iterator[dict[str, Window]]:
+    for _ in range(count):
+        yield window(box, seconds)
 
 
 def _run(setting: str, quick: bool, seconds: float) -> Outcome:
     outcome = Outcome(setting, x="offered load a path (Mp/s)", y="forwarded (Mp/s)")
     settled: dict[str, dict[str, list[float]]] = {}
     repeats = 3 if quick or setting == MODELLED else 7
+    extra = _MODELLED if setting == MODELLED else _calibrate(outcome, 0.2)
     for discipline in ("stride", "measured", "exact"):
-        with platform(setting, _paths(), discipline=discipline) as box:
+        with platform(setting, _paths(extra), discipline=discipline) as box:
             box.tend(seconds)
             shares: dict[str, list[float]] = {}
-            for i in range(repeats):
-                found = window(box, seconds)
+            for i, found in enumerate(_windows(box, repeats, seconds)):
                 total = sum(w.forwarded_pps for w in found.values())
                 for name, w in found.items():
                     row: dict[str, Any] = {"discipline": discipline, "path": name, "repeat": i, "share": w.share}
@@ -62,8 +86,6 @@ def _sweep(outcome: Outcome, box: Platform, discipline: str, seconds: float, set
 
 
 def _judge(outcome: Outcome, settled: dict[str, dict[str, list[float]]], setting: str) -> None:
-    from statistics import median
-
     def middle(discipline: str, key: str) -> float:
         return median(settled[discipline][key])
 
@@ -79,7 +101,7 @@ def _judge(outcome: Outcome, settled: dict[str, dict[str, list[float]]], setting
                 }
             )
     ratio = middle("exact", "path1 ticks") / middle("exact", "path2 ticks")
-    outcome.criteria.append(near("path 1 costs 1.4 times as much", ratio, 1.4, 0.15))
+    outcome.criteria.append(near("path 1 costs 1.4 times as much", ratio, _RATIO, 0.15))
     parts = [middle("stride", f"{p} part") for p in ("path1", "path2", "path3")]
     outcome.criteria.append(at_most("plain stride: packet rates differ by", max(parts) / min(parts) - 1, 0.02))
     if setting == MODELLED:
@@ -91,7 +113,8 @@ def _judge(outcome: Outcome, settled: dict[str, dict[str, list[float]]], setting
         for p in ("path1", "path2", "path3"):
             share = middle(discipline, f"{p} share")
             outcome.criteria.append(near(f"{discipline} cost: {p}'s share of the CPU", share, 1 / 3, 0.01))
-        lower = middle(discipline, "path1 part") / middle(discipline, "path2 part") * ratio
+        own = middle(discipline, "path1 ticks") / middle(discipline, "path2 ticks")
+        lower = middle(discipline, "path1 part") / middle(discipline, "path2 part") * own
         outcome.criteria.append(near(f"{discipline} cost: path 1's rate is lower by the cost ratio", lower, 1.0, 0.03))
         gain = middle(discipline, "path2 part") / middle("stride", "path2 part")
         outcome.criteria.append(at_least(f"{discipline} cost: path 2's part of packets, against stride", gain, 1.02))
