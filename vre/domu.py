@@ -19,6 +19,7 @@ from shm.channel import CHANNEL, FAULTS, reset
 from shm.memory import acquire64, load64, store64
 from vre.domu_policy import QUARANTINED, Policy, Progress
 from vre.image import Image
+from vre.inside import clusters
 from vre.schedstat import Schedstat
 from vre.shares import Throttle
 from vre.tenant import Tenant
@@ -160,15 +161,17 @@ class Domu:
 
     def spec(self) -> dict[str, Any]:
         """Return what its process must know: its elements, how they are wired, and what it may use."""
-        nodes = self.tenant.program.graph.nodes
-        clusters = json.loads(json.dumps([n.values["cluster"] for n in nodes if n.cls.driver == "domu"]))
-        sources = sorted({element["file"] for cluster in clusters for element in cluster["elements"]})
-        for cluster in clusters:
-            for element in cluster["elements"]:
-                element["source"] = sources.index(element.pop("file"))
+        inner = self.tenant.router.inner
+        found = clusters(self.tenant.program.graph), clusters(inner) if inner else []
+        bridged, inside = json.loads(json.dumps(found))
+        elements = [element for cluster in [*bridged, *inside] for element in cluster["elements"]]
+        sources = sorted({element["file"] for element in elements})
+        for element in elements:
+            element["source"] = sources.index(element.pop("file"))
         memory = self.tenant.router.domu.memory
-        found = {"domu": self.key, "uid": self.uid, "memory": memory, "sources": sources, "clusters": clusters}
-        return found | ({"graph": self.image.spec} if self.image else {})
+        spec = {"domu": self.key, "uid": self.uid, "memory": memory, "sources": sources}
+        spec |= {"clusters": bridged, "inside": inside}
+        return spec | ({"graph": self.image.spec} if self.image else {})
 
     def seen(self) -> Seen:
         """Return what dom0 sees of it in its channels."""

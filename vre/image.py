@@ -12,7 +12,9 @@ import json
 import os
 from typing import Any
 
+from shm.channel import CHANNEL
 from shm.memfd import make_memory, map_at, unmap
+from shm.memory import store64
 from shm.segment import PAGE, Segment, claim_window, free_window
 from vre.build import Builder
 from vre.graph import Graph
@@ -81,6 +83,9 @@ def _lay_out(model: Model, router: Router, graph: Graph, base: int) -> tuple[dic
     builder.fill()
     place_all(builder, {(router.name, task): 0 for task in range(len(graph.tasks))})
     set_weights(builder, {(router.name, 0): 1.0})
+    channels = list(builder.tenants[router.name].program.channels.values())
+    for channel in channels:
+        store64(channel + CHANNEL["open"], 1)
     manifest = builder.manifest()
     tenant = manifest["routers"][0]
     tx = {nic: ring for nic, _, ring in manifest["tx"]}
@@ -88,6 +93,7 @@ def _lay_out(model: Model, router: Router, graph: Graph, base: int) -> tuple[dic
         "inputs": [tenant["rx"][nic] for nic in inputs(graph)],
         "outputs": [tx[nic] for nic in outputs(graph)],
         "rings": [*tenant["rings"], *tenant["rx"].values(), *tx.values()],
+        "channels": channels,
         "poll": False,
         "dilated": False,
         "turn_ns": model.turn_ns,

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shm.channel import OUTPUTS
 from vre.errors import Problem
 from vre.graph import Graph, Node
@@ -22,14 +24,14 @@ def outputs(graph: Graph) -> list[str]:
 
 def problems_inside(graph: Graph) -> list[Problem]:
     """Return what is wrong with a graph that is to run in a domU."""
-    found = [
-        Problem(node.where, f"'{node.name} :: Untrusted': all of this graph runs in the domU already; leave it out")
-        for node in graph.nodes
-        if node.cls.driver == "domu"
-    ]
-    if len(outputs(graph)) > OUTPUTS:
-        found.append(Problem(graph.nodes[0].where, f"a graph in a domU sends to at most {OUTPUTS} ports"))
-    return found
+    if len(outputs(graph)) <= OUTPUTS:
+        return []
+    return [Problem(graph.nodes[0].where, f"a graph in a domU sends to at most {OUTPUTS} ports")]
+
+
+def clusters(graph: Graph) -> list[dict[str, Any]]:
+    """Return what its untrusted elements are, those together that are connected (:mod:`vre.cluster`)."""
+    return [node.values["cluster"] for node in graph.nodes if node.cls.driver == "domu"]
 
 
 def into_domu(router: Router, direct: bool) -> None:

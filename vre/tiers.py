@@ -65,6 +65,7 @@ def _probe(nursery: Nursery, tier: str, root: str, name: str | None) -> tuple[di
         "memory": 128 << 20,
         "sources": [],
         "clusters": [],
+        "inside": [],
         "cpus": sorted(os.sched_getaffinity(0)),
         "probe": [name],
     }

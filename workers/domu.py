@@ -21,7 +21,7 @@ import numpy as np
 from shm.channel import DOWN_BYTES, SLOTS, UP_BYTES
 from shm.memfd import map_at
 from workers.crossing import Crossing, give_returns, take_requests, wait_for_requests
-from workers.inner import Code, Inner
+from workers.inner import Code, Inner, ends_of
 from workers.stages import make_stage
 
 #: An idle domU looks so often before it naps, and naps from this long up to that long.
@@ -145,7 +145,8 @@ def run(
     descriptors : sequence of int
         Memory of the channels: down and up of the first, of the second, ...; last that of a graph, where there is one.
     spec : dict
-        `clusters`, one for each channel, see :class:`Guest`; or `graph`, see :class:`workers.inner.Inner`.
+        `clusters`, one for each channel, see :class:`Guest`; or `graph`, see :class:`workers.inner.Inner`, and
+        `inside`, the clusters in that.
     kernels : dict
         From :func:`compile_crossing`.
     code : Code
@@ -167,7 +168,11 @@ def run(
         down = map_at(0, descriptors[2 * i], DOWN_BYTES, writable=False)
         up = map_at(0, descriptors[2 * i + 1], UP_BYTES)
         if "graph" in spec:
-            guests.append(Inner(spec["graph"], descriptors[-1], down, up, code, kernels["wait"]))
+            inner = Inner(spec["graph"], descriptors[-1], down, up, code, kernels["wait"])
+            # Elements of the router's own are in this process, too: the same channel, with nobody to guard against.
+            ends = zip(spec["inside"], inner.channels, strict=True)
+            inner.guests = [Guest(own, Crossing(*ends_of(at), kernels), control) for own, at in ends]
+            guests.append(inner)
         else:
             guests.append(Guest(cluster, Crossing(down, up, kernels), control))
     control.tell(ready=True)

@@ -148,7 +148,7 @@ class Zygote:
                 jail.enter_root(message["root"], self.readable, sources)
                 folders = [f"{jail.ELEMENT}/{i}" for i in range(len(sources))]
             sys.path[:0] = folders
-            for cluster in message["clusters"]:
+            for cluster in [*message["clusters"], *message["inside"]]:
                 for element in cluster["elements"]:
                     element["file"] = str(Path(folders[element["source"]]) / sources[element["source"]].name)
             jail.limit(message["memory"], *mapped)

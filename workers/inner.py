@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from shm.channel import (
+    CHANNEL,
     DATA,
     DOWN,
     DROPPED,
@@ -42,6 +43,7 @@ from workers.slowpath import SlowTask, run_slow
 from workers.wire import deliver
 
 _MASK = SLOTS - 1
+_HEAD, _TAIL, _GIFTS = CHANNEL["head"], CHANNEL["tail"], CHANNEL["gifts"]
 _REQUESTS, _RETURNS, _TIME = DOWN.size, UP.size, SLOT["time"]
 #: The bridge's own counts: requests taken, returns given, slots held from which on, how many, empty slots, kept.
 TAKEN, GIVEN, FIRST, HELD, EMPTY, STAYED = range(6)
@@ -95,7 +97,7 @@ def oldest(counts, held):
     return slot
 
 
-def send(up, counts, held, gifts, tx, rings):
+def send(up, counts, held, gifts, tx, rings, channels):
     """Return what is in the TX rings, and say what became of all else; return how many packets left.
 
     Which slot a packet leaves in does not matter: only how many came, left, stay and are gone.
@@ -127,6 +129,10 @@ def send(up, counts, held, gifts, tx, rings):
     inside = 0
     for i in range(len(rings)):
         inside += load64(rings[i] + HEAD) - load64(rings[i] + TAIL)
+    for i in range(len(channels)):
+        # Packets that elements of the router's own have; empty slots are none.
+        channel = channels[i]
+        inside += load64(channel + _HEAD) - load64(channel + _TAIL) - load64(channel + _GIFTS)
     gone = counts[HELD] + counts[STAYED] - inside
     while gone > 0 and counts[HELD]:
         give_back(up, counts, oldest(counts, held), 0, DROPPED)
@@ -187,6 +193,11 @@ def read_manifest(image: int, spec: dict[str, Any]) -> dict[str, Any]:
     return json.loads(os.pread(image, spec["text"], spec["size"]))
 
 
+def ends_of(channel: int) -> tuple[int, int]:
+    """Return the addresses of a channel's two halves."""
+    return load64(channel + CHANNEL["down"]), load64(channel + CHANNEL["up"])
+
+
 class Inner:
     """A graph behind one channel; used as :class:`workers.domu.Guest` is.
 
@@ -221,6 +232,10 @@ class Inner:
         self._gifts = np.zeros(GIFTS, dtype=np.int64)
         rings = (manifest["inputs"], manifest["outputs"], manifest["rings"])
         self._rx, self._tx, self._rings = (np.array(addresses, dtype=np.int64) for addresses in rings)
+        #: Channels to the elements of the router's own in the graph, and what serves them: set by whoever makes those.
+        self.channels: list[int] = manifest["channels"]
+        self.guests: list[Any] = []
+        self._channels = np.array(self.channels, dtype=np.int64)
 
     def serve(self) -> bool:
         """Let packets in, the graph work, and packets out; return whether anything has happened."""
@@ -228,7 +243,10 @@ class Inner:
         store64(self._core + CORE["next_poll"], 0)
         busy += self._slice(self._core, self._ticks() + self._slice_ticks)
         busy += run_slow(self._slow, self._ticks, self._slow_ticks)
-        busy += self._send(self._up, self._counts, self._held, self._gifts, self._tx, self._rings)
+        for guest in self.guests:
+            busy += guest.serve()
+        arrays = self._counts, self._held, self._gifts, self._tx, self._rings, self._channels
+        busy += self._send(self._up, *arrays)
         return busy > 0
 
     def wait(self, rounds: int) -> bool:

@@ -16,7 +16,7 @@ from workers.packet import place, write_note
 #: No turn begins another packet when fewer entries than one packet may need are left in the undo log.
 UNDO_LIMIT = UNDO_ENTRIES - 512
 #: Slots between the packet handled and the one whose frame is asked for: about one miss to memory.
-AHEAD = 6
+AHEAD = 12
 #: Packets from the slow path that one turn takes.
 RESUME = 32
 #: Most packets between two looks at the clock: what a turn may be late by, when its packets become dear.

@@ -16,7 +16,7 @@ from shm.memory import load64
 from tests.vre.helpers import assert_accounts
 from tests.vre.test_domus import needs_jail, wait_for
 from vre.bench import RFC1812
-from vre.config import from_text, load_model
+from vre.config import from_text
 from vre.errors import ConfigError, PlatformError
 from vre.handlers import HandlerError
 from vre.inside import bridge, into_domu
@@ -193,12 +193,28 @@ def test_a_graph_that_cannot_be_inside_is_refused_with_its_place(tmp_path, table
     assert done.returncode == 2 and message in done.stderr and "lab.toml" in done.stderr, done.stderr
 
 
-def test_elements_of_ones_own_are_not_in_such_a_graph(tmp_path):
-    (tmp_path / "x.py").write_text("class X:\n    def push(self, packet):\n        pass\n")
-    file = tmp_path / "lab.toml"
-    file.write_text(LAB + 'direct = true\nconfig = "FromDevice(eth0) -> Untrusted(x.py:X) -> ToDevice(eth1);"\n')
-    with pytest.raises(ConfigError, match="all of this graph runs in the domU already"):
-        load_model(file)
+@pytest.mark.parametrize("way", ["inside", "direct"])
+def test_elements_of_ones_own_may_be_in_such_a_graph(tmp_path, way):
+    (tmp_path / "x.py").write_text(
+        "class X:\n    def push(self, packet):\n        packet[50] = 77\n        return packet[35] & 1\n"
+    )
+    own = f"Untrusted({tmp_path}/x.py:X)"
+    text = (
+        f"FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> Unstrip(14) -> a :: {own} -> Queue -> ToDevice(eth1); "
+        "a[1] -> Discard;"
+    )
+    out = tmp_path / "out.pcapng"
+    with vre.Platform(cores=1, name=f"inside{os.getpid()}") as box:
+        box.nic("eth0", link=vre.Generator(rate=10_000, count=2000, flows=50))
+        box.nic("eth1", link=vre.Capture(str(out)))
+        red = box.router("red", text, **{way: True})
+        box.run()
+        box.halt()
+        assert_accounts(box)
+        stats = red.stats()
+    frames = [frame.data for frame in read_capture(out)]
+    assert len(frames) == stats.forwarded and {frame[50] for frame in frames} == {77}
+    assert stats.forwarded + stats.dropped["domu_dropped"] == 2000 and 0 < stats.forwarded < 2000
 
 
 def test_a_bridge_has_the_ports_of_its_graph():
