@@ -87,6 +87,7 @@ class _Reader:
                 "turn": fields.duration_ns,
                 "memory": fields.line_rate,
                 "memory_shares": fields.boolean,
+                "wire": fields.choice("apart", "shared"),
                 "rebalance": fields.boolean,
                 "sandbox": fields.choice(*TIERS),
             },

@@ -45,21 +45,22 @@ def host_hz() -> float:
     return max(found, default=3e9)
 
 
-def fit(cores: int, clock: str, available: list[int], domus: bool = False) -> Plan:
+def fit(cores: int, clock: str, available: list[int], domus: bool = False, wire: str = "apart") -> Plan:
     """Decide on clock and processors for `cores` emulated cores, one wire, and domUs where there are any.
 
     Each emulated core wants a processor, so does the wire, and so do all domUs together. With fewer, the platform is
     dilated: a core's clock is the CPU time it has had, and its traffic follows that clock (Gupta et al., NSDI 2006).
+    The wire's processor is then its own, "apart", as long as there is another one; or "shared" by cores, too.
     """
     if clock == "virtual":
         return Plan((None,) * cores, None, False, "logical time, modelled costs")
     short = cores + 1 + domus > len(available)
     dilated = clock == "cpu" or (clock == "auto" and short)
-    wire = available[0]
+    first = available[0]
     if not short:
-        free = tuple(available[cores + 1 :]) or (wire,)
-        return Plan(tuple(available[1 : cores + 1]), wire, dilated, "each core has a processor of its own", free)
-    # The wire keeps its processor as long as the cores have another; all else is shared in turn.
-    others = available[1:] or available
+        free = tuple(available[cores + 1 :]) or (first,)
+        return Plan(tuple(available[1 : cores + 1]), first, dilated, "each core has a processor of its own", free)
+    # The others are shared in turn.
+    others = available if wire == "shared" else available[1:] or available
     why = f"{cores} cores{', domUs' if domus else ''} and a wire on {len(available)} processors"
-    return Plan(tuple(others[i % len(others)] for i in range(cores)), wire, dilated, why, (wire,))
+    return Plan(tuple(others[i % len(others)] for i in range(cores)), first, dilated, why, (first,))

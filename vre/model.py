@@ -171,7 +171,8 @@ class Model:
     `discipline` is one of :data:`workers.stride.DISCIPLINES`; `sample` says of how many packets "measured"
     times one; `turn_ns` is how long a task may hold its core; `memory` in cache lines a second, None where it
     is no bottleneck, and `memory_shares` divides them between cores where it is; `sandbox` is one of
-    :data:`workers.jail.TIERS`; `seed` is of all that is random in virtual time.
+    :data:`workers.jail.TIERS`; `wire` says whether cores run on its processor, too, see :func:`vre.host.fit`; `seed` is
+    of all that is random in virtual time.
     """
 
     name: str = "default"
@@ -187,6 +188,7 @@ class Model:
     turn_ns: int = 100_000
     memory: float | None = None
     memory_shares: bool = True
+    wire: str = "apart"
     rebalance: bool = True
     sandbox: str = "strict"
 

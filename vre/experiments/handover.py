@@ -53,7 +53,7 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
     for x, place in enumerate(PLACES):
         if setting == MEASURED and place == "far":
             continue  # which of this host's processors are far from each other is not ours to choose
-        with platform(setting, _paths(place), cores=4) as box:
+        with platform(setting, _paths(place), cores=4, wire="shared") as box:
             shared = len(set(box.plan.cpus)) == 1
             box.tend(seconds)
             found, spent = [], []
