@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from workers.element import load
-from workers.path import Composer
 from workers.shape import Shape
+from workers.trunk import Trunks
 
 #: Cache lines that a packet touches on its way in, out and through a queue: descriptors, its header, and what
 #: the NIC writes and reads (the paper, section 2.1.1).
@@ -15,15 +15,14 @@ _OUT = 4
 
 def main_way(shape: Shape, number: int) -> list[int]:
     """Return the elements that most packets of a task pass: at each, the output with the most behind it."""
-    composer = Composer(shape)
-    composer.source()
+    trunks = Trunks(shape)
     kind, driver = shape.tasks[number]
-    at: int | None = next(iter(composer._entries(kind, driver)), None)
+    at: int | None = next(iter(trunks.entries(kind, driver)), None)
     passed: list[int] = []
     while at is not None and at not in passed:
         passed.append(at)
-        follows = composer.next.get((at, composer.trunk.get(at, -1)))
-        at = follows[0] if follows and not composer._ends(at) else None
+        follows = trunks.next.get((at, trunks.trunk.get(at, -1)))
+        at = follows[0] if follows and not trunks.ends(at) else None
     return passed
 
 

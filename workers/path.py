@@ -13,10 +13,10 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from workers.element import load
 from workers.fuel import is_foreign
 from workers.packet import TAKEN
-from workers.shape import Shape, bypassable, channels, offsets, reach, upstream
+from workers.shape import Shape, channels, offsets, reach, upstream
+from workers.trunk import Trunks
 from workers.turn import PORT_BITS
 
 #: What every module begins with.
@@ -42,11 +42,9 @@ class Composer:
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        registry = load()
-        self.classes = [registry[name] for name in self.shape.classes]
+        self.trunks = Trunks(self.shape)
+        self.classes, self.next, self.bypasses = self.trunks.classes, self.trunks.next, self.trunks.bypasses
         self.places, _ = offsets(self.shape.classes)
-        self.next = {(e[0], e[1]): (e[2], e[3]) for e in self.shape.edges}
-        self.bypasses = bypassable(self.shape)
 
     def source(self) -> str:
         """Return the module's text."""
@@ -56,7 +54,7 @@ class Composer:
             _IMPORTS,
         ]
         head += [f"from {c.__module__} import {c.__name__}" for c in used]
-        entries = [e for kind, driver in self.shape.tasks for e in self._entries(kind, driver)]
+        entries = [e for kind, driver in self.shape.tasks for e in self.trunks.entries(kind, driver)]
         head.append(f"\nENTRIES = {[f'e{e}' for e in entries]}")
         head.append("RECORD = PACKET.dtype")
         for c in used:
@@ -70,10 +68,10 @@ class Composer:
                 head.append(f"E_{c.__name__} = {c.__name__}.emit")
             if hasattr(c, "collect"):
                 head.append(f"E_{c.__name__} = {c.__name__}.collect")
-        for first in self._plan_functions():
+        for first in self.trunks.order:
             self._function(first, f"e{first}")
         resumed = {t for n in range(len(self.shape.tasks)) for e in reach(self.shape, n) for t, _ in self._resumed(e)}
-        for first in sorted(resumed - self.heads):
+        for first in sorted(resumed - self.trunks.heads):
             # The slow path comes back into the middle of a trunk: its rest once more, so that the trunk
             # stays one function.
             self._function(first, f"r{first}")
@@ -81,95 +79,12 @@ class Composer:
             self._task(number, kind, element)
         return "\n".join(head + self.lines) + "\n"
 
-    def _plan_functions(self) -> list[int]:
-        """Return the elements that begin a function, callees first.
-
-        A function is a *trunk*: it runs on along each element's output with the most behind it, and calls
-        what branches off. A new one begins where a task or the slow path enters, where paths join and where
-        one branches off. Edges back to a function that is not complete yet are `cut`.
-        """
-        self.trunk: dict[int, int] = {}
-        self.cut: set[tuple[int, int]] = set()
-        callers = [0] * len(self.classes)
-        for element, output in self.next:
-            if not self._ends(element):
-                callers[self.next[element, output][0]] += 1
-        heads = {target for (e, _), (target, _) in self.next.items() if callers[target] != 1}
-        for kind, driver in self.shape.tasks:
-            heads |= {driver} if kind == "domu" else set(self._entries(kind, driver))
-        for element in range(len(self.classes)):
-            branches = [o for e, o in self.next if e == element and not self._ends(element)]
-            cls = self.classes[element]
-            # Of copies and originals, the originals go on; what is bad branches off.
-            copies = cls.spreads or (cls.process is not None and "CLONE" in cls.process.__code__.co_names)
-            good = [o for o in branches if o == 0 or not (copies or o == cls.bad_port)]
-            if branches:
-                best = max(good or [-1], key=lambda o: (self._weight(element, o), -o))
-                heads |= {self.next[element, o][0] for o in branches if o != best}
-                if good:
-                    self.trunk[element] = best
-        self.heads = heads
-        order: list[int] = []
-        state: dict[int, int] = {}
-
-        def visit(head: int) -> None:
-            state[head] = 1
-            for element in self._along(head):
-                for (e, output), (target, _) in self.next.items():
-                    if e != element or target not in heads or self._ends(element):
-                        continue
-                    if state.get(target) == 1:
-                        self.cut.add((element, output))
-                    elif target not in state:
-                        visit(target)
-            state[head] = 2
-            order.append(head)
-
-        for head in sorted(heads):
-            if head not in state:
-                visit(head)
-        return order
-
-    def _entries(self, kind: str, driver: int) -> list[int]:
-        """Return where a task's packets enter compiled code."""
-        if kind == "pull":
-            return [upstream(self.shape, driver)[1][0]]
-        if kind == "domu":
-            return [target for (element, _), (target, _) in sorted(self.next.items()) if element == driver]
-        return [driver]
-
-    def _along(self, head: int) -> Iterator[int]:
-        """Yield the elements of the function that begins with `head`."""
-        at: int | None = head
-        while at is not None:
-            yield at
-            target = self.next.get((at, self.trunk[at]), (None, 0))[0] if at in self.trunk else None
-            at = None if target in self.heads else target
-
-    def _weight(self, element: int, output: int) -> int:
-        """Return how many elements are behind an output."""
-        seen: set[int] = set()
-        todo = [self.next[element, output][0]] if (element, output) in self.next else []
-        while todo:
-            at = todo.pop()
-            if at not in seen:
-                seen.add(at)
-                if not self._ends(at):
-                    todo += [target for (e, _), (target, _) in self.next.items() if e == at]
-        return len(seen)
-
-    def _ends(self, element: int) -> bool:
-        """Return whether no compiled element ever follows: slow-path elements, channels and most queues."""
-        cls = self.classes[element]
-        crosses = cls.driver == "domu"
-        return cls.process is None or crosses or (cls.processing == "h/l" and element not in self.bypasses)
-
     def _function(self, head: int, name: str) -> None:
         self.lines.append(f"\n\ndef {name}(block, core, packet, port):")
         before = None
-        for k in self._along(head):
-            if before is not None and self.next[before, self.trunk[before]][1]:
-                self.lines.append(f"    port = {self.next[before, self.trunk[before]][1]}")
+        for k in self.trunks.along(head):
+            if before is not None and self.next[before, self.trunks.trunk[before]][1]:
+                self.lines.append(f"    port = {self.next[before, self.trunks.trunk[before]][1]}")
             self._element(k)
             before = k
 
@@ -193,7 +108,7 @@ class Composer:
         w(f"    out = P_{cls.__name__}({', '.join(wanted)})")
         names = cls.process.__code__.co_names
         outputs = sorted(o for e, o in self.next if e == k)
-        trunk = self.trunk.get(k)
+        trunk = self.trunks.trunk.get(k)
         if cls.spreads or "CLONE" in names:
             for output in outputs[1:]:
                 if not cls.spreads:
@@ -227,7 +142,7 @@ class Composer:
             if cls.reasons:
                 w(f"        drop(core, block + {place}, out if out < 0 else -1)")
             w("        return")
-        if trunk is not None and self.next[k, trunk][0] in self.heads:
+        if trunk is not None and self.next[k, trunk][0] in self.trunks.heads:
             w("    aside = stack_record(RECORD)")
             w("    transfer(packet, aside)")
             w(f"    {self._go(k, trunk).replace('packet', 'aside')}")
@@ -247,14 +162,14 @@ class Composer:
         w("        if out != TAKEN:")
         w(f"            drop(core, block + {place}, out)")
         w("        return")
-        if self.next[k, 0][0] in self.heads:
+        if self.next[k, 0][0] in self.trunks.heads:
             w(f"    {self._go(k, 0)}")
 
     def _go(self, k: int, output: int) -> str:
         target = self.next.get((k, output))
         if target is None:
             return f"drop(core, block + {self.places[k]}, -1)" if self.classes[k].reasons else "return"
-        if (k, output) in self.cut:
+        if (k, output) in self.trunks.cut:
             counter = f"block + {self.places[k] + 8 + 8 * len(self.classes[k].reasons)}"
             return f"requeue(core, packet, {target[0] << PORT_BITS | target[1]}, {counter})"
         return f"e{target[0]}(block, core, packet, {target[1]})"
@@ -312,7 +227,7 @@ class Composer:
     def _resumed(self, k: int) -> Iterator[tuple[int, int]]:
         """Yield the (element, input) that packets come back to: behind slow elements and cut edges."""
         for (element, output), target in self.next.items():
-            if element == k and (self.classes[k].slow is not None or (k, output) in self.cut):
+            if element == k and (self.classes[k].slow is not None or (k, output) in self.trunks.cut):
                 yield target
 
     def _rx_input(self, k: int) -> str:
@@ -431,7 +346,7 @@ class Composer:
             w(f"            {'el' if n else ''}if entry == {element << PORT_BITS | port}:")
             w("                aside = stack_record(RECORD)")
             w("                transfer(packet, aside)")
-            name = f"e{element}" if element in self.heads else f"r{element}"
+            name = f"e{element}" if element in self.trunks.heads else f"r{element}"
             w(f"                {name}(block, core, aside, {port})")
 
 

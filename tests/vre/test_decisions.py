@@ -78,6 +78,7 @@ def test_a_host_with_too_few_processors_dilates():
     assert fit(1, "auto", [0, 1]).cpus == (1,)
     assert fit(3, "auto", [0, 1]).dilated is True
     assert fit(3, "auto", [0, 1]).cpus == (1, 1, 1)
+    assert fit(3, "auto", [0, 1], wire="shared").cpus == (0, 1, 0)
     assert fit(1, "auto", [0]).dilated is True
     assert fit(1, "cpu", [0, 1, 2]).dilated is True
     assert fit(2, "wall", [0, 1]).dilated is False
