@@ -19,6 +19,7 @@ SOURCE = Layout(
         "count": "i8",  # set once: entries
         "limit": "i8",  # set once: frames to send in all, -1 without end
         "part": "i8",  # supervisor: its part of the room in a shared ring, PART_BITS after the point; 0: all
+        "part_back": "i8",  # supervisor: the same where sources are served from the last to the first
         "credit": "i8",  # what is left of its part, less than a frame
         "clock": "i8",  # supervisor: address of the core's clock_ns where paced by it, else 0
         # supervisor, while it rests: ns between frames, SOURCE_INTERVAL_BITS after the point; 0: as fast as they are

@@ -101,6 +101,14 @@ class Crew:
         if pid and load64(self._cores[core] + CORE["standby"]) == self._numbers[pid]:
             os.kill(pid, signal.SIGUSR1)
 
+    def nudge(self) -> None:
+        """Let workers that had no task look whether they have one now."""
+        for core, place in enumerate(self._cores):
+            pid = self.pid(core)
+            # Only who has been the core's before has blocked the signal.
+            if pid and load64(place + CORE["pid"]) == pid:
+                os.kill(pid, signal.SIGUSR1)
+
     def _dismiss_standbys(self) -> None:
         """End the standbys: they know of another manifest than the one that comes, or nobody needs them any more."""
         for pid, core in list(self.supervisor.cores.items()):
@@ -249,6 +257,7 @@ class Crew:
     def quiesce(self, counters: list[int], steps: int) -> None:
         """Wait until each of some counters in shared memory has gone on by `steps`."""
         before = [load64(counter) for counter in counters]
+        self.nudge()
         while any(load64(c) < b + steps for c, b in zip(counters, before, strict=True)):
             self.tend(0.0002)
 

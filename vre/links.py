@@ -240,12 +240,15 @@ class Links:
 
     def share_rings(self) -> None:
         """Give each source of a port with a single queue its part of the room: by its rate, of what is left."""
+        order = {int(address): i for i, address in enumerate(view(self.table, "i8", SOURCES)) if address}
         for nic, port in self.builder.ports.items():
             mine = [plan for plan in self.sources if plan.nic == nic and port.queue]
+            mine.sort(key=lambda plan: order.get(plan.address, SOURCES))
             rates = [plan.rate or 1e9 for plan in mine]
             for i, plan in enumerate(mine):
-                part = rates[i] / sum(rates[i:])
-                store64(plan.address + SOURCE["part"], round(part * (1 << PART_BITS)))
+                forth, back = rates[i] / sum(rates[i:]), rates[i] / sum(rates[: i + 1])
+                store64(plan.address + SOURCE["part"], round(forth * (1 << PART_BITS)))
+                store64(plan.address + SOURCE["part_back"], round(back * (1 << PART_BITS)))
 
     def remove_sources(self, name: str) -> list[SourcePlan]:
         """Let the wire no longer serve a router's sources; it may be in one until its round ends."""

@@ -255,6 +255,8 @@ class Platform(Description, Requests):
         self.manifest.clear()
         self.manifest.update(fresh)
         self._directory.write_manifest(self.manifest)
+        if self._ready:
+            self._engine.nudge()
 
     def _detach(self) -> None:
         for segment in self.builder.space.segments.values():

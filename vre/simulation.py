@@ -187,6 +187,9 @@ class Simulation:
         """Return 0: a core is no process here."""
         return 0
 
+    def nudge(self) -> None:
+        """Let nothing happen: every core looks at each step."""
+
     def expel(self, core: int) -> None:
         """Let nothing happen: nobody can hang here."""
 

@@ -208,7 +208,7 @@ class Reader:
         return total + sum(load64(address) for address in cables)
 
     def cores(self) -> list[dict[str, int]]:
-        """Return each core's own account."""
+        """Return each core's own account; the NIC's own is none."""
         fields = (
             "pid",
             "incarnation",
@@ -222,7 +222,8 @@ class Reader:
             "by_memory",
             "clock_ns",
         )
-        return [{name: load64(core["address"] + CORE[name]) for name in fields} for core in self.manifest["cores"]]
+        cores = [core["address"] for core in self.manifest["cores"] if not core["nic"]]
+        return [{name: load64(core + CORE[name]) for name in fields} for core in cores]
 
     def decisions(self, number: int, count: int) -> list[dict[str, Any]]:
         """Return the last scheduling decisions of a core, the newest last, from its flight recorder."""

@@ -23,7 +23,7 @@ SLICE_NS = 1_000_000
 #: Pause of an idle worker that sleeps: two of them and the timer's slack stay far below a millisecond.
 NAP_S = 20e-6
 #: Pause of a worker that has no task: others may want its processor.
-_EMPTY_NAP_S = 1e-3
+_EMPTY_NAP_S = 0.02
 #: A standby looks that often, should nobody wake it.
 _STANDBY_S = 0.1
 #: A worker that has used so much CPU time in one slice is killed by its own timer, should nobody else notice.
@@ -160,7 +160,8 @@ class Worker:
             # Packets have come back: look at idle tasks at once.
             store64(core + CORE["next_poll"], 0)
         elif not self.slow:
-            time.sleep(_EMPTY_NAP_S)
+            # Woken when a task comes; one that napped for a millisecond kept others off its processor for seconds.
+            signal.sigtimedwait({signal.SIGUSR1}, _EMPTY_NAP_S)
         elif self._dilated:
             # A slice ends early when the core is ahead of its traffic: let the wire catch up.
             os.sched_yield()

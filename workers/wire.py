@@ -123,8 +123,8 @@ def due(source, clock):
 
 
 @kernel
-def run_source(source, wall):
-    """Send what is due. Return how many frames went into the ring."""
+def run_source(source, wall, back):
+    """Send what is due; `back`: sources are served from the last to the first. Return how many frames went in."""
     state = record(source, _SOURCE)
     if state["done"] or state["paused"] or load64(state["gate"]) == 0:
         return 0
@@ -142,9 +142,10 @@ def run_source(source, wall):
     ring, at, count = state["ring"], state["next"], state["count"]
     take = wanted if wanted < BATCH else BATCH
     free = take
-    if ring and state["part"]:
+    part = state["part_back"] if back else state["part"]
+    if ring and part:
         # Several sources fill the ring, one after the other: the room is for what arrived at each, not for the first.
-        credit = state["credit"] + room(ring, 1 << 16) * state["part"]
+        credit = state["credit"] + room(ring, 1 << 16) * part
         state["credit"] = credit & ((1 << PART_BITS) - 1)
         free = credit >> PART_BITS if credit >> PART_BITS < take else take
         free = room(ring, free)
@@ -347,10 +348,12 @@ def run_round(wire, wall):
     for i in range(state["core_count"]):
         core = load64(state["cores"] + 8 * i)
         store64(core + CORE["now_served"], relaxed64(core + CORE["clock_ns"]))
-    for i in range(acquire64(wire + WIRE["source_count"])):
-        source = acquire64(state["sources"] + 8 * i)
+    count, back = acquire64(wire + WIRE["source_count"]), state["loops"] & 1
+    for i in range(count):
+        # To and fro: what one leaves of a shared ring's room is never always the same one's.
+        source = acquire64(state["sources"] + 8 * (count - 1 - i if back else i))
         if source:
-            moved += run_source(source, wall)
+            moved += run_source(source, wall, back)
     if state["virtual"] == 0:
         # Sources took their time: what left since then did not leave when they began.
         wall = wall_ns(state, ticks())

@@ -58,7 +58,7 @@ class Feed:
         """Run at a time; return (frames offered, frames in the ring so far, frames missed so far)."""
         from shm.memory import load64
 
-        run_source(self.address, ns)
+        run_source(self.address, ns, 0)
         return int(self.source["sent"]), load64(self.ring + HEAD), load64(self.ring + FULL)
 
 
@@ -108,7 +108,7 @@ def test_recorded_times_and_limits(bench):
 
 def test_frames_for_nobody_are_counted_and_giants_dropped(bench):
     feed = Feed(bench, ring=0, interval=0, limit=7)
-    assert run_source(feed.address, 0) == 0 and int(feed.source["sent"]) == 7
+    assert run_source(feed.address, 0, 0) == 0 and int(feed.source["sent"]) == 7
 
 
 def test_generated_frames_are_valid_and_mixed_as_asked():

@@ -73,10 +73,11 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -
         return reader.cores()
     if what == "decisions":
         return [row for core in range(len(manifest["cores"])) for row in reader.decisions(core, count)]
+    places = [f"core {n}" if not core["nic"] else "NIC" for n, core in enumerate(manifest["cores"])]
     if what == "ports":
         rings = [(nic, f"rx {r['name']}", at) for r in manifest["routers"] for nic, at in r["rx"].items()]
         rings += [(c["nic"], "rx", c["ring"]) for c in manifest["classifiers"]]
-        rings += [(nic, f"tx core {core}", at) for nic, core, at in manifest["tx"]]
+        rings += [(nic, f"tx {places[core]}", at) for nic, core, at in manifest["tx"]]
         return [_ring_row(*ring) for ring in rings]
     if what == "memory":
         return [
@@ -87,7 +88,8 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -
     tasks = [(t["core"], f"{r['name']}/{t['name']}", t["address"]) for r in manifest["routers"] for t in r["tasks"]]
     tasks += [(c["core"], c["name"], c["task"]) for c in manifest["classifiers"]]
     return [
-        {"core": core, "path": path} | {field: load64(address + TASK[field]) for field in fields}
+        {"core": core if places[core] != "NIC" else "NIC", "path": path}
+        | {field: load64(address + TASK[field]) for field in fields}
         for core, path, address in sorted(tasks)
     ]
 

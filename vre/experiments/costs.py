@@ -85,6 +85,11 @@ def _sweep(outcome: Outcome, box: Platform, discipline: str, seconds: float, set
             outcome.point(f"{name}, {discipline}", load / 1e6, [w.forwarded_pps / 1e6])
 
 
+def _ratios(found: dict[str, list[float]], what: str) -> list[float]:
+    """Return, window by window, what path 1 had of something against path 2: a host's spell is the same for both."""
+    return [one / two for one, two in zip(found[f"path1 {what}"], found[f"path2 {what}"], strict=True)]
+
+
 def _judge(outcome: Outcome, settled: dict[str, dict[str, list[float]]], setting: str) -> None:
     def middle(discipline: str, key: str) -> float:
         return median(settled[discipline][key])
@@ -100,7 +105,7 @@ def _judge(outcome: Outcome, settled: dict[str, dict[str, list[float]]], setting
                     "cycles/packet": round(median(found[f"{name} ticks"])),
                 }
             )
-    ratio = middle("exact", "path1 ticks") / middle("exact", "path2 ticks")
+    ratio = median(ratio for found in settled.values() for ratio in _ratios(found, "ticks"))
     outcome.criteria.append(near("path 1 costs 1.4 times as much", ratio, _RATIO, 0.15))
     parts = [middle("stride", f"{p} part") for p in ("path1", "path2", "path3")]
     outcome.criteria.append(at_most("plain stride: packet rates differ by", max(parts) / min(parts) - 1, 0.02))
@@ -113,8 +118,8 @@ def _judge(outcome: Outcome, settled: dict[str, dict[str, list[float]]], setting
         for p in ("path1", "path2", "path3"):
             share = middle(discipline, f"{p} share")
             outcome.criteria.append(near(f"{discipline} cost: {p}'s share of the CPU", share, 1 / 3, 0.01))
-        own = middle(discipline, "path1 ticks") / middle(discipline, "path2 ticks")
-        lower = middle(discipline, "path1 part") / middle(discipline, "path2 part") * own
+        both = zip(_ratios(settled[discipline], "part"), _ratios(settled[discipline], "ticks"), strict=True)
+        lower = median(part * dearer for part, dearer in both)
         outcome.criteria.append(near(f"{discipline} cost: path 1's rate is lower by the cost ratio", lower, 1.0, 0.03))
         gain = middle(discipline, "path2 part") / middle("stride", "path2 part")
         outcome.criteria.append(at_least(f"{discipline} cost: path 2's part of packets, against stride", gain, 1.02))
