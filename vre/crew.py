@@ -99,7 +99,8 @@ class Crew:
         pid = self.pid(core)
         # Where it is not there yet, or has not blocked the signal yet, it would die of it: it looks by itself then.
         if pid and load64(self._cores[core] + CORE["standby"]) == self._numbers[pid]:
-            os.kill(pid, signal.SIGUSR1)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
 
     def nudge(self) -> None:
         """Let workers that had no task look whether they have one now."""
@@ -107,7 +108,8 @@ class Crew:
             pid = self.pid(core)
             # Only who has been the core's before has blocked the signal.
             if pid and load64(place + CORE["pid"]) == pid:
-                os.kill(pid, signal.SIGUSR1)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGUSR1)
 
     def _dismiss_standbys(self) -> None:
         """End the standbys: they know of another manifest than the one that comes, or nobody needs them any more."""
