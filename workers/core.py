@@ -80,6 +80,7 @@ class Worker:
         self._mapped: dict[int, int] = {}
         self._charged: list[tuple[int, int]] = []
         self.slow: list[SlowTask] = []
+        self._empty = True
         self.look_round()
 
     def look_round(self) -> None:
@@ -92,6 +93,7 @@ class Worker:
             for task in tasks_on(self.core)
             if task in self._shapes
         ]
+        self._empty = not any(tasks_on(self.core))
         crossing = [task for task in tasks_on(self.core) if self._channels.get(task)]
         clients = {(load64(task + TASK["client"]), load64(task + TASK["slot"])) for task in crossing}
         self._charged = sorted(clients)
@@ -140,26 +142,27 @@ class Worker:
             self._step(sleeps)
         release64(core + CORE["left"], number)
 
-    def visit(self, ticks: int) -> int:
-        """Run one slice; return how many turns of it moved packets."""
+    def visit(self, ticks: int) -> tuple[int, bool]:
+        """Run one slice; return how many turns of it moved packets, and whether some came back from the slow path."""
         core = self.core
         if load64(core + CORE["roster"]) != load64(core + CORE["seen_roster"]):
             self.look_round()
         moved = self._slice(core, self._ticks() + ticks)
+        handled = run_slow(self.slow, self._ticks, self._slow_ticks)
+        self._charge_domus()
         store64(core + CORE["slices"], load64(core + CORE["slices"]) + 1)
+        # Last: who waits for it may take away what was in hand until now.
         release64(core + CORE["heartbeat"], load64(core + CORE["heartbeat"]) + 1)
-        return moved
+        return moved, handled
 
     def _step(self, sleeps: bool) -> None:
         core = self.core
         signal.setitimer(signal.ITIMER_PROF, _BACKSTOP_S)
-        moved = self.visit(self._slice_ticks)
-        handled = run_slow(self.slow, self._ticks, self._slow_ticks)
-        self._charge_domus()
+        moved, handled = self.visit(self._slice_ticks)
         if handled:
             # Packets have come back: look at idle tasks at once.
             store64(core + CORE["next_poll"], 0)
-        elif not self.slow:
+        elif self._empty:
             # Woken when a task comes; one that napped for a millisecond kept others off its processor for seconds.
             signal.sigtimedwait({signal.SIGUSR1}, _EMPTY_NAP_S)
         elif self._dilated:

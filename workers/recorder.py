@@ -87,7 +87,7 @@ def run_wire_process(
         nic.take_over()
     while load64(address + WIRE["stop"]) == 0 and acquire64(address + WIRE["incarnation"]) == number:
         moved = run_wire(address, read_ticks() + (nic_ticks if nic else slice_ticks))
-        moved += nic.visit(nic_ticks) if nic else 0
+        moved += nic.visit(nic_ticks)[0] if nic else 0
         drained = [capture.drain() for capture in captures]
         if finite and all(load64(source + SOURCE["done"]) for source in finite):
             store64(address + WIRE["finished"], 1)
