@@ -269,7 +269,7 @@ TASK = Layout(
         "next": "i8",  # supervisor: the client's next task on the core, 0 after the last
         "enabled": "i8",  # supervisor: 0 while quarantined or on its way to another core
         "killed": "i8",  # supervisor: packets lost with a killed worker
-        "lines": "i8",  # set once: cache lines a packet touches, MODEL_BITS after the point
+        "lines": "i8",  # cache lines a packet touches, MODEL_BITS after the point: declared; worker: counted
         "model_ticks": "i8",  # supervisor, virtual: ticks a packet takes
         "runnable": ("i8", APART),
         "used_ticks": "i8",

@@ -13,6 +13,7 @@ from shm.channel import CHANNEL
 from shm.layout import CLIENT, CORE, TASK
 from shm.memfd import follow
 from shm.memory import acquire64, load64, release64, store64
+from workers.counters import LineMeter, line_meter
 from workers.process import take_processor
 from workers.shape import Shape
 from workers.slowpath import BUDGET_NS, SlowTask, run_slow
@@ -81,6 +82,7 @@ class Worker:
         self._charged: list[tuple[int, int]] = []
         self.slow: list[SlowTask] = []
         self._empty = True
+        self._meter: LineMeter | None = None
         self.look_round()
 
     def look_round(self) -> None:
@@ -94,6 +96,11 @@ class Worker:
             if task in self._shapes
         ]
         self._empty = not any(tasks_on(self.core))
+        if self._meter:
+            self._meter.close()
+            self._meter = None
+        if load64(self.core + CORE["pid"]) == os.getpid() and load64(self.core + CORE["virtual"]) == 0:
+            self._meter = line_meter([slow.task for slow in self.slow])
         crossing = [task for task in tasks_on(self.core) if self._channels.get(task)]
         clients = {(load64(task + TASK["client"]), load64(task + TASK["slot"])) for task in crossing}
         self._charged = sorted(clients)
@@ -148,6 +155,8 @@ class Worker:
         if load64(core + CORE["roster"]) != load64(core + CORE["seen_roster"]):
             self.look_round()
         moved = self._slice(core, self._ticks() + ticks)
+        if self._meter:
+            self._meter.after_slice()
         handled = run_slow(self.slow, self._ticks, self._slow_ticks)
         self._charge_domus()
         store64(core + CORE["slices"], load64(core + CORE["slices"]) + 1)

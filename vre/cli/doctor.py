@@ -31,7 +31,7 @@ class Finding:
 def findings() -> list[Finding]:
     """Try what a platform needs of its host."""
     found = [_python(), _processors(), _memory(), _segment(), _affinity(), _cache(), _leftovers()]
-    return [*found, _sandbox(), _shares()]
+    return [*found, _counters(), _sandbox(), _shares()]
 
 
 def _python() -> Finding:
@@ -122,6 +122,15 @@ def _sandbox() -> Finding:
         return Finding("sandbox", "ok", f"strict: {len(last.refused)} forbidden things tried, none possible{shared}")
     advice = "untrusted elements need --sandbox reduced" if tier == "reduced" else "no untrusted elements"
     return Finding("sandbox", "weak", f"{tier}; no strict tier: {why}", advice)
+
+
+def _counters() -> Finding:
+    from workers.counters import why_not
+
+    why = why_not()
+    if not why:
+        return Finding("memory", "ok", "accesses are counted by the processor")
+    return Finding("memory", "ok", f"accesses are modelled, not counted ({why})", "hardware counters would be exact")
 
 
 def _shares() -> Finding:
