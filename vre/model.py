@@ -193,6 +193,11 @@ class Model:
     sandbox: str = "strict"
 
     @property
+    def crossing(self) -> bool:
+        """Whether any router has a domU."""
+        return any(node.cls.driver == "domu" for router in self.routers.values() for node in router.graph.nodes)
+
+    @property
     def places(self) -> int:
         """Cores, and one more where routers are mapped directly: the NIC's own, which costs nobody anything."""
         return self.cores + any(router.direct for router in self.routers.values())

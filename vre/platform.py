@@ -130,7 +130,7 @@ class Platform(Description, Requests):
         from vre.space import Space
 
         self._fit_machine()
-        crossing = any(n.cls.driver == "domu" for r in self.model.routers.values() for n in r.graph.nodes)
+        crossing = self.model.crossing
         self.plan = host.fit(self.model.cores, self.model.clock, host.cpus(), crossing, self.model.wire)
         if self.plan.dilated:
             self.say(f"dilated time: {self.plan.why}")

@@ -41,7 +41,7 @@ def plan(file: Path, as_json: bool) -> None:
 
     placed = allocate(model)
     shares, weights = expected_shares(model, placed), split(model, placed)
-    host = fit(model.cores, model.clock, cpus(), wire=model.wire)
+    host = fit(model.cores, model.clock, cpus(), model.crossing, model.wire)
     on_core = {core: sum(w for (_, c), w in weights.items() if c == core) for core in range(model.places)}
     rows: list[dict[str, Any]] = []
     for p in sorted(placed, key=lambda p: (p.core, p.router)):
