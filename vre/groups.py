@@ -64,7 +64,8 @@ class Groups:
     def _remember(self, folder: Path) -> None:
         """List a group; those inside it come first."""
         known = self._note.read_text() if self._note.exists() else ""
-        self._note.write_text(f"{folder}\n{known}")
+        if str(folder) not in known.split("\n"):
+            self._note.write_text(f"{folder}\n{known}")
 
     def put(self, router: str, pid: int, values: dict[str, float]) -> None:
         """Put the domU of a router into its group of each controller that `values` has one for."""

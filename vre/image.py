@@ -50,8 +50,10 @@ class Image:
         try:
             os.ftruncate(sparse, _MOST)
             map_at(base, sparse, _MOST)
-            manifest, size = _lay_out(model, router, router.inner, base)
-            unmap(base, _MOST)
+            try:
+                manifest, size = _lay_out(model, router, router.inner, base)
+            finally:
+                unmap(base, _MOST)
             text = json.dumps(manifest).encode()
             self.data = os.pread(sparse, size, 0)
         finally:

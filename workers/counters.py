@@ -105,7 +105,8 @@ class LineMeter:
                 self._tasks, explain(self._packets, self._misses), self._packets.sum(axis=0), strict=True
             ):
                 if total >= SLICES:
-                    store64(task + TASK["lines"], round(float(lines) * (1 << MODEL_BITS)))
+                    # Never nothing: a turn that is charged its accesses must cost something.
+                    store64(task + TASK["lines"], round(max(1.0, float(lines)) * (1 << MODEL_BITS)))
 
     def close(self) -> None:
         """Count no more."""

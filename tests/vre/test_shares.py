@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,12 @@ from tests.vre.test_domus import element, forward, needs_jail, platform
 from vre.groups import Groups
 from vre.shares import Throttle
 
-GROUPS = Groups("try", Path("/tmp/vre-test-groups"))
-GROUPS.close()
+with tempfile.TemporaryDirectory() as _folder:
+    GROUPS = Groups("try", Path(_folder) / "groups")
+    GROUPS.close()
+needs_groups = pytest.mark.skipif(
+    "cpu" not in GROUPS.controllers, reason="needs control groups that this user may make"
+)
 
 
 def test_a_throttle_lets_one_run_for_its_part_of_the_time():
@@ -57,7 +63,7 @@ def test_where_there_are_no_groups_a_domu_is_stopped_by_turns(tmp_path, monkeypa
 
 
 @needs_jail
-@pytest.mark.skipif("cpu" not in GROUPS.controllers, reason="needs control groups that this user may make")
+@needs_groups
 def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
     passes = "def push(self, packet):\n    pass"
     with platform(rate=5_000) as box:
@@ -80,6 +86,7 @@ def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
     assert not any(file.parent.parent.exists() for file in found.values())
 
 
+@needs_groups
 def test_groups_that_nobody_removed_are_removed_by_who_sweeps(tmp_path, monkeypatch):
     from shm.segment import RunDirectory, sweep
 
@@ -88,10 +95,9 @@ def test_groups_that_nobody_removed_are_removed_by_who_sweeps(tmp_path, monkeypa
     directory.acquire()
     groups = Groups("dead", directory.path / "groups")
     folders = [folder for folder, _, _ in groups._found.values()]
+    assert folders
     for folder in folders:
         (folder / "red").mkdir()
         groups._remember(folder / "red")
-    import os
-
     os.close(directory._lock)  # as if it had been killed
     assert sweep() == ["dead"] and not any(folder.exists() for folder in folders)
