@@ -32,7 +32,7 @@ def pcaps():
 
 @pytest.fixture(autouse=True)
 def nothing_left():
-    """No test leaves shared memory behind."""
+    """No test leaves shared memory behind; what another run left may go meanwhile."""
     before = segments()
     yield
-    assert segments() == before
+    assert set(segments()) <= set(before)

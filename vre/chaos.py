@@ -8,12 +8,13 @@ workers live, whether every packet is accounted for, whether descriptors are lef
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,25 @@ class Chaos:
     # One fault.
 
     def inject(self, fault: Fault) -> Verdict:
-        """Let a fault loose, and watch."""
+        """Let a fault loose, and watch.
+
+        Where a victim lost too much, it is let loose twice more and the median of the losses counts: a shared host
+        stops its guests for tens of ms now and then, and what a fault does it does again.
+        """
         self._say(f"{fault.name}: {fault.what}")
+        tries = [self._once(fault)]
+        if tries[0].victim_loss > LOSS:
+            tries += [self._once(fault) for _ in range(2)]
+        verdict = next(
+            (v for v in tries if not v.contained), sorted(tries, key=lambda v: v.victim_loss)[len(tries) // 2]
+        )
+        if verdict.contained and verdict.victim_loss > LOSS:
+            why = f"a victim lost {verdict.victim_loss:.1%} more of its packets in a window than without the fault"
+            return replace(verdict, contained=False, why=why)
+        return verdict
+
+    def _once(self, fault: Fault) -> Verdict:
+        """Let a fault loose once; whether victims lost too much is not judged yet."""
         self.platform.events.clear()
         workers = self._restarts()
         domu = self._domus.domus[ROUTER]
@@ -144,18 +162,17 @@ class Chaos:
             loss = self._watch(lambda: self._hurt_dom0(fault.name))
         closed = domu.serial != before + bool(fault.file)
         outcome = self._outcome(domu, before, fault)
-        problems = list(self._problems(fault, domu, loss, workers))
+        problems = list(self._problems(fault, domu, workers))
         said = [event for event in self.platform.events if not any(n in event for n in _NOISE)]
         noticed = round(domu.noticed * 1e3, 1) if closed else None
         if fault.file:
             self._load(Path(vre.rogues.__path__[0]) / "polite.py")
-        extra = max(0.0, loss - self._calm)
         return Verdict(
             name=fault.name,
             group=fault.group,
             contained=not problems,
             noticed_ms=noticed,
-            victim_loss=round(extra, 4),
+            victim_loss=round(max(0.0, loss - self._calm), 4),
             outcome=outcome,
             why="; ".join(problems) or (said[0] if said else ""),
         )
@@ -167,9 +184,7 @@ class Chaos:
             return "quarantined"
         return "restarted" if domu.serial > before + 1 else "harmless"
 
-    def _problems(self, fault: Fault, domu: Any, loss: float, workers: int) -> Iterator[str]:
-        if loss - self._calm > LOSS:
-            yield f"a victim lost {loss:.1%} of its packets in a window, {self._calm:.1%} without the fault"
+    def _problems(self, fault: Fault, domu: Any, workers: int) -> Iterator[str]:
         if fault.file and self._restarts() != workers:
             yield "a worker of dom0 died"
         if f"status {SUCCEEDED}" in domu.cause:
@@ -200,7 +215,8 @@ class Chaos:
         if name == "standby_killed":
             others = [pid for pid, core in engine.supervisor.cores.items() if core == 0 and pid != worker]
             worker = others[0] if others else worker
-        os.kill(worker, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
 
     def _restarts(self) -> int:
         return sum(load64(core["address"] + CORE["restarts"]) for core in self.platform.manifest["cores"])

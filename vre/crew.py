@@ -116,7 +116,9 @@ class Crew:
         for pid, core in list(self.supervisor.cores.items()):
             if self._numbers[pid] > load64(self._cores[core] + CORE["incarnation"]):
                 self.supervisor.cores.pop(pid)
-                os.kill(pid, signal.SIGKILL)
+                # It may have died already, and nobody has been told yet.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
                 while pid in self._numbers:
                     self.tend(0.001)
                 store64(self._cores[core] + CORE["standby"], 0)

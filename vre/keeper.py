@@ -190,7 +190,8 @@ class Keeper:
             self._again(domu, DUE, now)
         elif state == STARTING:
             self._listen_to(domu)
-            if domu.ready and self._mapped(domu):
+            # It may be ready before its keeper has said who it is; until then it could be neither stopped nor killed.
+            if domu.ready and domu.pid and self._mapped(domu):
                 self._open(domu, now)
             elif now - domu.begun > domu.tenant.router.domu.start_s:
                 self._close(domu, OVERDUE, f"was not ready after {domu.tenant.router.domu.start_s:g} s")

@@ -79,6 +79,14 @@ def test_a_rogue_that_succeeds_is_reported(tmp_path, monkeypatch):
     assert not result["pass"] and "it got what it should not" in result["faults"][0]["why"]
 
 
+@pytest.mark.parametrize(("losses", "contained"), [((0.0, 0.5, 0.0, 0.01), True), ((0.0, 0.5, 0.0, 0.4), False)])
+def test_a_loss_is_the_faults_where_it_comes_again(tmp_path, monkeypatch, losses, contained):
+    left = iter(losses)
+    monkeypatch.setattr("vre.chaos.Chaos._watch", lambda self, act: (act(), next(left))[1])
+    result = run(load_model(lab(tmp_path)), ("standby_killed",), lambda text: None)
+    assert result["pass"] is contained and ("lost 40.0% more" in result["faults"][0]["why"]) is not contained
+
+
 @pytest.mark.parametrize(
     "seconds", [120, pytest.param(600, marks=[pytest.mark.slow, pytest.mark.timeout(900)], id="ten minutes")]
 )

@@ -189,6 +189,21 @@ def test_two_hundred_deaths_leave_nothing(tmp_path, monkeypatch):
         assert_accounts(box)
 
 
+def test_a_domu_does_not_run_before_it_is_known_who_it_is(tmp_path, monkeypatch):
+    with platform() as box:
+        box.router("red", forward(element(tmp_path, PASS)))
+        box.start()
+        domu = box.domus.domus["red"]
+        os.kill(domu.pid, signal.SIGKILL)
+        wait_for(box, lambda: domu.policy.state == STARTING and domu.asked)
+        with monkeypatch.context() as patch:
+            patch.setattr(box.domus, "_listen", lambda: None)
+            wait_for(box, lambda: domu.ready)
+            box.tend(0.05)
+            assert domu.pid == 0 and domu.policy.state == STARTING
+        wait_for(box, lambda: domu.policy.state == RUNNING and domu.pid > 0)
+
+
 def test_nothing_is_left_when_the_platform_is_killed(tmp_path):
     file = tmp_path / "lab.toml"
     file.write_text(
