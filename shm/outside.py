@@ -139,6 +139,7 @@ WIRE = Layout(
         "last_ns": "i8",  # wall clock of the round before
         "virtual": "i8",  # set once: time is logical, and a round is for the time it is told
         "finished": "i8",  # all finite sources are done
+        "patience": "i8",  # rounds in a row that may move nothing before the interpreter has a look
     },
     size=2 * APART,
 )

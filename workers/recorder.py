@@ -20,6 +20,8 @@ _SLICE_NS = 1_000_000
 #: Where routers are mapped directly, links and those have turns: no longer than a ring takes to fill.
 _NIC_NS = 20_000
 _NAP_S = 20e-6
+#: Rounds that move nothing before the interpreter looks round: some 20 us.
+_PATIENCE = 64
 
 
 def section_header() -> bytes:
@@ -83,6 +85,9 @@ def run_wire_process(
     take_processor(cpu)
     captures = [CaptureFile(at, path) for _, at, path in wire["captures"]]
     store64(address + WIRE["pid"], os.getpid())
+    # A processor of its own, and nothing else to do.
+    alone = manifest["poll"] and not manifest["dilated"] and nic is None
+    store64(address + WIRE["patience"], _PATIENCE if alone else 0)
     if nic:
         nic.take_over()
     while load64(address + WIRE["stop"]) == 0 and acquire64(address + WIRE["incarnation"]) == number:

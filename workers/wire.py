@@ -19,6 +19,7 @@ from shm.memory import (
     load16,
     load32,
     load64,
+    pause,
     prefetch,
     prefetch_read,
     record,
@@ -67,6 +68,8 @@ from workers.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address, pack
 BATCH = 512
 #: Slots ahead of the one being written whose buffer is asked for.
 AHEAD = 8
+#: Pauses between two rounds that move nothing.
+PAUSES = 16
 _TIME = SLOT["time"]
 _SOURCE, _SINK, _WIRE, _CAPTURE, _CABLE = SOURCE.dtype, SINK.dtype, WIRE.dtype, CAPTURE.dtype, CABLE.dtype
 _SINK_SIZE, _FRAME_SIZE, _CLAIM_SIZE = SINK.size, FRAME.size, CLAIM.size
@@ -366,8 +369,15 @@ def run_round(wire, wall):
     return moved
 
 
+@kernel
+def rest():
+    """Wait some 100 ns: a worker may run on the other half of this processor's core, and has all of it meanwhile."""
+    for _ in range(PAUSES):
+        pause()
+
+
 def run_wire(wire, until):
-    """Serve all links of a wire until `until` ticks, or until a round moved nothing.
+    """Serve all links of a wire until `until` ticks, or until more rounds moved nothing than it has patience for.
 
     In virtual time `until` is now, and all that is due by then moves.
 
@@ -377,15 +387,20 @@ def run_wire(wire, until):
         Frames moved.
     """
     state = record(wire, _WIRE)
-    moved = 0
+    moved = idle = 0
     now = until if state["virtual"] else ticks()
     while now < until or state["virtual"]:
         wall = wall_ns(state, now)
         round_moved = run_round(wire, wall)
         moved += round_moved
         state["loops"] += 1
-        if round_moved == 0:
+        if round_moved:
+            idle = 0
+        elif idle == state["patience"]:
             break
+        else:
+            idle += 1
+            rest()
         if state["virtual"] == 0:
             state["last_ns"] = wall
             now = ticks()
