@@ -21,8 +21,9 @@ from __future__ import annotations
 import ctypes
 import mmap
 
+from shm.futex import wake
 from shm.layout import APART, LINE, Layout
-from shm.memory import acquire64, kernel, load64, release64, settle, store64
+from shm.memory import acquire64, fence, kernel, load64, relaxed64, release64, settle, store64
 from shm.ring import bump, logged
 
 #: Slots of a channel, a power of two: 10 ms of 100,000 packets a second.
@@ -65,7 +66,7 @@ CHANNEL = Layout(
 #: First lines of what dom0 writes and the domU reads; requests follow, of two words each.
 DOWN = Layout("down", {"head": "i8"}, size=APART)
 #: First lines of what the domU writes; returns follow, then slots.
-UP = Layout("up", {"head": "i8", "taken": "i8"}, size=APART)
+UP = Layout("up", {"head": "i8", "taken": "i8", "asleep": "i8"}, size=APART)
 REQUEST_BYTES, RETURN_BYTES = 16, 8
 
 #: What a slot is: dom0's own, lent with a packet, lent empty.
@@ -87,7 +88,7 @@ _HEAD, _NEXT_HEAD, _FREED, _NEXT_FREED = (CHANNEL[n] for n in ("head", "next_hea
 _TAIL, _NEXT_TAIL, _GIFTS, _VERDICT = (CHANNEL[n] for n in ("tail", "next_tail", "gifts", "verdict"))
 _TABLE, _NOTES, _FREE, _DOWN, _UP = (CHANNEL[n] for n in ("table", "notes", "free", "down", "up"))
 _OPEN, _FAULTS, _KEPT = CHANNEL["open"], CHANNEL["faults"], CHANNEL["kept"]
-_REQUESTS, _RETURNS = DOWN.size, UP.size
+_REQUESTS, _RETURNS, _ASLEEP = DOWN.size, UP.size, UP["asleep"]
 _MASK = SLOTS - 1
 #: Where slots begin in UP.
 DATA = -(-(UP.size + SLOTS * RETURN_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -282,8 +283,14 @@ def commit_channel(channel):
     head = load64(channel + _NEXT_HEAD)
     if head != load64(channel + _HEAD):
         store64(channel + _HEAD, head)
+        down = load64(channel + _DOWN)
         # Pairs with the domU's acquire: it sees the requests and the packets.
-        release64(load64(channel + _DOWN), head)
+        release64(down, head)
+        # It says that it sleeps before it looks for the last time. One that always says so pays for the calls itself,
+        # in its router's time; none of them can block.
+        fence()
+        if relaxed64(load64(channel + _UP) + _ASLEEP):
+            wake(down)
     store64(channel + _FREED, load64(channel + _NEXT_FREED))
     store64(channel + _TAIL, load64(channel + _NEXT_TAIL))
 

@@ -19,7 +19,7 @@ from numba.core.imputils import lower_builtin, lower_constant
 from numba.core.typing.templates import AbstractTemplate, infer, infer_global, signature
 from numba.extending import register_jitable, typeof_impl
 
-from shm import memory
+from shm import futex, memory
 from shm.layout import Layout
 
 # Numba does not need it, but `pause` and, on arm64, `ticks` are inline assembly.
@@ -101,6 +101,23 @@ def _settle(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 _lower(memory.settle, _none, _settle)
+
+
+def _fence(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    builder.fence("seq_cst")
+    return context.get_dummy_value()
+
+
+_lower(memory.fence, _none, _fence)
+
+
+def _wake(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(I64, [I64] * 4), "syscall")
+    builder.call(function, [I64(futex.FUTEX), args[0], I64(futex.WAKE), I64(1)])
+    return context.get_dummy_value()
+
+
+_lower(futex.wake, _none, _wake)
 
 
 def _copy(context: Any, builder: Any, sig: Any, args: Any) -> Any:

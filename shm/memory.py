@@ -111,6 +111,10 @@ def settle() -> None:
     """
 
 
+def fence() -> None:
+    """Order the stores before it before the loads after it, as all processors see them."""
+
+
 def copy(target: int, source: int, size: int) -> None:
     """Copy `size` bytes; the two ranges may overlap."""
     ctypes.memmove(int(target), int(source), int(size))

@@ -23,6 +23,7 @@ from shm.channel import (
     SLOTS,
     UP,
 )
+from shm.futex import sleep_on
 from shm.memory import acquire64, load64, release64, store64
 
 #: Packets that are handled together.
@@ -104,6 +105,13 @@ class Crossing:
     def wait(self, rounds: int) -> bool:
         """Look for packets, `rounds` times."""
         return bool(self._wait(self.down, self.at, rounds))
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until dom0 has sent something, at most so long."""
+        store64(self.up + UP["asleep"], 1)
+        # The call itself looks whether the word is still the same.
+        sleep_on(self.down, self.at, seconds)
+        store64(self.up + UP["asleep"], 0)
 
     def take(self) -> int:
         """Take a batch; return how many packets are in `table` now."""

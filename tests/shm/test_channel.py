@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,14 @@ from shm.channel import (
     UP,
     lent,
 )
+from shm.futex import sleep_on
 from shm.memfd import make_memory, map_at, read_only, renew
 from shm.memory import load64, store64
 from tests.harness import Bench
 from tests.workers.frames import udp
+from vre.check import check
+from vre.lexer import Source
+from workers.compiler import compile_shape
 
 ELEMENT = f"Untrusted({Path(__file__).parent}/element.py:Nothing)"
 CONFIG = f"FromDevice(eth0) -> u :: {ELEMENT} -> ToDevice(eth1); u[1] -> Discard;"
@@ -121,6 +126,27 @@ def test_a_word_is_fetched_once_xsa_155():
     kernel = numba.njit("int64(int64, int64)", error_model="numpy")(take)
     text = next(iter(kernel.inspect_llvm().values()))
     assert text.count("load atomic i64") == 1
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["twin", "compiled"])
+def test_who_sleeps_is_woken_by_the_next_packet(compiled):
+    code = compile_shape(check(Source(CONFIG, "bell")).shape) if compiled else None
+    with Bench(CONFIG, code=code) as bench:
+        rogue = Rogue(bench)
+        bench.send(bytes(udp()))
+        bench.turn()
+        seen = load64(rogue.down)
+        store64(rogue.up + UP["asleep"], 1)
+        sleeper = threading.Thread(target=sleep_on, args=(rogue.down, seen, 60.0))
+        sleeper.start()
+        sleeper.join(0.2)
+        assert sleeper.is_alive()
+        bench.send(bytes(udp()))
+        bench.turn()
+        sleeper.join(30)
+        assert not sleeper.is_alive()
+        # Where the word is another already, nobody sleeps.
+        sleep_on(rogue.down, seen, 60.0)
 
 
 @pytest.mark.parametrize("index", [SLOTS + 1, 1 << 40, (1 << 63) - 1, -1, -(1 << 63)])

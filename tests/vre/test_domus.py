@@ -110,6 +110,25 @@ def test_elements_that_follow_each_other_cross_once(tmp_path):
         assert max(counts) > 1000 and counts[0] == red.stats().forwarded
 
 
+def test_an_idle_domu_sleeps_until_a_packet_comes(tmp_path):
+    with platform() as box:
+        red = box.router("red", forward(element(tmp_path, PASS)))
+        box.start()
+        wait_for(box, lambda: red.stats().forwarded > 100)
+        box.rest("red", True)
+        box.tend(0.1)
+        domu = psutil.Process(box.domus.domus["red"].pid)
+        before = domu.num_ctx_switches().voluntary
+        box.tend(0.5)
+        # One that looked every millisecond would have had hundreds.
+        assert domu.num_ctx_switches().voluntary - before < 50
+        done = red.stats().forwarded
+        box.rest("red", False)
+        wait_for(box, lambda: red.stats().forwarded > done + 1000)
+        box.halt()
+        assert_accounts(box)
+
+
 def test_what_a_domu_makes_is_counted_as_made(tmp_path):
     text = element(tmp_path, "def push(self, packet):\n    packet.emit(0, b'x' * 60)")
     with platform(rate=2000) as box:
