@@ -216,7 +216,7 @@ def _fill_device(state: Any, node: Node, tenant: Tenant, model: Model) -> None:
     port = tenant.router.ports[nic]
     if node.cls.driver == "rx":
         state["ring"] = tenant.rx[nic].address
-        state["mac"] = -1 if port.mac is None else port.mac
+        state["mac"] = -1 if port.mac is None else int.from_bytes(port.mac.to_bytes(6, "big"), "little")
         state["device"] = list(model.nics).index(nic)
     else:
         state["vlan"], state["router"] = port.vlan, tenant.index

@@ -28,8 +28,8 @@ from shm.ring import MASK, POOL, SLOTS, available, commit_head, commit_tail, is_
 from workers.fuel import guarded
 from workers.packet import CLONE, PACKET, PUNT, TAKEN, clone, frame_address, read_note, receive, spare_done, transfer
 from workers.turn import (
-    AHEAD, RESUME, begin, claim, commit, drop, finish, keep, least, log_is_full, look, made, pending, punt,
-    requeue,
+    AHEAD, RESUME, ask_frames, ask_slots, begin, claim, commit, drop, finish, keep, least, log_is_full, look, made,
+    pending, punt, requeue,
 )
 """
 
@@ -268,12 +268,13 @@ class Composer:
     slots, mask, pool = load64(ring + SLOTS), load64(ring + MASK), load64(ring + POOL)
     # Only what is claimed: the line behind belongs to the producer, who is writing it.
     i, last, stop = 0, count - 1, 0
+    ask_frames(slots, mask, pool, tail, least(AHEAD, count))
     while i < count:
         stop = look(core, task, i, count)
         if stop == i:
             break
+        ask_slots(slots, mask, tail, stop + AHEAD, last)
         while i < stop:
-            prefetch(slots + ((tail + least(i + 4 * AHEAD, last)) & mask) * 16)
             prefetch(frame_address(slots + ((tail + least(i + AHEAD, last)) & mask) * 16, pool))
             receive(packet, slots + ((tail + i) & mask) * 16, pool){noted}
             {entry}

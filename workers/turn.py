@@ -8,10 +8,10 @@ inside `finish` it leaves COMMITTING, and the rest is carried out for it. See :m
 
 from __future__ import annotations
 
-from shm.layout import COMMITTING, CORE, IDLE, MODEL_BITS, RUNNING, TASK, UNDO_ENTRIES, Layout
-from shm.memory import kernel, load64, settle, store64, ticks
-from shm.ring import NEXT_TAIL, TAIL, available, bump, room
-from workers.packet import place, write_note
+from shm.layout import COMMITTING, CORE, IDLE, LINE, MODEL_BITS, RUNNING, TASK, UNDO_ENTRIES, Layout
+from shm.memory import kernel, load64, prefetch, settle, store64, ticks
+from shm.ring import NEXT_TAIL, SLOT_SIZE, TAIL, available, bump, room
+from workers.packet import frame_address, place, write_note
 
 #: No turn begins another packet when fewer entries than one packet may need are left in the undo log.
 UNDO_LIMIT = UNDO_ENTRIES - 512
@@ -21,6 +21,8 @@ AHEAD = 12
 RESUME = 32
 #: Most packets between two looks at the clock: what a turn may be late by, when its packets become dear.
 LOOK = 16
+#: Slots in a cache line.
+_A_LINE = LINE // SLOT_SIZE
 #: How many bits of an entry are the port.
 PORT_BITS = 4
 PORT_MASK = (1 << PORT_BITS) - 1
@@ -64,6 +66,20 @@ def claim(ring, count):
     store64(ring + NEXT_TAIL, tail + count)
     settle()
     return tail
+
+
+@kernel
+def ask_frames(slots, mask, pool, tail, count):
+    """Ask for the frames in `count` slots from index `tail` on."""
+    for i in range(count):
+        prefetch(frame_address(slots + ((tail + i) & mask) * SLOT_SIZE, pool))
+
+
+@kernel
+def ask_slots(slots, mask, tail, at, last):
+    """Ask for the slots that the next look but one begins with: from the `at`th claimed on, none behind the `last`."""
+    for i in range(0, LOOK, _A_LINE):
+        prefetch(slots + ((tail + least(at + i, last)) & mask) * SLOT_SIZE)
 
 
 @kernel

@@ -36,11 +36,12 @@ def walk(nodes, data):
     """Follow the tree as the kernel does."""
     at = 0
     while at >= 0:
-        offset, mask, value, yes, no = nodes[at]
+        offset, mask, value, yes, no, takes = nodes[at // 48]
         word = int.from_bytes((data[offset : offset + 4] + bytes(4))[:4], "little")
         reaches = mask >> (8 * max(0, min(4, len(data) - offset)))
-        at = no if (offset + 4 > len(data) and reaches) or word & mask != value else yes
-    return None if at == FAIL else -1 - at
+        assert (len(data) < takes) == (offset + 4 > len(data) and reaches > 0)
+        at = yes if len(data) >= takes and word & mask == value else no
+    return None if at == FAIL else -2 - at
 
 
 clause = st.builds(

@@ -6,15 +6,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from shm.layout import Layout
 from shm.memory import load32, load64
 from workers.arguments import Argument, ArgumentError
 from workers.element import Element, Needs
-from workers.packet import DROP
 
-#: A decision: at `offset` of the packet, the word (host order) under `mask` equals `value` or not.
-#: `yes` and `no` are the next node, or minus one minus the output; FAIL is no output at all.
-_NODE_SIZE = 40
-FAIL = -1 << 20
+#: A decision: at `offset` of the packet, the word (host order) under `mask` equals `value` or not; it does not
+#: where the packet has fewer bytes than it takes. `yes` and `no` are the place of the next node in the table in
+#: bytes, or minus two minus the output; FAIL is no output at all.
+_NODE = Layout("node", {"offset": "i8", "mask": "i8", "value": "i8", "yes": "i8", "no": "i8", "takes": "i8"})
+_MASK, _VALUE, _YES, _NO, _TAKES = (_NODE[name] for name in ("mask", "value", "yes", "no", "takes"))
+FAIL = -1
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,13 @@ def _tests(offset: int, value: int, mask: int, size: int) -> tuple[Test, ...]:
     return tuple(t for t in words if t.mask)
 
 
-def tree(patterns: list[Pattern]) -> list[tuple[int, int, int, int, int]]:
-    """Return the decision nodes `(offset, mask, value, yes, no)` for patterns tried in order.
+def tree(patterns: list[Pattern]) -> list[tuple[int, int, int, int, int, int]]:
+    """Return the decision nodes `(offset, mask, value, yes, no, takes)` for patterns tried in order.
 
     What earlier tests have settled is not tested again: after `12/0806` failed, a second pattern that
     begins with it is skipped at once.
     """
-    nodes: list[tuple[int, int, int, int, int]] = []
+    nodes: list[tuple[int, int, int, int, int, int]] = []
 
     def build(rest: list[tuple[int, list[Test], list[list[Test]]]], known: dict[Test, bool]) -> int:
         while rest:
@@ -95,20 +97,21 @@ def tree(patterns: list[Pattern]) -> list[tuple[int, int, int, int, int]]:
                 rest = rest[1:]
                 continue
             if not tests and not refused:
-                return -1 - output
+                return -2 - output
             test = tests[0] if tests else refused[0][0]
             here = len(nodes)
-            nodes.append((0, 0, 0, 0, 0))
+            nodes.append((0, 0, 0, 0, 0, 0))
             remaining = [(output, tests, refused), *rest[1:]]
             yes = build(remaining, known | {test: True})
             no = build(remaining, known | {test: False})
-            nodes[here] = (test.offset, test.mask, test.value, yes, no)
-            return here
+            takes = test.offset + -(-test.mask.bit_length() // 8)
+            nodes[here] = (test.offset, test.mask, test.value, yes, no, takes)
+            return here * _NODE.size
         return FAIL
 
     root = build([(i, list(p.tests), [list(g) for g in p.refused]) for i, p in enumerate(patterns)], {})
     if root < 0:
-        nodes.append((0, 0, 0, root, root))
+        nodes.append((0, 0, 0, root, root, 0))
     return nodes
 
 
@@ -148,7 +151,7 @@ class Classifier(Element):
 
     @classmethod
     def needs(cls, values):
-        return Needs(areas={"nodes": _NODE_SIZE * len(tree(values["pattern"]))})
+        return Needs(areas={"nodes": _NODE.size * len(tree(values["pattern"]))})
 
     @classmethod
     def set_up(cls, state, values):
@@ -161,20 +164,12 @@ class Classifier(Element):
 
     @staticmethod
     def process(state, packet):
-        nodes = state["nodes"]
         at = 0
         while at >= 0:
-            node = nodes + at * _NODE_SIZE
-            offset = load64(node)
-            mask = load64(node + 8)
-            # Bytes beyond the packet match nothing: a mask that reaches there makes the test fail.
-            short = offset + 4 - packet["length"]
-            if short > 0 and (short >= 4 or mask >> (8 * (4 - short))):
-                at = load64(node + 32)
-            elif load32(packet["data"] + offset) & mask == load64(node + 16):
-                at = load64(node + 24)
+            node = state["nodes"] + at
+            long = packet["length"] >= load64(node + _TAKES)
+            if long and load32(packet["data"] + load64(node)) & load64(node + _MASK) == load64(node + _VALUE):
+                at = load64(node + _YES)
             else:
-                at = load64(node + 32)
-        if at == FAIL:
-            return DROP
-        return -1 - at
+                at = load64(node + _NO)
+        return -2 - at

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.memory import be16, be32, copy, load64, put_be32, store16
+from shm.memory import copy, load64, put_be32, store16
 from shm.ring import MASK, NEXT_HEAD, TAGS, room
 from workers.arguments import Argument, string
 from workers.element import Element, cap
@@ -35,11 +35,12 @@ class FromDevice(Element):
     @staticmethod
     def process(state, packet):
         data = packet["data"]
-        mac = be16(data) << 32 | be32(data + 2)
+        # As it lies in memory: the first byte, with the group bit (IEEE 802), is the lowest.
+        mac = load64(data) & 0xFFFFFFFFFFFF
         if mac != state["mac"]:
             if mac == 0xFFFFFFFFFFFF:
                 packet["type"] = BROADCAST
-            elif mac >> 40 & 1:
+            elif mac & 1:
                 packet["type"] = MULTICAST
             else:
                 packet["type"] = OTHERHOST

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.memory import kernel, load16, load32, put_be16, put_be32, store16, store32
+from shm.memory import kernel, load16, load32, put_be16, put_be32, store16, store32, store64
 from workers.arguments import Argument, between, ether
 from workers.element import Element
 from workers.packet import BROADCAST, DROP, MULTICAST, headroom
@@ -37,14 +37,28 @@ class EtherEncap(Element):
 
     cycles = 80
     arguments = (Argument("ETHERTYPE", between(0, 0xFFFF)), Argument("SRC", ether), Argument("DST", ether))
-    state = {"ethertype": "i8", "src": "i8", "dst": "i8"}
+    state = {"first": "i8", "second": "i8"}
     reasons = ("no_headroom",)
+
+    @classmethod
+    def set_up(cls, state, values):
+        header = (
+            values["dst"].to_bytes(6, "big") + values["src"].to_bytes(6, "big") + values["ethertype"].to_bytes(2, "big")
+        )
+        state["first"], state["second"] = (int.from_bytes(part, "little") for part in (header[:8], header[8:]))
 
     @staticmethod
     def process(state, packet):
         if headroom(packet) < 14:
             return DROP
-        encapsulate(packet, state["ethertype"], state["src"], state["dst"])
+        data = packet["data"] - 14
+        packet["data"] = data
+        packet["length"] += 14
+        packet["mac"] = data
+        # The header as it lies in memory, laid out once: three stores.
+        store64(data, state["first"])
+        store32(data + 8, state["second"])
+        store16(data + 12, state["second"] >> 32)
         return 0
 
 
