@@ -257,6 +257,9 @@ def _layout_field(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return I64(sig.args[0].layout[args[1]])
 
 
+#: For functions that only compiled code calls: what Python, or C, would call them by is not made.
+UNCALLED: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
 _registered = 0
 
 
@@ -264,7 +267,7 @@ def register_kernels() -> None:
     """Make every function marked with :func:`shm.memory.kernel` so far callable from compiled code."""
     global _registered
     for function in memory.KERNELS[_registered:]:
-        register_jitable(function)
+        register_jitable(**UNCALLED)(function)
     _registered = len(memory.KERNELS)
 
 

@@ -17,7 +17,7 @@ from shm.memory import load64, record, store64
 from shm.outside import CAPTURE, SOURCE, WIRE
 from vre.machine import MACHINES
 from vre.model import Model
-from workers.core import shape_of, tasks_on, write_functions
+from workers.core import shape_of, tasks_on
 from workers.costs import cycles_modelled
 from workers.recorder import CaptureFile
 from workers.shape import reach, upstream
@@ -50,8 +50,7 @@ class Simulation:
         self.manifest, self._model, self._say = manifest, model, say
         self._machine = MACHINES[model.machine]
         self._ticks = 0
-        self._kernels: dict[str, Any] = {}
-        self._known: dict[str, list[Any]] = {}
+        self._code: Any = None
         self._slow: dict[int, list[SlowTask]] = {}
         self._captures: list[CaptureFile] = []
         self._turn = 0
@@ -83,32 +82,15 @@ class Simulation:
 
     def change(self, manifest: Path) -> None:
         """Compile what is new, and give every task its cost."""
-        from functools import partial
+        from workers.code import Code
 
-        from workers import loop, wire
-        from workers.classifier import classify
-        from workers.compiler import compile_kernel, compile_shape, compile_task, warm
-        from workers.echo import echo
-
+        if not self._code:
+            self._code = Code("wire", "slice", "echo")
         routers = self.manifest["routers"] + self.manifest["upcoming"]
-        shapes = {router["name"]: shape_of(router) for router in routers}
-        jobs: dict[str, tuple[str, Callable[[], object]]] = {
-            f"shape-{shape.key()}": (f"router {name}", partial(compile_shape, shape)) for name, shape in shapes.items()
-        }
-        jobs["kernel-slice"] = ("the slice loop", partial(compile_kernel, loop.run_slice))
-        jobs["kernel-wire"] = ("the wire loop", partial(compile_kernel, wire.run_wire))
-        jobs["kernel-classifier"] = ("the classifier", partial(compile_task, classify))
-        jobs["kernel-echo"] = ("modelled domUs", partial(compile_task, echo))
-        warm(jobs, self._say)
-        if not self._kernels:
-            functions = {"slice": loop.run_slice, "wire": wire.run_wire}
-            self._kernels = {name: compile_kernel(function) for name, function in functions.items()}
-            self._kernels["classifier"] = compile_task(classify)
-            self._kernels["echo"] = compile_task(echo)
-        for shape in (shape_of(router) for router in routers):
-            if shape.key() not in self._known:
-                self._known[shape.key()] = compile_shape(shape)
-        write_functions({**self.manifest, "routers": routers}, self._known, self._kernels["classifier"])
+        everything = self.manifest | {"routers": routers}
+        self._code.warm(everything, self._say)
+        self._code.load(everything)
+        self._code.install(everything)
         self._shapes = {t["address"]: shape_of(r) for r in routers for t in r["tasks"]}
         self.price_tasks()
 
@@ -134,7 +116,7 @@ class Simulation:
 
     def echo(self) -> int:
         """Return the address of the task that stands for a domU."""
-        return int(self._kernels["echo"].address)
+        return int(self._code.kernels["echo"].address)
 
     # Time.
 
@@ -148,7 +130,7 @@ class Simulation:
         step = round(STEP_S * self._machine.hz)
         wire = self.manifest["wire"]["address"]
         places = [core["address"] for core in self.manifest["cores"]]
-        run_wire, run_slice = self._kernels["wire"], self._kernels["slice"]
+        run_wire, run_slice = self._code.kernels["wire"], self._code.kernels["slice"]
         while self._ticks < end:
             until = min(self._ticks + step, end)
             run_wire(wire, self._ticks)

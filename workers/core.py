@@ -33,19 +33,6 @@ _BACKSTOP_S = 5.0
 Kernel = Callable[..., int]
 
 
-def write_functions(manifest: dict[str, Any], code: dict[str, list[Any]], classify: Any) -> None:
-    """Write the address of each task's compiled entry point; it is the same in every process forked from here.
-
-    `code` maps a shape's key to its tasks' entry points.
-    """
-    for router in manifest["routers"]:
-        entries = code[shape_of(router).key()]
-        for task in router["tasks"]:
-            store64(task["address"] + TASK["function"], entries[task["number"]].address)
-    for classifier in manifest["classifiers"]:
-        store64(classifier["task"] + TASK["function"], classify.address)
-
-
 def tasks_on(core: int) -> Iterator[int]:
     """Yield the address of every task that a core has now."""
     clients = load64(core + CORE["clients"])

@@ -14,15 +14,18 @@ import select
 import socket
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shm.channel import DOWN_BYTES, SLOTS, UP_BYTES
 from shm.memfd import map_at
 from workers.crossing import Crossing, give_returns, take_requests, wait_for_requests
-from workers.inner import Code, Inner, ends_of
+from workers.inner import Inner, ends_of
 from workers.stages import make_stage
+
+if TYPE_CHECKING:
+    from workers.code import Code
 
 #: An idle domU looks so often before it naps, and naps from this long up to that long. Then it sleeps until it is
 #: woken, where it can be, and looks so often whether the platform is still there.

@@ -57,12 +57,12 @@ class Zygote:
 
     def loop(self) -> None:
         """Serve the platform until it closes the channel."""
+        from workers.code import Code
         from workers.domu import compile_crossing
-        from workers.inner import Code
 
         with contextlib.suppress(SeccompError):
             self.filter = compile_filter()
-        self.kernels, self.code = compile_crossing(), Code()
+        self.kernels, self.code = compile_crossing(), Code("slice", "ticks", "bridge")
         self.readable = jail.readable()
         gc.collect()
         gc.freeze()
@@ -97,7 +97,7 @@ class Zygote:
         if "graph" in message:
             from workers.inner import read_manifest
 
-            self.code.get_ready(read_manifest(descriptors[-1], message["graph"]))
+            self.code.load(read_manifest(descriptors[-1], message["graph"]))
         told, tell = os.pipe()
         parent = os.getpid()
         keeper = os.fork()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,11 +36,14 @@ from shm.memfd import map_at
 from shm.memory import acquire64, copy, kernel, load64, release64, store64
 from shm.ring import HEAD, NEXT_TAIL, POOL, TAIL, available, commit_head, commit_tail, room, slot_at
 from workers.clock import calibrate, set_up_core
-from workers.core import shape_of, tasks_on, write_functions
+from workers.core import shape_of, tasks_on
 from workers.crossing import BATCH
 from workers.packet import frame_address
 from workers.slowpath import SlowTask, run_slow
 from workers.wire import deliver
+
+if TYPE_CHECKING:
+    from workers.code import Code
 
 _MASK = SLOTS - 1
 _HEAD, _TAIL, _GIFTS = CHANNEL["head"], CHANNEL["tail"], CHANNEL["gifts"]
@@ -162,32 +165,6 @@ def compile_bridge() -> dict[str, Any]:
     return found
 
 
-class Code:
-    """What graphs run: the loop, the bridge, and their paths. Compiled outside the jail, once for each shape."""
-
-    def __init__(self) -> None:
-        self._kernels: dict[str, Any] = {}
-        self._shapes: dict[str, list[Any]] = {}
-
-    def get_ready(self, manifest: dict[str, Any]) -> None:
-        """Load what a manifest's graph needs; what the cache lacks is compiled, which takes seconds."""
-        from workers.clock import read_ticks
-        from workers.compiler import compile_kernel, compile_shape
-        from workers.loop import run_slice
-
-        if not self._kernels:
-            self._kernels = {"slice": compile_kernel(run_slice), "ticks": compile_kernel(read_ticks)}
-            self._kernels |= compile_bridge()
-        for shape in (shape_of(router) for router in manifest["routers"]):
-            if shape.key() not in self._shapes:
-                self._shapes[shape.key()] = compile_shape(shape)
-
-    def install(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Write into a graph's memory where its code is; return the loop, the clock and the bridge."""
-        write_functions(manifest, self._shapes, None)
-        return self._kernels
-
-
 def read_manifest(image: int, spec: dict[str, Any]) -> dict[str, Any]:
     """Return the manifest of a graph: it is behind the graph's memory."""
     return json.loads(os.pread(image, spec["text"], spec["size"]))
@@ -217,7 +194,8 @@ class Inner:
     def __init__(self, spec: dict[str, Any], image: int, down: int, up: int, code: Code, wait: Any) -> None:
         map_at(spec["base"], image, spec["size"])
         manifest = read_manifest(image, spec)
-        kernels = code.install(manifest)
+        code.install(manifest)
+        kernels = code.kernels
         self._ticks: Callable[[], int] = kernels["ticks"]
         calibration = calibrate(self._ticks)
         self._core = manifest["cores"][0]["address"]
@@ -225,7 +203,8 @@ class Inner:
         store64(self._core + CORE["spin_ticks"], 1)
         shape = shape_of(manifest["routers"][0])
         self._slow = [SlowTask(self._core, task, shape, self._ticks) for task in tasks_on(self._core)]
-        self._slice, self._bring, self._send = (kernels[name] for name in ("slice", "bring", "send"))
+        self._slice = kernels["slice"]
+        self._bring, self._send = (kernels["bridge"][name] for name in ("bring", "send"))
         self._slice_ticks, self._slow_ticks = calibration.ticks(_SLICE_NS), calibration.ticks(_SLOW_NS)
         self._down, self._up, self._wait = down, up, wait
         self._counts, self._held = np.zeros(6, dtype=np.int64), np.zeros(SLOTS, dtype=np.int64)

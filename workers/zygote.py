@@ -24,15 +24,13 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from shm.segment import Segment
-from workers.core import Worker, shape_of, write_functions
+from workers.core import Worker
 from workers.process import follow_parent, settle_in, take_processor
 from workers.recorder import run_wire_process
-from workers.shape import Shape
 
 #: Compiling while packets flow takes what time the workers leave, and little more.
 _COMPILER_NICE = 10
@@ -46,9 +44,9 @@ class Zygote:
         self._unread = b""
         self.manifest: dict[str, Any] = {}
         self.segments: dict[str, Segment] = {}
-        self.known: dict[str, list[Any]] = {}
         self.workers: list[Worker] = []
-        self.kernels: dict[str, Any] = {}
+        #: A workers.code.Code, once Numba is there.
+        self.code: Any = None
         self.children: set[int] = set()
         self._compiling = 0
         self._processors = os.sched_getaffinity(0)
@@ -113,13 +111,15 @@ class Zygote:
 
     def _start(self, manifest: Path, cpu: int | None) -> None:
         self.say(progress="loading the compiler")
-        from workers.clock import calibrate, install, read_ticks
-        from workers.compiler import compile_kernel
+        from workers.clock import calibrate, install
+        from workers.code import Code
 
+        self.code = Code("wire", "slice", "ticks")
         self._read(manifest)
-        self._warm(lambda text: self.say(progress=text))
+        self.code.warm(self.manifest, lambda text: self.say(progress=text))
         self.say(progress="loading compiled code")
-        calibration = calibrate(compile_kernel(read_ticks))
+        self.code.load(self.manifest)
+        calibration = calibrate(self.code.kernels["ticks"])
         install(self.manifest, calibration)
         self.say(ns_per_tick=calibration.ns_per_tick)
         self._load()
@@ -142,51 +142,13 @@ class Zygote:
             self.segments.pop(name).detach()
         self.segments |= {name: Segment.attach(*row) for name, row in rows.items() if name not in self.segments}
 
-    def _shapes(self) -> dict[str, tuple[str, Any]]:
-        """Return key to (a router that has it, shape)."""
-        shapes = [(router["name"], shape_of(router)) for router in self.manifest["routers"]]
-        return {shape.key(): (name, shape) for name, shape in reversed(shapes)}
-
-    def _warm(self, say: Callable[[str], None]) -> None:
-        """Compile what the manifest needs and the cache lacks."""
-        from workers import loop, wire
-        from workers.classifier import classify
-        from workers.clock import read_ticks
-        from workers.compiler import compile_kernel, compile_shape, compile_task, warm
-        from workers.inner import compile_bridge
-
-        jobs: dict[str, tuple[str, Callable[[], object]]] = {}
-        for key, (name, shape) in self._shapes().items():
-            jobs[f"shape-{key}"] = (f"router {name}", partial(compile_shape, shape))
-        functions: dict[str, Callable[..., Any]] = {"slice": loop.run_slice, "wire": wire.run_wire}
-        functions["ticks"] = read_ticks
-        for shape, name in ((Shape.from_dict(inside), inside["name"]) for inside in self.manifest["inside"]):
-            # The zygote of domUs finds it in the cache.
-            jobs[f"shape-{shape.key()}"] = (f"router {name}", partial(compile_shape, shape))
-            jobs["kernel-bridge"] = ("the bridge into domUs", compile_bridge)
-        for name, function in functions.items():
-            jobs[f"kernel-{name}"] = (f"the {name} loop", partial(compile_kernel, function))
-        jobs["kernel-classifier"] = ("the classifier", partial(compile_task, classify))
-        warm(jobs, say)
-
     def _load(self) -> None:
         """Load from the cache what workers and wire run, and make the workers."""
-        from workers import loop, wire
-        from workers.classifier import classify
-        from workers.clock import read_ticks
-        from workers.compiler import compile_kernel, compile_shape, compile_task
-
-        if not self.kernels:
-            functions: dict[str, Callable[..., Any]] = {"ticks": read_ticks, "slice": loop.run_slice}
-            functions["wire"] = wire.run_wire
-            self.kernels = {name: compile_kernel(function) for name, function in functions.items()}
-            self.kernels["classifier"] = compile_task(classify)
-        shapes = self._shapes()
-        # Code stays loaded: workers that are older may be in it.
-        self.known |= {key: compile_shape(shape) for key, (_, shape) in shapes.items() if key not in self.known}
-        write_functions(self.manifest, self.known, self.kernels["classifier"])
+        self.code.load(self.manifest)
+        self.code.install(self.manifest)
+        kernels = self.code.kernels
         self.workers = [
-            Worker(self.manifest, number, self.kernels["slice"], self.kernels["ticks"])
+            Worker(self.manifest, number, kernels["slice"], kernels["ticks"])
             for number in range(len(self.manifest["cores"]))
         ]
 
@@ -204,7 +166,7 @@ class Zygote:
                 self._leave_zygote(parent, channel=True)
                 os.nice(_COMPILER_NICE)
                 os.sched_setaffinity(0, self._processors)
-                self._warm(lambda text: self.say(progress=text))
+                self.code.warm(self.manifest, lambda text: self.say(progress=text))
             finally:
                 os._exit(0)
 
@@ -231,8 +193,10 @@ class Zygote:
                 self.workers[place].run(message["number"], message["cpu"])
             else:
                 nic = self.workers[-1] if self.manifest["cores"][-1]["nic"] else None
-                kernels = self.kernels["wire"], self.kernels["ticks"]
-                run_wire_process(self.manifest, *kernels, message["number"], message["cpu"], nic)
+                kernels = self.code.kernels
+                run_wire_process(
+                    self.manifest, kernels["wire"], kernels["ticks"], message["number"], message["cpu"], nic
+                )
             status = 0
         except BaseException:
             traceback.print_exc()
