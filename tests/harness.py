@@ -30,10 +30,10 @@ from vre.space import Space, view
 from workers.cache import import_module
 from workers.clock import Calibration, install
 from workers.core import shape_of
+from workers.nic import deliver
 from workers.packet import LARGE_ROOM, frame_address
 from workers.recovery import channels_on, ring_ends
 from workers.slowpath import SlowTask
-from workers.wire import deliver
 
 _numbers = itertools.count()
 MAC = "02:00:00:00:00:01"

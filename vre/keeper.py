@@ -170,6 +170,8 @@ class Keeper:
         domu = next((d for d in self.domus.values() if d.keeper == keeper), None)
         if domu is None:
             return
+        # Its last words may say more than its status.
+        self._listen_to(domu)
         domu.died()
         hostile = status == -signal.SIGSYS
         event = HOSTILE if hostile else DIED

@@ -29,6 +29,7 @@ class Tried:
     error: str
     refused: tuple[str, ...] = ()
     possible: tuple[str, ...] = ()
+    namespaces: str = ""
 
 
 def try_tier(tier: str) -> Tried:
@@ -51,7 +52,7 @@ def try_tier(tier: str) -> Tried:
         return Tried(tier, str(error))
     finally:
         nursery.end()
-    return Tried(tier, "", tuple(refused), tuple(possible))
+    return Tried(tier, "", tuple(refused), tuple(possible), nursery.namespaces)
 
 
 def _probe(nursery: Nursery, tier: str, root: str, name: str | None) -> tuple[dict[str, Any], int]:

@@ -13,13 +13,24 @@ from __future__ import annotations
 from shm.memory import acquire64, copy, kernel, load8, load16, load64, prefetch, stack_record
 from shm.outside import CLAIM, CLAIMS, CLASSIFIER
 from shm.ring import MASK, POOL, SLOTS, TAGS, available, bump, commit_head, commit_tail, room
+from workers.nic import claimant
 from workers.packet import PACKET, frame_address, place, receive
 from workers.turn import AHEAD, begin, claim, commit, finish, keep, log_is_full, look
-from workers.wire import claimant
 
 _RECORD = PACKET.dtype
 _RING, _CLAIMS, _UNCLAIMED = CLASSIFIER["ring"], CLASSIFIER["claims"], CLASSIFIER["unclaimed"]
 _CLAIM_SIZE = CLAIM.size
+
+
+@kernel
+def claim_of(claims, router):
+    """Return the CLAIM of a router, 0 for none."""
+    first = load64(claims)
+    for i in range(acquire64(claims + CLAIMS["count"])):
+        claim = first + i * _CLAIM_SIZE
+        if acquire64(claim + CLAIM["ring"]) and load64(claim + CLAIM["router"]) == router:
+            return claim
+    return 0
 
 
 @kernel
@@ -30,14 +41,9 @@ def owner(claims, ring, index, packet):
     """
     data = packet["data"]
     if packet["length"] >= 14 and load8(data) & 1:
-        whose = load16(load64(ring + TAGS) + 2 * (index & load64(ring + MASK)))
-        first = load64(claims)
-        for i in range(acquire64(claims + CLAIMS["count"])):
-            claim = first + i * _CLAIM_SIZE
-            if acquire64(claim + CLAIM["ring"]) and load64(claim + CLAIM["router"]) == whose:
-                return claim
-        return 0
-    found = claimant(claims, data, packet["length"])
+        found = claim_of(claims, load16(load64(ring + TAGS) + 2 * (index & load64(ring + MASK))))
+    else:
+        found = claimant(claims, data, packet["length"])
     if found and load64(found + CLAIM["vlan"]) >= 0:
         copy(data + 4, data, 12)
         packet["data"] += 4

@@ -7,7 +7,7 @@ socket; with a domU's come its descriptors: control, log, two for each channel:
 
 | from the platform | answer |
 | --- | --- |
-| | `{"ready": true, "filter": b}` at its start: whether system calls can be filtered here |
+| | `{"ready": true, "filter": b, "namespaces": n}` at its start: whether system calls can be filtered, `n` whose |
 | `{"domu": name, "tier": t, ...}` | `{"domu": name, "pid": p, "keeper": k}`, or with `"failed": s` |
 | | `{"exited": k, "status": s}` whenever a keeper ends, as its domU did |
 
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from workers import jail
+from workers.bubblewrap import join_namespaces
 from workers.process import follow_parent
 from workers.seccomp import SeccompError, compile_filter
 
@@ -50,6 +51,9 @@ class Zygote:
         self.kernels: dict[str, Any] = {}
         self.code: Any = None
         self.readable: list[str] = []
+        #: Whether namespaces are taken, or had from bubblewrap.
+        self.own = True
+        self.holder: Any = None
 
     def say(self, **message: Any) -> None:
         """Send one message."""
@@ -64,13 +68,14 @@ class Zygote:
             self.filter = compile_filter()
         self.kernels, self.code = compile_crossing(), Code("slice", "ticks", "bridge")
         self.readable = jail.readable()
+        self.own = os.environ.get("VRE_NAMESPACES") != "bubblewrap" and jail.may_unshare()
         gc.collect()
         gc.freeze()
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self.say(ready=True, filter=self.filter is not None)
+        self.say(ready=True, filter=self.filter is not None, namespaces="own" if self.own else "bubblewrap")
         while True:
             ready, _, _ = select.select([self.channel.fileno(), wake_read], [], [])
             if wake_read in ready:
@@ -125,7 +130,10 @@ class Zygote:
         os.sched_setaffinity(0, message["cpus"])
         tell = _rearrange(descriptors, tell)
         if message["tier"] == "strict":
-            jail.unshare()
+            if self.own:
+                jail.unshare()
+            else:
+                self.holder = join_namespaces()
         domu = os.fork()
         if domu == 0:
             self._live(message, len(descriptors), tell)
@@ -138,7 +146,8 @@ class Zygote:
         status = 1
         try:
             tier = message["tier"]
-            os.close(tell)
+            # And what the keeper has opened since.
+            os.closerange(tell, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             os.environ.clear()
             # /proc is not there later on.
             mapped = jail.footprint()

@@ -38,9 +38,9 @@ from shm.ring import HEAD, NEXT_TAIL, POOL, TAIL, available, commit_head, commit
 from workers.clock import calibrate, set_up_core
 from workers.core import shape_of, tasks_on
 from workers.crossing import BATCH
+from workers.nic import deliver
 from workers.packet import frame_address
 from workers.slowpath import SlowTask, run_slow
-from workers.wire import deliver
 
 if TYPE_CHECKING:
     from workers.code import Code

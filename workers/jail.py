@@ -62,6 +62,21 @@ def unshare() -> None:
     _must(_libc.unshare(flags), "namespaces")
 
 
+def may_unshare() -> bool:
+    """Return whether :func:`unshare` works here; found by doing, in a child."""
+    pid = os.fork()
+    if pid:
+        return os.waitpid(pid, 0)[1] == 0
+    status = 1
+    try:
+        unshare()
+        status = 0
+    except (JailError, OSError):
+        pass
+    finally:
+        os._exit(status)
+
+
 def readable() -> list[str]:
     """Return the folders that an interpreter needs: its own, its libraries', the installed packages'."""
     wanted = [sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib")]

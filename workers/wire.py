@@ -8,11 +8,9 @@ frames over cables to other ports. One compiled loop serves all of a wire proces
 
 from __future__ import annotations
 
-from shm.layout import CORE, IN_LARGE, LINE, SLOT, TIME_UNIT_NS
+from shm.layout import CORE, LINE, SLOT, TIME_UNIT_NS
 from shm.memory import (
     acquire64,
-    be16,
-    be32,
     bit_length,
     copy,
     kernel,
@@ -25,16 +23,12 @@ from shm.memory import (
     record,
     relaxed64,
     release64,
-    store16,
     store32,
     store64,
     ticks,
 )
 from shm.outside import (
-    CABLE,
     CAPTURE,
-    CLAIM,
-    CLAIMS,
     FRAME,
     FRAME_EXTRA,
     LINK,
@@ -49,7 +43,6 @@ from shm.outside import (
     WIRE,
 )
 from shm.ring import (
-    FULL,
     MASK,
     NEXT_HEAD,
     NEXT_TAIL,
@@ -62,7 +55,8 @@ from shm.ring import (
     room,
     slot_at,
 )
-from workers.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address, pack
+from workers.nic import arrive, deliver
+from workers.packet import HEADROOM, LARGE_ROOM, frame_address
 
 #: Frames that a source or sink handles before the next has its turn.
 BATCH = 512
@@ -71,8 +65,8 @@ AHEAD = 8
 #: Pauses between two rounds that move nothing.
 PAUSES = 16
 _TIME = SLOT["time"]
-_SOURCE, _SINK, _WIRE, _CAPTURE, _CABLE = SOURCE.dtype, SINK.dtype, WIRE.dtype, CAPTURE.dtype, CABLE.dtype
-_SINK_SIZE, _FRAME_SIZE, _CLAIM_SIZE = SINK.size, FRAME.size, CLAIM.size
+_SOURCE, _SINK, _WIRE, _CAPTURE = SOURCE.dtype, SINK.dtype, WIRE.dtype, CAPTURE.dtype
+_SINK_SIZE, _FRAME_SIZE = SINK.size, FRAME.size
 _BUCKETS = TALLY["buckets"]
 _COUNT, _SUM, _MAX = TALLY["latency_count"], TALLY["latency_sum"], TALLY["latency_max"]
 #: pcapng Enhanced Packet Block: fixed part and trailer.
@@ -83,24 +77,6 @@ _BLOCK = 32
 def stamp(clock_ns):
     """Return the descriptor's time for a clock reading; never 0, which means "made by a router"."""
     return (clock_ns // TIME_UNIT_NS & 0xFFFFFFFF) | 1
-
-
-@kernel
-def deliver(ring, frame, length, time, tag):
-    """Write one frame into the RX ring's next slot; the caller has asked for room.
-
-    `tag` says whose it is, for the accounts of a ring that routers share.
-    """
-    head = load64(ring + NEXT_HEAD)
-    tags = load64(ring + TAGS)
-    if tags:
-        store16(tags + 2 * (head & load64(ring + MASK)), tag)
-    pool = load64(ring + POOL)
-    slot = slot_at(ring, head)
-    large = length > SMALL_ROOM
-    copy(pool + load32(slot + 4 * large) * LINE + HEADROOM, frame, length)
-    store64(slot + _TIME, pack(time, length, HEADROOM + IN_LARGE * large))
-    store64(ring + NEXT_HEAD, head + 1)
 
 
 @kernel
@@ -241,44 +217,6 @@ def capture_frame(capture, frame, length, wall):
 
 
 @kernel
-def claimant(claims, frame, length):
-    """Return the CLAIM that a frame falls under: by VLAN and MAC, as VMDq sorts them; 0 for none."""
-    if length < 14:
-        return 0
-    mac = be16(frame) << 32 | be32(frame + 2)
-    vlan = -1
-    if length >= 18 and be16(frame + 12) == 0x8100:
-        vlan = be16(frame + 14) & 0xFFF
-    first, count = load64(claims), acquire64(claims + CLAIMS["count"])
-    rest = 0
-    for i in range(count):
-        claim = first + i * _CLAIM_SIZE
-        if acquire64(claim + CLAIM["ring"]) and load64(claim + 8) == vlan:
-            if load64(claim) == mac:
-                return claim
-            if load64(claim) < 0 and rest == 0:
-                rest = claim
-    return rest
-
-
-@kernel
-def carry(cable, frame, length, time, account):
-    """Take a frame to the port at the far end of a cable."""
-    claim = claimant(load64(cable), frame, length)
-    if claim == 0 or length > LARGE_ROOM:
-        store64(account + TALLY["unclaimed"], load64(account + TALLY["unclaimed"]) + 1)
-        return
-    ring = load64(claim + CLAIM["ring"])
-    queue = load64(claim + CLAIM["queue"])
-    target = queue if queue else ring
-    if room(target, 1):
-        deliver(target, frame, length, time, load64(claim + CLAIM["router"]))
-        commit_head(target)
-    else:
-        store64(ring + FULL, load64(ring + FULL) + 1)
-
-
-@kernel
 def sent_at(link, length, since, clock):
     """Return when a link of finite speed is through with a frame that waits since `since`, -1: not begun yet.
 
@@ -329,8 +267,9 @@ def run_sink(sink, since, wall):
             capture_frame(capture, frame_address(slot, pool), length, wall)
         router = load16(tags + 2 * at)
         tally(counts, router, length, described & 0xFFFFFFFF, now)
-        if cable:
-            carry(cable, frame_address(slot, pool), length, now, load64(counts + 8 * router))
+        if cable and arrive(load64(cable), frame_address(slot, pool), length, now) == 0:
+            account = load64(counts + 8 * router) + TALLY["unclaimed"]
+            store64(account, load64(account) + 1)
         sent += 1
     store64(ring + NEXT_TAIL, tail + sent)
     commit_tail(ring)

@@ -96,8 +96,9 @@ def test_random_faults_among_four_routers(tmp_path, seconds):
     assert_contained(result)
 
 
-@pytest.mark.timeout(450)
-def test_an_ordinary_user_is_as_safe(tmp_path, capsys):
+@pytest.fixture
+def as_user(tmp_path):
+    """Runs `vre` as an ordinary user."""
     if os.geteuid():
         pytest.skip("this run is an ordinary user's already")
     setpriv, python = shutil.which("setpriv"), Path("/usr/bin/python3")
@@ -117,13 +118,35 @@ def test_an_ordinary_user_is_as_safe(tmp_path, capsys):
     probe = subprocess.run([*user, "-c", "import numba, vre.chaos"], env=environment, capture_output=True, text=True)
     if probe.returncode:
         pytest.skip(f"an ordinary user cannot run this checkout: {probe.stderr.strip().splitlines()[-1:]}")
-    command = [*user, "-m", "vre", "chaos", str(lab(tmp_path)), "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+
+    def vre(*arguments, **more):
+        command = [*user, "-m", "vre", *map(str, arguments)]
+        return subprocess.run(command, env=environment | more, capture_output=True, text=True, timeout=400)
+
+    return vre
+
+
+@pytest.mark.timeout(450)
+def test_an_ordinary_user_is_as_safe(tmp_path, capsys, as_user):
+    done = as_user("chaos", lab(tmp_path), "--json")
     assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
     result = json.loads(done.stdout)
     with capsys.disabled():
         print(f"\n{len(result['faults'])} faults run as an ordinary user, {len(result['skipped'])} skipped")
     assert {f["name"] for f in result["faults"]} == set(faults())
+    assert_contained(result)
+
+
+def test_namespaces_may_come_from_bubblewrap(tmp_path, as_user):
+    if not shutil.which("bwrap", path="/usr/bin:/bin"):
+        pytest.skip("bubblewrap is not installed")
+    done = as_user("doctor", VRE_NAMESPACES="bubblewrap")
+    assert "none possible; namespaces from bubblewrap" in done.stdout, (done.stdout, done.stderr)
+    names = ("polite", "kill_all", "forks", "network", "segfault", "loop")
+    done = as_user("chaos", lab(tmp_path), *names, "--json", VRE_NAMESPACES="bubblewrap")
+    assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
+    result = json.loads(done.stdout)
+    assert [f["name"] for f in result["faults"]] == list(names) and result["tier"] == "strict"
     assert_contained(result)
 
 

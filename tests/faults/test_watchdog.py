@@ -29,14 +29,16 @@ def loop_for_ever(state):
         state["count"] += 1
 
 
-class Hangs(Element):
+class _Limited(Element):
+    arguments = (Argument("LIMIT", integer, -1, live=True),)
+    state = {"limit": "i8", "count": "i8"}
+
+
+class Hangs(_Limited):
     """Loops for ever behind the first LIMIT packets, in a function that it calls: nobody counts its turns.
 
     Syntax: `Hangs(LIMIT)`
     """
-
-    arguments = (Argument("LIMIT", integer, -1, live=True),)
-    state = {"limit": "i8", "count": "i8"}
 
     @staticmethod
     def process(state, packet):
@@ -45,14 +47,11 @@ class Hangs(Element):
         return 0
 
 
-class Loops(Element):
+class Loops(_Limited):
     """Loops for ever behind the first LIMIT packets, itself.
 
     Syntax: `Loops(LIMIT)`
     """
-
-    arguments = (Argument("LIMIT", integer, -1, live=True),)
-    state = {"limit": "i8", "count": "i8"}
 
     @staticmethod
     def process(state, packet):
@@ -63,14 +62,11 @@ class Loops(Element):
         return 0
 
 
-class Overruns(Element):
+class Overruns(_Limited):
     """Looks behind the end of a table of four, behind the first LIMIT packets.
 
     Syntax: `Overruns(LIMIT)`
     """
-
-    arguments = (Argument("LIMIT", integer, -1, live=True),)
-    state = {"limit": "i8", "count": "i8"}
 
     @staticmethod
     def process(state, packet):
@@ -80,14 +76,11 @@ class Overruns(Element):
         return 0
 
 
-class Naps(Element):
+class Naps(_Limited):
     """Sleeps for ever on the slow path behind the first LIMIT packets.
 
     Syntax: `Naps(LIMIT)`
     """
-
-    arguments = (Argument("LIMIT", integer, -1, live=True),)
-    state = {"limit": "i8", "count": "i8"}
 
     @staticmethod
     def slow(state, packet, port, context):

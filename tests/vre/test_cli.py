@@ -56,6 +56,17 @@ def test_check_says_yes_and_imports_neither_numba_nor_numpy(lab):
     assert done.stdout.endswith("[]\n")
 
 
+@pytest.mark.parametrize("command", [["show", "routers"], ["read", "red.entitlement"], ["top"]])
+def test_a_platform_that_is_still_starting_says_so(command):
+    directory = RunDirectory(f"starting{os.getpid()}")
+    directory.acquire()
+    try:
+        done = vre(*command, "--name", directory.name)
+        assert done.returncode == 2 and "is still starting" in done.stderr
+    finally:
+        directory.release()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -34,6 +34,7 @@ from vre.domu_policy import (
     Progress,
 )
 from vre.errors import ConfigError, PlatformError
+from vre.keeper import Keeper
 from vre.tiers import try_tier
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -267,6 +268,22 @@ def test_an_element_that_cannot_be_loaded_starts_nothing(tmp_path, text, message
         file.write_text(text)
     with platform() as box, pytest.raises(ConfigError, match=message):
         box.router("red", forward(f"Untrusted({file}:X)"), domu=vre.Domu(start_s=2.0))
+        box.start()
+
+
+def test_last_words_count_though_they_are_heard_late(tmp_path, monkeypatch):
+    (tmp_path / "x.py").write_text("raise RuntimeError('no')\nclass X: pass\n")
+    look, last = Keeper.look, 0.0
+
+    def seldom(self):
+        nonlocal last
+        if time.monotonic() - last > 0.5:
+            last = time.monotonic()
+            look(self)
+
+    monkeypatch.setattr(Keeper, "look", seldom)
+    with platform() as box, pytest.raises(ConfigError, match="RuntimeError: no"):
+        box.router("red", forward(f"Untrusted({tmp_path}/x.py:X)"))
         box.start()
 
 

@@ -203,6 +203,38 @@ def test_a_cable_carries_packets_to_another_router():
         assert two.stats().ports["out"] == two.stats().forwarded
 
 
+@pytest.mark.parametrize("queues", ["multi", "single"])
+def test_a_port_at_the_end_of_a_cable_sorts_as_any_other(queues):
+    """Tags of a VLAN are taken off, and what is for all goes to all of that VLAN."""
+    with vre.Platform() as box:
+        box.nic("in", link=vre.Generator(rate=20_000, count=2000))
+        box.nic("mid", link=vre.Cable(to="far"))
+        box.nic("far", queues=queues)
+        text = (
+            "FromDevice(in) -> s :: Switch(0); s[0] -> EtherRewrite(2:0:0:0:0:1, 02:00:00:00:00:77) -> q :: Queue;"
+            "s[1] -> EtherRewrite(2:0:0:0:0:1, ff:ff:ff:ff:ff:ff) -> q; q -> ToDevice(mid);"
+        )
+        one = box.router("one", text, ports={"mid": {"vlan": 7}, "in": {"mac": "*"}})
+        others = []
+        for name, mac, vlan in (("two", 0x77, 7), ("three", 0x78, 7), ("four", 0x77, 8)):
+            port = {"mac": f"02:00:00:00:00:{mac:02x}", "vlan": vlan}
+            text = "FromDevice(far) -> c :: Classifier(12/0800, -); c[0] -> ip :: Counter -> Discard; c[1] -> Discard;"
+            others.append(box.router(name, text, ports={"far": port}))
+        box.start()
+        two, three, four = others
+        wait = 200
+        while two.stats().injected < 500 and (wait := wait - 1):
+            box.tend(0.05)
+        assert three.stats().injected == four.stats().injected == 0
+        one.write("s.switch", "1")
+        box.run()
+        box.halt()
+        assert [router.stats().balance for router in (one, *others)] == [0, 0, 0, 0]
+        assert four.stats().injected == 0 < three.stats().injected < two.stats().injected
+        for router in (two, three):
+            assert int(router.read("ip.count")) == router.stats().packets > 0, "the tag is off: IP is where it belongs"
+
+
 def test_a_pipeline_cut_at_an_unqueue_runs_on_two_cores():
     with vre.Platform(cores=2) as box:
         box.nic("eth0", link=vre.Generator(rate=50_000, count=20_000))

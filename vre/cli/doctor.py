@@ -118,8 +118,9 @@ def _sandbox() -> Finding:
     strict = tried[0]
     why = strict.error or f"possible in it: {', '.join(strict.possible)}" if tier != "strict" else ""
     if tier == "strict":
-        shared = "" if os.geteuid() == 0 else "; domUs share your user id, as root they would have their own"
-        return Finding("sandbox", "ok", f"strict: {len(last.refused)} forbidden things tried, none possible{shared}")
+        notes = "; namespaces from bubblewrap" if last.namespaces == "bubblewrap" else ""
+        notes += "" if os.geteuid() == 0 else "; domUs share your user id, as root they would have their own"
+        return Finding("sandbox", "ok", f"strict: {len(last.refused)} forbidden things tried, none possible{notes}")
     advice = "untrusted elements need --sandbox reduced" if tier == "reduced" else "no untrusted elements"
     return Finding("sandbox", "weak", f"{tier}; no strict tier: {why}", advice)
 

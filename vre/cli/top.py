@@ -33,9 +33,12 @@ def running(name: str | None) -> str:
         if len(found) != 1:
             hint = f"; these run: {', '.join(found)}: choose with --name" if found else ""
             raise PlatformError(f"{'several platforms run' if found else 'no platform is running'}{hint}")
-        return found[0]
+        name = found[0]
     if not RunDirectory(name).alive():
         raise PlatformError(f"no platform named '{name}' is running")
+    # It can be asked from the moment on when its packets may flow.
+    if not (RunDirectory(name).path / "control").exists():
+        raise PlatformError(f"platform '{name}' is still starting: it may have to compile; try again")
     return name
 
 
