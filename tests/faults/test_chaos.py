@@ -143,7 +143,8 @@ def test_namespaces_may_come_from_bubblewrap(tmp_path, as_user):
     done = as_user("doctor", VRE_NAMESPACES="bubblewrap")
     assert "none possible; namespaces from bubblewrap" in done.stdout, (done.stdout, done.stderr)
     names = ("polite", "kill_all", "forks", "network", "segfault", "loop")
-    done = as_user("chaos", lab(tmp_path), *names, "--json", VRE_NAMESPACES="bubblewrap")
+    chosen_names = (word for name in names for word in ("--fault", name))
+    done = as_user("chaos", lab(tmp_path), *chosen_names, "--json", VRE_NAMESPACES="bubblewrap")
     assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
     result = json.loads(done.stdout)
     assert [f["name"] for f in result["faults"]] == list(names) and result["tier"] == "strict"
