@@ -63,11 +63,12 @@ def routers_table(stats: list[RouterStats], seconds: float, title: str = "") -> 
         )
         table.add_row(
             s.name,
-            f"{s.entitled:.1%}",
-            f"{s.share:.1%}",
+            # What is mapped directly is on no core.
+            f"{s.entitled:.1%}" if s.entitled else "-",
+            f"{s.share:.1%}" if s.entitled else "-",
             number(s.forwarded),
             f"{number(s.forwarded / seconds)}pps" if seconds else "-",
-            f"{s.cycles_per_packet:.0f}",
+            f"{s.cycles_per_packet:.0f}" if s.entitled else "-",
             *latency,
             reasons or "-",
         )
