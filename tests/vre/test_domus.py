@@ -17,21 +17,10 @@ import pytest
 import vre
 from tests.vre.helpers import assert_accounts
 from vre.domu_policy import (
-    DIED,
-    DUE,
-    ENDED,
-    HOSTILE,
-    HUNG,
     MAX_RESTARTS,
     QUARANTINED,
-    READY,
-    RELEASED,
     RUNNING,
     STARTING,
-    STOP,
-    IllegalTransition,
-    Policy,
-    Progress,
 )
 from vre.errors import ConfigError, PlatformError
 from vre.keeper import Keeper
@@ -389,44 +378,6 @@ def test_the_cpu_time_of_a_domu_is_charged_to_its_router(tmp_path):
         charged = (red.stats().used_ticks - before) * box.ns_per_tick
         spent = box.domus.domus["red"].cpu_ns - spent
         assert spent > 0 and charged >= 0.7 * spent
-
-
-@pytest.mark.parametrize("state", [STARTING, RUNNING, QUARANTINED, ENDED])
-@pytest.mark.parametrize("event", [READY, DIED, HUNG, HOSTILE, DUE, RELEASED, STOP])
-def test_the_table_of_transitions_is_complete(state, event):
-    legal = {
-        STARTING: {READY: RUNNING, DIED: STARTING, HUNG: STARTING, HOSTILE: QUARANTINED, STOP: ENDED},
-        RUNNING: {DIED: STARTING, HUNG: STARTING, HOSTILE: QUARANTINED, STOP: ENDED},
-        QUARANTINED: {DUE: STARTING, RELEASED: STARTING, STOP: ENDED},
-        ENDED: {},
-    }
-    policy = Policy(state=state)
-    if event in legal[state]:
-        assert policy.on(event, 1.0) == legal[state][event]
-    else:
-        with pytest.raises(IllegalTransition):
-            policy.on(event, 1.0)
-
-
-def test_quarantine_lasts_longer_each_time():
-    policy, now, lengths = Policy(), 0.0, []
-    for _ in range(4):
-        while policy.state != QUARANTINED:
-            policy.on(DIED, now)
-        lengths.append(policy.until - now)
-        now = policy.until
-        policy.on(DUE, now)
-    assert lengths == [5.0, 10.0, 20.0, 40.0]
-
-
-def test_waiting_for_a_processor_is_not_hanging_but_not_for_ever():
-    progress = Progress(0.05)
-    assert not progress.hung(True, 7, 0.0, 0.0)
-    assert not progress.hung(True, 7, 0.5, 0.48)
-    assert progress.hung(True, 7, 0.5, 0.4)
-    assert progress.hung(True, 7, 1.1, 1.09)
-    assert not progress.hung(True, 8, 2.0, 1.5)
-    assert not progress.hung(False, 8, 9.0, 1.5)
 
 
 def test_show_tells_of_domus_and_events(tmp_path):
