@@ -68,7 +68,9 @@ class Zygote:
             self.filter = compile_filter()
         self.kernels, self.code = compile_crossing(), Code("slice", "ticks", "bridge")
         self.readable = jail.readable()
-        self.own = os.environ.get("VRE_NAMESPACES") != "bubblewrap" and jail.may_unshare()
+        # What bubblewrap makes for root knows no user but root, and root needs no help.
+        asked = os.environ.get("VRE_NAMESPACES") == "bubblewrap"
+        self.own = os.geteuid() == 0 or (not asked and jail.may_unshare())
         gc.collect()
         gc.freeze()
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
