@@ -44,6 +44,14 @@ def test_ttl_is_decremented_with_a_right_checksum(bench):
     assert b.dropped["ttl_expired"] == 2
 
 
+@pytest.mark.parametrize("source", ["02:00:00:00:00:01", "fe:dc:ba:98:76:54", "00:80:00:00:00:ff"])
+@pytest.mark.parametrize("ethertype", [0x0800, 0xFFFF])
+def test_any_ethernet_header_can_be_prepended(bench, source, ethertype):
+    b = bench(f"{IN}EtherEncap({ethertype:#x}, {source}, ff:81:00:c0:de:f0) -> ToDevice(eth1);")
+    (frame,) = (Ether(bytes(f)) for f in b.through(udp()))
+    assert (frame.dst, frame.src, frame.type) == ("ff:81:00:c0:de:f0", source, ethertype)
+
+
 @pytest.mark.parametrize("checksum", [0xFFFE, 0xFFFF, 0x0000, 0x0001])
 def test_incremental_checksums_at_the_edges_of_ones_complement(bench, checksum):
     # Find an identification that gives the checksum wanted: RFC 1624's corner cases.

@@ -45,7 +45,9 @@ class EtherEncap(Element):
         header = (
             values["dst"].to_bytes(6, "big") + values["src"].to_bytes(6, "big") + values["ethertype"].to_bytes(2, "big")
         )
-        state["first"], state["second"] = (int.from_bytes(part, "little") for part in (header[:8], header[8:]))
+        # Fields are signed: the highest byte of the first is one of the source's.
+        state["first"] = int.from_bytes(header[:8], "little", signed=True)
+        state["second"] = int.from_bytes(header[8:], "little")
 
     @staticmethod
     def process(state, packet):
