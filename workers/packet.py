@@ -22,7 +22,7 @@ from shm.memory import (
     store32,
     store64,
 )
-from shm.ring import MASK, NEXT_HEAD, NOTES, slot_at, swap
+from shm.ring import MASK, NEXT_HEAD, NOTES, SLOT_SIZE, SLOTS, swap
 
 #: Bytes kept free before a received frame, for headers to be prepended.
 HEADROOM = LINE
@@ -158,16 +158,18 @@ def unannotated(packet, time):
 
 @kernel
 def place(ring, packet, core):
-    """Move `packet` into the ring's next slot; the caller has asked :func:`shm.ring.room` for it."""
-    head = load64(ring + NEXT_HEAD)
-    slot = slot_at(ring, head)
+    """Move `packet` into the ring's next slot, for which the caller has asked :func:`shm.ring.room`; return which."""
+    head, mask, slots = load64(ring + NEXT_HEAD), load64(ring + MASK), load64(ring + SLOTS)
+    at = head & mask
+    slot = slots + at * SLOT_SIZE
     # Its last reader has the line: without this, every fourth packet waits for it.
-    prefetch(slot_at(ring, head + PLACE_AHEAD))
+    prefetch(slots + ((head + PLACE_AHEAD) & mask) * SLOT_SIZE)
     large = packet["room"] != SMALL_STRIDE
     swap(core, slot + 4 * large, packet["owner"])
     offset = packet["data"] - packet["buffer"] + IN_LARGE * large
     store64(slot + _TIME, pack(packet["time"], packet["length"], offset))
     store64(ring + NEXT_HEAD, head + 1)
+    return at
 
 
 @kernel

@@ -23,10 +23,10 @@ from workers.turn import PORT_BITS
 _IMPORTS = """\
 from shm.channel import commit_channel, give_gifts, keep_returns, returned, take
 from shm.layout import CORE, TASK
-from shm.memory import load64, prefetch, record, stack_record
+from shm.memory import load64, record, stack_record
 from shm.ring import MASK, POOL, SLOTS, available, commit_head, commit_tail, is_empty, room
 from workers.fuel import guarded
-from workers.packet import CLONE, PACKET, PUNT, TAKEN, clone, frame_address, read_note, receive, spare_done, transfer
+from workers.packet import CLONE, PACKET, PUNT, TAKEN, clone, read_note, receive, spare_done, transfer
 from workers.turn import (
     AHEAD, RESUME, ask_frames, ask_slots, begin, claim, commit, drop, finish, keep, least, log_is_full, look, made,
     pending, punt, requeue,
@@ -45,6 +45,8 @@ class Composer:
         self.trunks = Trunks(self.shape)
         self.classes, self.next, self.bypasses = self.trunks.classes, self.trunks.next, self.trunks.bypasses
         self.places, _ = offsets(self.shape.classes)
+        # Who takes packets out of a queue for a port has asked the port for room.
+        self.granted = {upstream(self.shape, port)[1][0]: port for port in self.bypasses.values()}
 
     def source(self) -> str:
         """Return the module's text."""
@@ -81,14 +83,21 @@ class Composer:
 
     def _function(self, head: int, name: str) -> None:
         self.lines.append(f"\n\ndef {name}(block, core, packet, port):")
-        before = None
+        before, granted = None, self.granted.get(head)
         for k in self.trunks.along(head):
             if before is not None and self.next[before, self.trunks.trunk[before]][1]:
                 self.lines.append(f"    port = {self.next[before, self.trunks.trunk[before]][1]}")
-            self._element(k)
+            self._element(k, granted == k)
+            if self._copies(k) or self.classes[k].slow is not None:
+                granted = None  # more packets may come to the port than were counted
             before = k
 
-    def _element(self, k: int) -> None:
+    def _copies(self, k: int) -> bool:
+        """Return whether an element may send one packet to several outputs."""
+        process = self.classes[k].process
+        return self.classes[k].spreads or bool(process and "CLONE" in process.__code__.co_names)
+
+    def _element(self, k: int, granted: bool) -> None:
         """Write one element of a trunk: whatever does not go along the trunk ends in a return."""
         cls, place = self.classes[k], self.places[k]
         w = self.lines.append
@@ -105,11 +114,12 @@ class Composer:
         wanted = list(inspect.signature(cls.process).parameters)
         if "now" in wanted:
             w('    now = load64(core + CORE["clock_ns"])')
-        w(f"    out = P_{cls.__name__}({', '.join(wanted)})")
+        given = ", ".join(repr(granted) if name == "granted" else name for name in wanted)
+        w(f"    out = P_{cls.__name__}({given})")
         names = cls.process.__code__.co_names
         outputs = sorted(o for e, o in self.next if e == k)
         trunk = self.trunks.trunk.get(k)
-        if cls.spreads or "CLONE" in names:
+        if self._copies(k):
             for output in outputs[1:]:
                 if not cls.spreads:
                     w(f"    if out == CLONE + {output}:")
@@ -268,14 +278,14 @@ class Composer:
     slots, mask, pool = load64(ring + SLOTS), load64(ring + MASK), load64(ring + POOL)
     # Only what is claimed: the line behind belongs to the producer, who is writing it.
     i, last, stop = 0, count - 1, 0
-    ask_frames(slots, mask, pool, tail, least(AHEAD, count))
+    asked = 0
     while i < count:
         stop = look(core, task, i, count)
         if stop == i:
             break
-        ask_slots(slots, mask, tail, stop + AHEAD, last)
+        asked = ask_frames(slots, mask, pool, tail, asked, least(stop + AHEAD, count))
+        ask_slots(slots, mask, tail, asked, last)
         while i < stop:
-            prefetch(frame_address(slots + ((tail + least(i + AHEAD, last)) & mask) * 16, pool))
             receive(packet, slots + ((tail + i) & mask) * 16, pool){noted}
             {entry}
             i += 1

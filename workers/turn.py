@@ -69,15 +69,16 @@ def claim(ring, count):
 
 
 @kernel
-def ask_frames(slots, mask, pool, tail, count):
-    """Ask for the frames in `count` slots from index `tail` on."""
-    for i in range(count):
+def ask_frames(slots, mask, pool, tail, at, end):
+    """Ask for the frames in the slots claimed, from the `at`th up to the `end`th; return `end`."""
+    for i in range(at, end):
         prefetch(frame_address(slots + ((tail + i) & mask) * SLOT_SIZE, pool))
+    return end
 
 
 @kernel
 def ask_slots(slots, mask, tail, at, last):
-    """Ask for the slots that the next look but one begins with: from the `at`th claimed on, none behind the `last`."""
+    """Ask for the slots that the next look begins with: from the `at`th claimed on, none behind the `last`."""
     for i in range(0, LOOK, _A_LINE):
         prefetch(slots + ((tail + least(at + i, last)) & mask) * SLOT_SIZE)
 

@@ -87,32 +87,63 @@ def tree(patterns: list[Pattern]) -> list[tuple[int, int, int, int, int, int]]:
     """
     nodes: list[tuple[int, int, int, int, int, int]] = []
 
-    def build(rest: list[tuple[int, list[Test], list[list[Test]]]], known: dict[Test, bool]) -> int:
-        while rest:
-            output, tests, refused = rest[0]
-            tests = [t for t in tests if known.get(t) is not True]
-            refused = [[t for t in group if known.get(t) is not True] for group in refused]
-            refused = [g for g in refused if not any(_settled_false(t, known) for t in g)]
-            if any(_settled_false(t, known) for t in tests) or any(not g for g in refused):
-                rest = rest[1:]
-                continue
-            if not tests and not refused:
-                return -2 - output
-            test = tests[0] if tests else refused[0][0]
-            here = len(nodes)
-            nodes.append((0, 0, 0, 0, 0, 0))
-            remaining = [(output, tests, refused), *rest[1:]]
-            yes = build(remaining, known | {test: True})
-            no = build(remaining, known | {test: False})
-            takes = test.offset + -(-test.mask.bit_length() // 8)
-            nodes[here] = (test.offset, test.mask, test.value, yes, no, takes)
-            return here * _NODE.size
-        return FAIL
+    def build(rest: list[_Open], known: dict[Test, bool]) -> int:
+        rest = _settle(rest, known)
+        if not rest:
+            return FAIL
+        if rest[0].is_met:
+            return -2 - rest[0].output
+        test = _choose(rest, known)
+        here = len(nodes)
+        nodes.append((0, 0, 0, 0, 0, 0))
+        yes = build(rest, known | {test: True})
+        no = build(rest, known | {test: False})
+        takes = test.offset + -(-test.mask.bit_length() // 8)
+        nodes[here] = (test.offset, test.mask, test.value, yes, no, takes)
+        return here * _NODE.size
 
-    root = build([(i, list(p.tests), [list(g) for g in p.refused]) for i, p in enumerate(patterns)], {})
+    root = build([_Open(i, p.tests, p.refused) for i, p in enumerate(patterns)], {})
     if root < 0:
         nodes.append((0, 0, 0, root, root, 0))
     return nodes
+
+
+@dataclass(frozen=True)
+class _Open:
+    """What is still open of the pattern for an output: tests that must hold, groups that must each fail."""
+
+    output: int
+    tests: tuple[Test, ...]
+    refused: tuple[tuple[Test, ...], ...]
+
+    @property
+    def is_met(self) -> bool:
+        return not self.tests and not self.refused
+
+
+def _settle(rest: list[_Open], known: dict[Test, bool]) -> list[_Open]:
+    """Return what is open once `known` is: from the first pattern that can still match."""
+    for i, one in enumerate(rest):
+        tests = tuple(t for t in one.tests if known.get(t) is not True)
+        refused = tuple(tuple(t for t in group if known.get(t) is not True) for group in one.refused)
+        refused = tuple(g for g in refused if not any(_settled_false(t, known) for t in g))
+        if all(refused) and not any(_settled_false(t, known) for t in tests):
+            return [_Open(one.output, tests, refused), *rest[i + 1 :]]
+    return []
+
+
+def _choose(rest: list[_Open], known: dict[Test, bool]) -> Test:
+    """Return what to test next: the first open test, or one that excludes it and whose yes decides at once.
+
+    So `12/0800` comes before `12/0806 20/0001`: most packets take one test where they would take two.
+    """
+    first = (rest[0].tests or rest[0].refused[0])[0]
+    for test in (t for one in rest for t in one.tests if t not in known):
+        if _settled_false(first, {test: True}):
+            after = _settle(rest, known | {test: True})
+            if after and after[0].is_met:
+                return test
+    return first
 
 
 def _settled_false(test: Test, known: dict[Test, bool]) -> bool:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from shm.memory import copy, load64, put_be32, store16
-from shm.ring import MASK, NEXT_HEAD, TAGS, room
+from shm.ring import TAGS, room
 from workers.arguments import Argument, string
 from workers.element import Element, cap
 from workers.packet import BROADCAST, DROP, HOST, MULTICAST, OTHERHOST, TAKEN, headroom, place
@@ -81,9 +81,9 @@ class ToDevice(Element):
     read_handlers = {"count": cap("count")}
 
     @staticmethod
-    def process(state, packet, core):
+    def process(state, packet, core, granted):
         ring = state["ring"]
-        if room(ring, 1) == 0:
+        if not granted and room(ring, 1) == 0:
             return DROP
         if state["vlan"] >= 0:
             if headroom(packet) < 4:
@@ -93,7 +93,7 @@ class ToDevice(Element):
             copy(packet["data"], packet["data"] + 4, 12)
             put_be32(packet["data"] + 12, 0x81000000 | state["vlan"])
         # The wire keeps accounts by router, and several routers send through one ring.
-        store16(load64(ring + TAGS) + 2 * (load64(ring + NEXT_HEAD) & load64(ring + MASK)), state["router"])
-        place(ring, packet, core)
+        at = place(ring, packet, core)
+        store16(load64(ring + TAGS) + 2 * at, state["router"])
         state["count"] += 1
         return TAKEN

@@ -37,7 +37,7 @@ class EtherEncap(Element):
 
     cycles = 80
     arguments = (Argument("ETHERTYPE", between(0, 0xFFFF)), Argument("SRC", ether), Argument("DST", ether))
-    state = {"first": "i8", "second": "i8"}
+    state = {"first": "i8", "last": "i8"}
     reasons = ("no_headroom",)
 
     @classmethod
@@ -45,9 +45,8 @@ class EtherEncap(Element):
         header = (
             values["dst"].to_bytes(6, "big") + values["src"].to_bytes(6, "big") + values["ethertype"].to_bytes(2, "big")
         )
-        # Fields are signed: the highest byte of the first is one of the source's.
         state["first"] = int.from_bytes(header[:8], "little", signed=True)
-        state["second"] = int.from_bytes(header[8:], "little")
+        state["last"] = int.from_bytes(header[-8:], "little", signed=True)
 
     @staticmethod
     def process(state, packet):
@@ -57,10 +56,9 @@ class EtherEncap(Element):
         packet["data"] = data
         packet["length"] += 14
         packet["mac"] = data
-        # The header as it lies in memory, laid out once: three stores.
+        # The header as it lies in memory, laid out once: two stores, which overlap.
         store64(data, state["first"])
-        store32(data + 8, state["second"])
-        store16(data + 12, state["second"] >> 32)
+        store64(data + 6, state["last"])
         return 0
 
 

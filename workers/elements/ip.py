@@ -199,11 +199,11 @@ class DecIPTTL(Element):
         ttl = load8(net + 8)
         if ttl <= 1:
             return DROP
-        # TTL is the low byte of its word in host order: the word loses one, which is adding 0xfffe
-        # in one's complement (RFC 1624, equation 3).
+        # TTL is the low byte of its word in host order: the word loses one, so the checksum gains one, with the
+        # carry brought round, and 0xffff written as 0 (RFC 1624, section 3).
         store8(net + 8, ttl - 1)
-        total = (~load16(net + 10) & 0xFFFF) + 0xFFFE
-        store16(net + 10, ~(total + (total >> 16)))
+        total = load16(net + 10) + 1
+        store16(net + 10, total + (total >= 0xFFFF))
         return 0
 
 
