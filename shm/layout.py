@@ -111,14 +111,15 @@ TIME_UNIT_NS = 32
 RING = Layout(
     "ring",
     {
+        # What the other side polls is apart from what changes with every packet.
         "head": ("i8", 0),  # producer: slots published
-        "next_head": "i8",  # producer: slots filled, published at its next commit
+        "tail": ("i8", APART),  # consumer: slots given back
+        "next_head": ("i8", 2 * APART),  # producer: slots filled, published at its next commit
         "seen_tail": "i8",  # producer: the consumer's tail when it last looked
         "full": "i8",  # producer: packets it could not place
-        "tail": ("i8", APART),  # consumer: slots given back
-        "next_tail": "i8",  # consumer: slots claimed, given back at its next commit
+        "next_tail": ("i8", 3 * APART),  # consumer: slots claimed, given back at its next commit
         "seen_head": "i8",  # consumer: the producer's head when it last looked
-        "slots": ("i8", 2 * APART),  # set once: address of the slots
+        "slots": ("i8", 4 * APART),  # set once: address of the slots
         "notes": "i8",  # set once: address of the notes, 0 where none are kept
         "mask": "i8",  # set once: number of slots, a power of two, less one
         "capacity": "i8",  # set once: how many slots may be in use
@@ -126,7 +127,7 @@ RING = Layout(
         "tags": "i8",  # set once, rings that routers share: address of one u2 a slot, whose packet it is; else 0
         "killed": "i8",  # set once, RX rings that routers share: a table of counters by router; else 0
     },
-    size=3 * APART,
+    size=5 * APART,
 )
 
 #: Annotations of a packet that waits in a ring inside a router (Click: packet annotations).
@@ -301,5 +302,5 @@ CONTROLLER = Layout(
     size=LINE,
 )
 
-assert RING.size == 768 // 2 and SLOT.size == 16 and NOTE.size == 32 and UNDO.size == 24
+assert RING.size == 640 and SLOT.size == 16 and NOTE.size == 32 and UNDO.size == 24
 assert CORE.size == 768 and TASK.size == 256 and CLIENT.size == 128 and HEADER.size == 64

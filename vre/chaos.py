@@ -28,6 +28,7 @@ from vre.domus import Domus
 from vre.errors import PlatformError, nearest
 from vre.model import Domu, Model, Router
 from vre.platform import Platform
+from workers.turn import DRAIN
 
 #: The rogues' router, and what it does with packets that come back.
 ROUTER = "vre-chaos"
@@ -196,7 +197,7 @@ class Chaos:
     def _accounted(self, name: str) -> bool:
         """Return whether no more packets are missing than workers may have in hand; the end is judged exactly."""
         for _ in range(200):
-            if abs(self.platform.handle(name).stats().balance) <= self.platform.model.quantum:
+            if abs(self.platform.handle(name).stats().balance) <= DRAIN * self.platform.model.quantum:
                 return True
             self.platform.wait(0.001)
         return False

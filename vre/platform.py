@@ -60,7 +60,7 @@ class Platform(Description, Requests):
     idle : {"auto", "poll", "sleep"}
         What a core with nothing to do does.
     quantum : int
-        Packets that a task may take per turn.
+        Packets that a task may take per turn; a port takes twice as many from its queue.
     settings
         Any other of :class:`vre.model.Model`'s: `discipline`, `sample`, `turn_ns`, `machine`, `memory`,
         `memory_shares`, `rebalance`.

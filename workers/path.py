@@ -17,7 +17,7 @@ from workers.fuel import is_foreign
 from workers.packet import TAKEN
 from workers.shape import Shape, channels, offsets, reach, upstream
 from workers.trunk import Trunks
-from workers.turn import PORT_BITS
+from workers.turn import DRAIN, PORT_BITS
 
 #: What every module begins with.
 _IMPORTS = """\
@@ -241,12 +241,12 @@ class Composer:
                 yield target
 
     def _rx_input(self, k: int) -> str:
-        self._input(k)
+        self._input(k, "quantum")
         return f"e{k}(block, core, packet, 0)"
 
     def _pull_input(self, k: int) -> str:
         queue, first = upstream(self.shape, k)
-        self._input(queue)
+        self._input(queue, f"{DRAIN} * quantum" if queue in self.bypasses else "quantum")
         if "ring" in self.classes[k].state:
             sink = self.places[k] + self.classes[k].layout()["ring"]
             self.lines.append(f"    count = room(load64(block + {sink}), count)")
@@ -267,9 +267,9 @@ class Composer:
         self.lines.append("    count = quantum")
         return ""
 
-    def _input(self, k: int) -> None:
+    def _input(self, k: int, most: str) -> None:
         self.lines.append(f"    ring = load64(block + {self.places[k] + self.classes[k].layout()['ring']})")
-        self.lines.append("    count = available(ring, quantum)")
+        self.lines.append(f"    count = available(ring, {most})")
 
     def _batch(self, entry: str, kind: str) -> None:
         noted = "\n            read_note(ring, tail + i, packet)" if kind == "pull" else ""

@@ -19,6 +19,9 @@ UNDO_LIMIT = UNDO_ENTRIES - 512
 AHEAD = 12
 #: Packets from the slow path that one turn takes.
 RESUME = 32
+#: Quanta that a port's turn takes from its queue, which fills by one at most: once the port has been full, packets
+#: come to pass the queue by again.
+DRAIN = 2
 #: Most packets between two looks at the clock: what a turn may be late by, when its packets become dear.
 LOOK = 16
 #: Slots in a cache line.

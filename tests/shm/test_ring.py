@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from shm.layout import APART, RING
 from shm.memory import load64, store64
 from shm.ring import NEXT_TAIL, available, commit_head, commit_tail, is_empty, length, room
 from tests.harness import Bench
@@ -111,3 +112,10 @@ def test_a_polled_word_is_loaded_each_time_round():
     kernel.compile((numba.int64, numba.int64))
     text = "".join(kernel.inspect_llvm().values())
     assert "load atomic i64" in text and " monotonic," in text
+
+
+def test_what_the_other_side_polls_does_not_share_a_line_with_what_changes_for_each_packet():
+    lines = {name: RING[name] // APART for name in RING.dtype.names}
+    for polled in ("head", "tail"):
+        assert [name for name, line in lines.items() if line == lines[polled]] == [polled]
+    assert lines["next_head"] != lines["next_tail"] != lines["slots"]

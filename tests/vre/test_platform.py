@@ -17,6 +17,7 @@ from shm.segment import run_root
 from tests.vre.helpers import assert_accounts
 from vre.errors import ConfigError, PlatformError
 from vre.handlers import HandlerError
+from workers.turn import DRAIN, RESUME
 
 FORWARD = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> rt :: StaticIPLookup(198.19.0.0/16 0, 0/0 1);" \
     "rt[0] -> DecIPTTL -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> q :: Queue -> ToDevice(eth1); rt[1] -> Discard;"  # fmt: skip
@@ -79,7 +80,7 @@ def test_a_killed_worker_is_replaced_and_only_the_batch_in_hand_is_lost():
         box.halt()
         assert_accounts(box)
         killed = red.stats().dropped.get("killed", 0)
-        assert killed <= 12 * (box.model.quantum + 32)
+        assert killed <= 12 * (DRAIN * box.model.quantum + RESUME)
 
 
 @pytest.mark.slow

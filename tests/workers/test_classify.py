@@ -67,7 +67,12 @@ def test_the_tree_decides_as_the_patterns_do(texts, packets):
 
 def test_what_is_settled_is_not_tested_again():
     nodes = tree([pattern(t) for t in ("12/0806 20/0001", "12/0806 20/0002", "12/0800", "-")])
-    assert len(nodes) == 4  # ARP? request? reply? IP?
+    assert len(nodes) == 4  # IP? ARP? request? reply?
+
+
+def test_what_one_test_decides_is_tested_first():
+    (_, _, _, yes, _, _), *_ = tree([pattern(t) for t in ("12/0806 20/0001", "12/0806 20/0002", "12/0800", "-")])
+    assert yes == -2 - 2  # IP, output 2
 
 
 @pytest.mark.parametrize("text", ["12", "12/080", "x/08", "12/08%0", "9999/00", "12/0g"])

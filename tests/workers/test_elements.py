@@ -8,6 +8,7 @@ from scapy.layers.inet import ICMP, IP, UDP, IPOption, IPOption_RR
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
+from shm.ring import length
 from tests.harness import Bench
 from tests.workers.frames import HOST, MAC, arp, ip_of, udp
 
@@ -317,6 +318,22 @@ def test_queue_drops_what_it_cannot_hold_and_keeps_order(bench):
     b.settle()
     assert [ip_of(f).id for f in b.received()] == [0, 1, 2, 3, 4]
     assert b.dropped == {"queue_full": 4}
+
+
+def test_packets_pass_a_queue_by_again_after_their_port_was_full(bench):
+    b = bench("FromDevice(eth0) -> q :: Queue(1000) -> ToDevice(eth1);")
+    queue = int(b.state("q")["ring"])
+    burst = [udp(id=i) for i in range(64)]
+    while length(queue) < len(burst):
+        b.send(*burst)
+        b.turn(len(burst))
+    for _ in range(3):
+        # As many arrive as ever: the queue must be emptied faster than it fills.
+        assert b.received()
+        b.send(*burst)
+        b.turn(len(burst))
+    assert length(queue) == 0
+    assert [ip_of(f).id for f in b.received()[-64:]] == list(range(64))
 
 
 def test_annotations_survive_a_queue(bench):
