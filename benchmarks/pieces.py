@@ -138,7 +138,6 @@ def timed_ring(loops: int) -> float:
                 swap(core, slot_at(ring, load64(ring + NEXT_TAIL)), word)
                 store64(ring + NEXT_TAIL, load64(ring + NEXT_TAIL) + 1)
                 commit_tail(ring)
-            store64(core + CORE["undo_count"], 0)
 
     with Bench("FromDevice(eth0) -> q :: Queue(64) -> ToDevice(eth1);") as bench:
         ring, word = int(bench.state("q")["ring"]), load64(bench.core + CORE["spare"])

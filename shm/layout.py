@@ -158,6 +158,9 @@ CORE = Layout(
         "stage": ("i8", 0),  # IDLE, RUNNING or COMMITTING: what a kill interrupts
         "task": "i8",  # address of the task that runs, 0 between tasks (the watchdog's stamp)
         "since": "i8",  # ticks when it was entered
+        "swap_a": "i8",  # address of one word of the swap begun last in this turn, 0 where there was none
+        "swap_b": "i8",  # address of the other
+        "swap_first": "i8",  # what the word at a held before
         "undo_count": "i8",  # entries in the undo log
         "undo": "i8",  # set once: address of the undo log
         "spare": "i8",  # set once: address of the spare words (small, large) for packets made here
@@ -214,10 +217,9 @@ IDLE, RUNNING, COMMITTING = 0, 1, 2
 #: The pass of a client with nothing to do: never the least.
 IDLE_PASS = (1 << 63) - 1
 
-#: What a swap changes, so that a batch cut short can be taken back.
-#: `before` holds both words, that at a in its low half; with b 0 it is the counter at a.
-UNDO = Layout("undo", {"a": "i8", "b": "i8", "before": "i8"}, size=24)
-#: A task's turn swaps at most this often; its driver ends the turn before.
+#: A word that a turn has changed and what it held before, so that a turn cut short can be taken back.
+UNDO = Layout("undo", {"word": "i8", "before": "i8"}, size=16)
+#: A task's turn changes such words at most this often; its driver ends the turn before.
 UNDO_ENTRIES = 4096
 #: Spare pairs a core keeps for packets that elements make: the deepest nesting of clones.
 SPARES = 64
@@ -302,5 +304,5 @@ CONTROLLER = Layout(
     size=LINE,
 )
 
-assert RING.size == 640 and SLOT.size == 16 and NOTE.size == 32 and UNDO.size == 24
+assert RING.size == 640 and SLOT.size == 16 and NOTE.size == 32 and UNDO.size == 16
 assert CORE.size == 768 and TASK.size == 256 and CLIENT.size == 128 and HEADER.size == 64

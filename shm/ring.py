@@ -8,7 +8,8 @@ dropped packet costs nothing (its buffer stays where it is), and no ring can run
 The producer fills slots from `next_head` and publishes them all by storing `head` (release); the
 consumer claims slots up to `next_tail` and gives them back by storing `tail` (release). Both do so in
 :func:`commit_head` and :func:`commit_tail`, at the end of a batch, so a killed process leaves a ring
-either before a batch or after it; :mod:`workers.recovery` takes back the swaps in between.
+either before a batch or after it. Which slot owns which buffer is all the same as long as each has one owner:
+:mod:`workers.recovery` need only finish a swap that was cut in two.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ MASK, CAPACITY, POOL = RING["mask"], RING["capacity"], RING["pool"]
 TAGS = RING["tags"]
 SLOT_SIZE = SLOT.size
 _UNDO, _UNDO_COUNT = CORE["undo"], CORE["undo_count"]
-_UNDO_SIZE, _B, _BEFORE = UNDO.size, UNDO["b"], UNDO["before"]
+_UNDO_SIZE, _BEFORE = UNDO.size, UNDO["before"]
+_SWAP_A, _SWAP_B, _SWAP_FIRST = CORE["swap_a"], CORE["swap_b"], CORE["swap_first"]
 
 
 @kernel
@@ -67,18 +69,33 @@ def slot_at(ring, index):
 
 @kernel
 def swap(core, a, b):
-    """Exchange the buffer references in the words at `a` and `b`, and note in `core` how to undo it."""
-    count = load64(core + _UNDO_COUNT)
-    entry = load64(core + _UNDO) + count * _UNDO_SIZE
+    """Exchange the buffer references in the words at `a` and `b`; `core` notes which, for :func:`mend_swap`."""
     one, other = load32(a), load32(b)
-    store64(entry, a)
-    store64(entry + _B, b)
-    store64(entry + _BEFORE, one | other << 32)
-    store64(core + _UNDO_COUNT, count + 1)
-    # A kill must find the entry complete before either word has changed.
+    store64(core + _SWAP_FIRST, one)
+    store64(core + _SWAP_B, b)
+    store64(core + _SWAP_A, a)
+    # A kill must find the note complete before either word has changed, and a changed before b.
     settle()
     store32(a, other)
+    settle()
     store32(b, one)
+
+
+@kernel
+def forget_swap(core):
+    """Forget the swap begun last: the words may be gone before the next one."""
+    store64(core + _SWAP_A, 0)
+
+
+def mend_swap(core: int) -> None:
+    """Finish the swap that a dead worker was in the middle of.
+
+    Every buffer is in one word, but between the two stores of a swap both words hold the same. Any other two
+    differ, so a note cut in two, of which one half is older, does no harm.
+    """
+    a, b = load64(core + _SWAP_A), load64(core + _SWAP_B)
+    if a and a != b and load32(a) == load32(b):
+        store32(b, load64(core + _SWAP_FIRST))
 
 
 @kernel
@@ -87,7 +104,6 @@ def logged(core, word, value):
     count = load64(core + _UNDO_COUNT)
     entry = load64(core + _UNDO) + count * _UNDO_SIZE
     store64(entry, word)
-    store64(entry + _B, 0)
     store64(entry + _BEFORE, load64(word))
     store64(core + _UNDO_COUNT, count + 1)
     settle()

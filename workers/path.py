@@ -272,28 +272,27 @@ class Composer:
         self.lines.append(f"    count = available(ring, {most})")
 
     def _batch(self, entry: str, kind: str) -> None:
-        noted = "\n            read_note(ring, tail + i, packet)" if kind == "pull" else ""
+        noted = "\n            read_note(ring, at, packet)" if kind == "pull" else ""
         self.lines.append(f"""\
-    tail = claim(ring, count)
-    slots, mask, pool = load64(ring + SLOTS), load64(ring + MASK), load64(ring + POOL)
+    first = at = asked = claim(ring, count)
     # Only what is claimed: the line behind belongs to the producer, who is writing it.
-    i, last, stop = 0, count - 1, 0
-    asked = 0
-    while i < count:
-        stop = look(core, task, i, count)
-        if stop == i:
+    end = claimed = first + count
+    slots, mask, pool = load64(ring + SLOTS), load64(ring + MASK), load64(ring + POOL)
+    while at < end:
+        stop = first + look(core, task, at - first, end - first)
+        if stop == at:
             break
-        asked = ask_frames(slots, mask, pool, tail, asked, least(stop + AHEAD, count))
-        ask_slots(slots, mask, tail, asked, last)
-        while i < stop:
-            receive(packet, slots + ((tail + i) & mask) * 16, pool){noted}
+        asked = ask_frames(slots, mask, pool, asked, least(stop + AHEAD, claimed))
+        ask_slots(slots, mask, asked, claimed - 1)
+        while at < stop:
+            receive(packet, slots + (at & mask) * 16, pool){noted}
             {entry}
-            i += 1
+            at += 1
             if log_is_full(core):
-                stop = count = i
-    if i <= last:
-        count = i
-        keep(ring, tail + i)""")
+                stop = end = at
+    count = at - first
+    if at < claimed:
+        keep(ring, at)""")
 
     def _emit(self, k: int) -> None:
         name, place = self.classes[k].__name__, self.places[k]

@@ -4,7 +4,7 @@
 | stage found | what it had done | what is done |
 | --- | --- | --- |
 | IDLE | nothing unfinished | nothing |
-| RUNNING | swapped buffers, counted drops | all of it undone; the claimed packets are lost, and counted as killed |
+| RUNNING | swapped buffers, counted drops | counts undone, a swap cut in two finished; claimed packets are lost: killed |
 | COMMITTING | everything but publishing | the rest is published; nothing is lost |
 
 The claimed packets are dropped and not run again: one of them may be what killed the worker.
@@ -17,8 +17,8 @@ from typing import Any
 
 from shm.channel import commit_channel, undo_claims
 from shm.layout import CLIENT, COMMITTING, CORE, IDLE, IDLE_PASS, RING, RUNNING, TASK, UNDO
-from shm.memory import load16, load64, release64, store32, store64
-from shm.ring import HEAD, MASK, NEXT_HEAD, NEXT_TAIL, TAGS, TAIL
+from shm.memory import load16, load64, release64, store64
+from shm.ring import HEAD, MASK, NEXT_HEAD, NEXT_TAIL, TAGS, TAIL, mend_swap
 
 
 def ring_ends(manifest: dict[str, Any], number: int) -> tuple[list[int], list[int]]:
@@ -62,6 +62,7 @@ def recover(core: int, inputs: Sequence[int], outputs: Sequence[int], channels: 
     """
     stage, lost, counted = load64(core + CORE["stage"]), 0, 0
     if stage == RUNNING:
+        mend_swap(core)
         _undo(core)
         for ring in inputs:
             claimed = range(load64(ring + TAIL), load64(ring + NEXT_TAIL))
@@ -100,12 +101,7 @@ def _undo(core: int) -> None:
     log = load64(core + CORE["undo"])
     for i in range(load64(core + CORE["undo_count"]) - 1, -1, -1):
         entry = log + i * UNDO.size
-        a, b, before = load64(entry), load64(entry + UNDO["b"]), load64(entry + UNDO["before"])
-        if b:
-            store32(a, before)
-            store32(b, before >> 32)
-        else:
-            store64(a, before)
+        store64(load64(entry), load64(entry + UNDO["before"]))
 
 
 def _let_all_join(core: int) -> None:

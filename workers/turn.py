@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from shm.layout import COMMITTING, CORE, IDLE, LINE, MODEL_BITS, RUNNING, TASK, UNDO_ENTRIES, Layout
 from shm.memory import kernel, load64, prefetch, settle, store64, ticks
-from shm.ring import NEXT_TAIL, SLOT_SIZE, TAIL, available, bump, room
+from shm.ring import NEXT_TAIL, SLOT_SIZE, TAIL, available, bump, forget_swap, room
 from workers.packet import frame_address, place, write_note
 
 #: No turn begins another packet when fewer entries than one packet may need are left in the undo log.
@@ -41,6 +41,8 @@ MADE, DROPS = _HEAD["made"], _HEAD["drops"]
 @kernel
 def begin(core):
     """Open the transaction."""
+    forget_swap(core)
+    settle()
     store64(core + _STAGE, RUNNING)
     settle()
 
@@ -72,18 +74,19 @@ def claim(ring, count):
 
 
 @kernel
-def ask_frames(slots, mask, pool, tail, at, end):
-    """Ask for the frames in the slots claimed, from the `at`th up to the `end`th; return `end`."""
-    for i in range(at, end):
-        prefetch(frame_address(slots + ((tail + i) & mask) * SLOT_SIZE, pool))
+def ask_frames(slots, mask, pool, at, end):
+    """Ask for the frames in the slots from index `at` up to `end`; return `end`."""
+    while at < end:
+        prefetch(frame_address(slots + (at & mask) * SLOT_SIZE, pool))
+        at += 1
     return end
 
 
 @kernel
-def ask_slots(slots, mask, tail, at, last):
-    """Ask for the slots that the next look begins with: from the `at`th claimed on, none behind the `last`."""
+def ask_slots(slots, mask, at, last):
+    """Ask for the slots that the next look begins with: from index `at` on, none behind the `last`."""
     for i in range(0, LOOK, _A_LINE):
-        prefetch(slots + ((tail + least(at + i, last)) & mask) * SLOT_SIZE)
+        prefetch(slots + (least(at + i, last) & mask) * SLOT_SIZE)
 
 
 @kernel

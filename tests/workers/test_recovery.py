@@ -34,15 +34,15 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing in a path may catch it."""
 
 
-def run_and_kill(bench, line):
-    """Take a turn that ends at the `line`th line executed; return whether it was cut off."""
+def run_and_kill(bench, line, function=None):
+    """Take a turn that ends at the `line`th line executed (of one function); return whether it was cut off."""
     left = line
 
     def trace(frame, event, argument):
         nonlocal left
         if not any(f in frame.f_code.co_filename for f in FOLDERS):
             return None
-        if event == "line":
+        if event == "line" and function in (None, frame.f_code.co_name):
             left -= 1
             if left == 0:
                 raise Killed
@@ -106,3 +106,19 @@ def test_a_kill_at_any_line_loses_at_most_the_batch_in_hand(config):
         bench.received()
         bench.assert_sound()
     assert kills > 100
+
+
+def test_a_kill_at_any_line_of_a_swap_leaves_every_buffer_one_owner():
+    line = 1
+    with Bench(CONFIG) as bench:
+        while True:
+            bench.send(*[udp() for _ in range(4)])
+            if not run_and_kill(bench, line, "swap"):
+                break
+            recover(bench.core, bench.inputs, bench.outputs)
+            store64(bench.core + CORE["task"], 0)
+            bench.assert_sound()
+            bench.settle()
+            bench.received()
+            line += 1
+    assert line > 20
