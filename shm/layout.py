@@ -137,7 +137,6 @@ NOTE = Layout(
         "dst": "u4",  # destination address annotation, network order as an integer
         "net": "i4",  # IP header, relative to the start of the frame; MISSING where unset
         "mac": "i4",  # Ethernet header, likewise
-        "transport": "i4",  # transport header, likewise
         "entry": "u2",  # punt and inject rings: which element and port the packet is for
         "vlan": "u2",  # VLAN tag control information
         "paint": "u1",

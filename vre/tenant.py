@@ -217,7 +217,7 @@ def _fill_device(state: Any, node: Node, tenant: Tenant, model: Model) -> None:
     if node.cls.driver == "rx":
         state["ring"] = tenant.rx[nic].address
         state["mac"] = -1 if port.mac is None else int.from_bytes(port.mac.to_bytes(6, "big"), "little")
-        state["device"] = list(model.nics).index(nic)
+        state["device"], state["vlan"] = list(model.nics).index(nic), max(0, port.vlan)
     else:
         state["vlan"], state["router"] = port.vlan, tenant.index
 

@@ -47,13 +47,12 @@ REGISTRY: dict[str, type[Element]] = {}
 class SlowPacket:
     """A packet on the slow path: bytes and annotations in Python objects.
 
-    `net`, `mac` and `transport` are offsets into `data`, None where unset.
+    `net` and `mac` are offsets into `data`, None where unset.
     """
 
     data: bytearray
     net: int | None = None
     mac: int | None = None
-    transport: int | None = None
     dst: int = 0
     paint: int = 0
     type: int = 0
@@ -69,7 +68,7 @@ class SlowPacket:
             del self.data[:size]
         else:
             self.data[:0] = bytes(-size)
-        for name in ("net", "mac", "transport"):
+        for name in ("net", "mac"):
             place = getattr(self, name)
             if place is not None:
                 setattr(self, name, place - size)

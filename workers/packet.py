@@ -48,7 +48,6 @@ PACKET = Layout(
         "room": "i8",  # bytes in the buffer
         "net": "i8",  # address of the IP header, 0 where unset
         "mac": "i8",  # address of the Ethernet header, 0 where unset
-        "transport": "i8",
         "time": "i8",
         "dst": "i8",  # destination address annotation
         "paint": "i8",
@@ -63,7 +62,7 @@ PACKET = Layout(
 _TIME, _OFFSET = SLOT["time"], SLOT["offset"]
 assert (SLOT["length"], SLOT["offset"]) == (_TIME + 4, _TIME + 6)  # see pack
 _SPARE, _SPARE_USED, _CORE_POOL = CORE["spare"], CORE["spare_used"], CORE["pool"]
-_NET, _MAC, _TRANSPORT, _ENTRY = NOTE["net"], NOTE["mac"], NOTE["transport"], NOTE["entry"]
+_NET, _MAC, _ENTRY = NOTE["net"], NOTE["mac"], NOTE["entry"]
 _VLAN, _PAINT, _TYPE, _PARAM = NOTE["vlan"], NOTE["paint"], NOTE["type"], NOTE["param_off"]
 _FIX, _DEVICE, _NOTE_SIZE = NOTE["fix_src"], NOTE["device"], NOTE.size
 
@@ -129,7 +128,6 @@ def annotate(other, packet, start):
     shift = start - packet["data"]
     other["net"] = packet["net"] + shift if packet["net"] else 0
     other["mac"] = packet["mac"] + shift if packet["mac"] else 0
-    other["transport"] = packet["transport"] + shift if packet["transport"] else 0
     other["time"] = packet["time"]
     other["dst"] = packet["dst"]
     other["paint"] = packet["paint"]
@@ -145,7 +143,6 @@ def unannotated(packet, time):
     """Unset every annotation but the time."""
     packet["net"] = 0
     packet["mac"] = 0
-    packet["transport"] = 0
     packet["time"] = time
     packet["dst"] = 0
     packet["paint"] = 0
@@ -208,7 +205,6 @@ def put_note(note, packet, entry):
     store32(note, packet["dst"])
     store32(note + _NET, relative(packet, packet["net"]))
     store32(note + _MAC, relative(packet, packet["mac"]))
-    store32(note + _TRANSPORT, relative(packet, packet["transport"]))
     store16(note + _ENTRY, entry)
     store16(note + _VLAN, packet["vlan"])
     store8(note + _PAINT, packet["paint"])
@@ -230,7 +226,6 @@ def get_note(note, packet):
     packet["dst"] = load32(note)
     packet["net"] = absolute(packet, load32(note + _NET))
     packet["mac"] = absolute(packet, load32(note + _MAC))
-    packet["transport"] = absolute(packet, load32(note + _TRANSPORT))
     packet["vlan"] = load16(note + _VLAN)
     packet["paint"] = load8(note + _PAINT)
     packet["type"] = load8(note + _TYPE)

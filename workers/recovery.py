@@ -4,10 +4,10 @@
 | stage found | what it had done | what is done |
 | --- | --- | --- |
 | IDLE | nothing unfinished | nothing |
-| RUNNING | swapped buffers, counted drops | counts undone, a swap cut in two finished; claimed packets are lost: killed |
+| RUNNING | swapped buffers, counted drops | counts undone, a swap cut in two finished; the claimed packets are lost |
 | COMMITTING | everything but publishing | the rest is published; nothing is lost |
 
-The claimed packets are dropped and not run again: one of them may be what killed the worker.
+The claimed packets are counted as killed and not run again: one of them may be what killed the worker.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from workers.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit
 #: Time for the slow path between two slices: a fifth of a slice, or a single packet where that takes longer.
 BUDGET_NS = 200_000
 _SLOT = struct.Struct("<IIIHH")
-_NOTE = struct.Struct("<IiiiHHBBBBH")
-assert NOTE["device"] == 24 and NOTE["paint"] == 20
+_NOTE = struct.Struct("<IiiHHBBBBH")
+assert NOTE["device"] == 20 and NOTE["paint"] == 16
 
 Tick = Callable[[], int]
 
@@ -37,11 +37,11 @@ def read_packet(ring: int, index: int) -> tuple[SlowPacket, int]:
     small, large, stamp, size, offset = _SLOT.unpack(ctypes.string_at(slot_at(ring, index), _SLOT.size))
     reference = large if offset & IN_LARGE else small
     address = load64(ring + POOL) + reference * LINE + (offset & (IN_LARGE - 1))
-    dst, net, mac, transport, entry, vlan, paint, kind, param, fix, device = _NOTE.unpack(
+    dst, net, mac, entry, vlan, paint, kind, param, fix, device = _NOTE.unpack(
         ctypes.string_at(note_at(ring, index), _NOTE.size)
     )
     packet = SlowPacket(bytearray(ctypes.string_at(address, size)), time=stamp)
-    packet.net, packet.mac, packet.transport = (None if p == MISSING else p for p in (net, mac, transport))
+    packet.net, packet.mac = (None if p == MISSING else p for p in (net, mac))
     packet.dst, packet.vlan, packet.paint, packet.type = dst, vlan, paint, kind
     packet.param_off, packet.fix_src, packet.device = param, fix, device
     return packet, entry
@@ -66,7 +66,7 @@ def write_packet(ring: int, index: int, packet: SlowPacket, entry: int) -> None:
     small_large = ctypes.string_at(slot, 8)
     described = small_large + struct.pack("<IHH", packet.time, size, HEADROOM | (IN_LARGE if large else 0))
     ctypes.memmove(slot, described, _SLOT.size)
-    places = (MISSING if p is None else p for p in (packet.net, packet.mac, packet.transport))
+    places = (MISSING if p is None else p for p in (packet.net, packet.mac))
     note = _NOTE.pack(
         packet.dst,
         *places,

@@ -11,6 +11,7 @@ from scapy.packet import Raw
 from shm.ring import length
 from tests.harness import Bench
 from tests.workers.frames import HOST, MAC, arp, ip_of, udp
+from workers.slowpath import read_packet
 
 IN = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> "
 OUT = " -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> ToDevice(eth1);"
@@ -377,6 +378,14 @@ def test_print_shows_packets_as_click_does(bench, capfd):
     frame = udp()
     assert b.through(frame) == [frame]
     assert capfd.readouterr().err == "seen:   60 | 02000000 0001\n"
+
+
+def test_a_packet_knows_the_vlan_it_came_in_by(bench):
+    b = bench("FromDevice(eth0) -> q :: Queue -> Unqueue -> Discard;", vlan=300)
+    b.send(udp())
+    b.functions[0](b.block, b.core, b.tasks[0], 1)
+    packet, _ = read_packet(int(b.state("q")["ring"]), 0)
+    assert packet.vlan == 300
 
 
 def test_a_vlan_port_inserts_its_tag(bench):

@@ -17,8 +17,8 @@ class FromDevice(Element):
 
     Syntax: `FromDevice(PORT)`
 
-    Sets the packet type annotation (host, broadcast, multicast, other host), the MAC header and the
-    device annotation.
+    Sets the annotations for the packet type (host, broadcast, multicast, other host), the MAC header, the
+    device, and the VLAN whose tag the port has taken off (0: none).
 
     Handlers: `count` (read).
     """
@@ -29,7 +29,7 @@ class FromDevice(Element):
     processing = "/h"
     arguments = _DEVICE
     driver = "rx"
-    state = {"ring": "i8", "mac": "i8", "device": "i8", "count": "i8"}
+    state = {"ring": "i8", "mac": "i8", "device": "i8", "vlan": "i8", "count": "i8"}
     read_handlers = {"count": cap("count")}
 
     @staticmethod
@@ -48,6 +48,7 @@ class FromDevice(Element):
             packet["type"] = HOST
         packet["mac"] = data
         packet["device"] = state["device"]
+        packet["vlan"] = state["vlan"]
         state["count"] += 1
         return 0
 

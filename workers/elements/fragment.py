@@ -83,7 +83,6 @@ def fragments(packet: SlowPacket, mtu: int) -> Iterator[SlowPacket]:
         out[10:12] = checksum(out).to_bytes(2, "big")
         piece = packet.copy()
         piece.data = head + out + part
-        piece.transport = net + len(out)
         yield piece
         done += len(part)
 

@@ -151,7 +151,6 @@ def message(packet: SlowPacket, state) -> SlowPacket:
     return SlowPacket(
         header + body,
         net=0,
-        transport=header_size,
         dst=target,
         fix_src=int(state["set_fix_anno"]),
         time=packet.time,

@@ -55,9 +55,7 @@ class MarkIPHeader(Element):
     def process(state, packet):
         if packet["length"] < state["offset"] + 20:
             return DROP
-        net = packet["data"] + state["offset"]
-        packet["net"] = net
-        packet["transport"] = net + (load8(net) & 15) * 4
+        packet["net"] = packet["data"] + state["offset"]
         return 0
 
 
@@ -128,7 +126,6 @@ class CheckIPHeader(Element):
         fault = header_fault(net, room, state["checksum"])
         if fault < 0:
             return fault
-        size = (load8(net) & 15) * 4
         total = be16(net + 2)
         source = be32(net + 12)
         dst = be32(net + 16)
@@ -141,7 +138,6 @@ class CheckIPHeader(Element):
             return DROP - 5
         packet["length"] -= room - total
         packet["net"] = net
-        packet["transport"] = net + size
         packet["dst"] = dst
         return 0
 

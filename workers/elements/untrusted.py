@@ -31,7 +31,7 @@ from shm.channel import (
     time_of,
 )
 from shm.layout import NOTE
-from shm.memory import copy, kernel, load8, load64, store64
+from shm.memory import copy, kernel, load64, store64
 from workers.arguments import Argument, string
 from workers.checksum import header_fault
 from workers.element import Element, Needs
@@ -63,12 +63,10 @@ def validate_again(packet):
     if packet["mac"] < packet["data"]:
         packet["mac"] = 0
     if packet["net"] == 0:
-        packet["transport"] = 0
         return 0
     net, end = packet["net"], packet["data"] + packet["length"]
     if net < packet["data"] or header_fault(net, end - net, 1) < 0:
         return -1
-    packet["transport"] = net + (load8(net) & 15) * 4
     return 0
 
 
