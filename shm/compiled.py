@@ -190,11 +190,12 @@ def _bit_length(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 _lower(memory.bit_length, _int64, _bit_length)
 
 
-def _select(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return builder.select(builder.icmp_signed("!=", args[0], I64(0)), args[1], args[2])
+def _unlikely(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    expect = builder.module.declare_intrinsic("llvm.expect", [I64], ir.FunctionType(I64, [I64, I64]))
+    return builder.call(expect, [args[0], I64(0)])
 
 
-_lower(memory.select, _int64, _select)
+_lower(memory.unlikely, _int64, _unlikely)
 
 
 def _call(context: Any, builder: Any, sig: Any, args: Any) -> Any:

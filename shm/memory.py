@@ -147,9 +147,9 @@ def bit_length(value: int) -> int:
     return int(value).bit_length()
 
 
-def select(condition: Any, one: int, other: int) -> int:
-    """Return `one` where `condition` holds, else `other`, without a branch."""
-    return one if condition else other
+def unlikely(condition: Any) -> Any:
+    """Return `condition`; the compiler lays out code and registers as if it nearly never held."""
+    return condition
 
 
 def call(function: int, a: int, b: int, c: int, d: int) -> int:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.memory import be16, kernel, load8, load16, load32, store16
+from shm.memory import be16, kernel, load8, load16, load32, store16, unlikely
 
 #: First byte of nearly every IP header: version 4, five words.
 PLAIN = 0x45
@@ -41,7 +41,7 @@ def is_right(address, size):
     """Return whether the checksum of an IP header holds; unrolled for the usual 20 bytes."""
     total = load32(address) + load32(address + 4) + load32(address + 8) + load32(address + 12) + load32(address + 16)
     at = address + 20
-    while at < address + size:
+    while unlikely(at < address + size):
         total += load32(at)
         at += 4
     # A sum that is right folds to 0xffff: it is what 0xffff divides, and not 0.
@@ -56,19 +56,19 @@ def header_fault(net, room, summed):
 
     -1: it does not fit; -2: version; -3: header length; -4: total length; -5: checksum, where `summed`.
     """
-    if room < 20:
+    if unlikely(room < 20):
         return -1
     first = load8(net)
     size = (first & 15) * 4
-    if first != PLAIN:
+    if unlikely(first != PLAIN):
         if first >> 4 != 4:
             return -2
         if size < 20 or size > room:
             return -3
     total = be16(net + 2)
-    if total < size or total > room:
+    if unlikely(total < size or total > room):
         return -4
-    if summed and not is_right(net, size):
+    if summed and unlikely(not is_right(net, size)):
         return -5
     return 0
 

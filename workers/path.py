@@ -23,7 +23,7 @@ from workers.turn import DRAIN, PORT_BITS
 _IMPORTS = """\
 from shm.channel import commit_channel, give_gifts, keep_returns, returned, take
 from shm.layout import CORE, TASK
-from shm.memory import load64, record, stack_record
+from shm.memory import load64, record, stack_record, unlikely
 from shm.ring import MASK, POOL, SLOTS, available, commit_head, commit_tail, is_empty, room
 from workers.fuel import guarded
 from workers.packet import CLONE, PACKET, PUNT, TAKEN, clone, read_note, receive, spare_done, transfer
@@ -122,7 +122,7 @@ class Composer:
         if self._copies(k):
             for output in outputs[1:]:
                 if not cls.spreads:
-                    w(f"    if out == CLONE + {output}:")
+                    w(f"    if unlikely(out == CLONE + {output}):")
                     w("        out = 0")
                     w("        aside = stack_record(RECORD)")
                     w("        transfer(packet, aside)")
@@ -132,7 +132,7 @@ class Composer:
             w("    if out == TAKEN:")
             w("        return")
         if cls.slow is not None:
-            w("    if out == PUNT:")
+            w("    if unlikely(out == PUNT):")
             w("        aside = stack_record(RECORD)")
             w("        transfer(packet, aside)")
             w(f"        punt(core, aside, {k << PORT_BITS} + port, {slow_counter})")
@@ -141,14 +141,14 @@ class Composer:
             bad = cls.bad_port and output == cls.bad_port
             if output == trunk and not bad:
                 continue
-            w(f"    if out {'< 0' if bad else f'== {output}'}:")
+            w(f"    if unlikely(out {'< 0' if bad else f'== {output}'}):")
             w("        aside = stack_record(RECORD)")
             w("        transfer(packet, aside)")
             w(f"        {self._go(k, output).replace('packet', 'aside')}")
             w("        return")
         if cls.reasons or trunk is None or (cls.driver == "" and "state" in names):
             # Dropped, or sent to an output that is not there: a Switch turned too far, a lookup's output.
-            w(f"    if out != {trunk if trunk is not None else TAKEN}:")
+            w(f"    if unlikely(out != {trunk if trunk is not None else TAKEN}):")
             if cls.reasons:
                 w(f"        drop(core, block + {place}, out if out < 0 else -1)")
             w("        return")
@@ -165,7 +165,7 @@ class Composer:
         w, place = self.lines.append, self.places[k]
         sink = self.bypasses[k]
         port = self.places[sink] + self.classes[sink].layout()["ring"]
-        w(f'    if is_empty(state["ring"]) == 0 or room(load64(block + {port}), 1) == 0:')
+        w(f'    if unlikely(is_empty(state["ring"]) == 0 or room(load64(block + {port}), 1) == 0):')
         w("        aside = stack_record(RECORD)")
         w("        transfer(packet, aside)")
         w("        out = P_Queue(state, aside, core)")
@@ -288,7 +288,7 @@ class Composer:
             receive(packet, slots + (at & mask) * 16, pool){noted}
             {entry}
             at += 1
-            if log_is_full(core):
+            if unlikely(log_is_full(core)):
                 stop = end = at
     count = at - first
     if at < claimed:

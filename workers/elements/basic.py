@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from shm.memory import load64, store64
+from shm.memory import load64, store64, unlikely
 from workers.arguments import Argument, between, boolean, integer, string
 from workers.element import Element, cap
 from workers.packet import CLONE, DROP, headroom
@@ -205,10 +205,11 @@ class Strip(Element):
 
     @staticmethod
     def process(state, packet):
-        if packet["length"] < state["length"]:
+        length = state["length"]
+        if unlikely(packet["length"] < length):
             return DROP
-        packet["data"] += state["length"]
-        packet["length"] -= state["length"]
+        packet["data"] += length
+        packet["length"] -= length
         return 0
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.memory import copy, load64, put_be32, store16
+from shm.memory import copy, load64, put_be32, store16, unlikely
 from shm.ring import TAGS, room
 from workers.arguments import Argument, string
 from workers.element import Element, cap
@@ -37,7 +37,7 @@ class FromDevice(Element):
         data = packet["data"]
         # As it lies in memory: the first byte, with the group bit (IEEE 802), is the lowest.
         mac = load64(data) & 0xFFFFFFFFFFFF
-        if mac != state["mac"]:
+        if unlikely(mac != state["mac"]):
             if mac == 0xFFFFFFFFFFFF:
                 packet["type"] = BROADCAST
             elif mac & 1:
@@ -84,9 +84,9 @@ class ToDevice(Element):
     @staticmethod
     def process(state, packet, core, granted):
         ring = state["ring"]
-        if not granted and room(ring, 1) == 0:
+        if not granted and unlikely(room(ring, 1) == 0):
             return DROP
-        if state["vlan"] >= 0:
+        if unlikely(state["vlan"] >= 0):
             if headroom(packet) < 4:
                 return DROP - 1
             packet["data"] -= 4

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.memory import kernel, load16, load32, put_be16, put_be32, store16, store32, store64
+from shm.memory import kernel, load16, load32, put_be16, put_be32, store16, store32, store64, unlikely
 from workers.arguments import Argument, between, ether
 from workers.element import Element
 from workers.packet import BROADCAST, DROP, MULTICAST, headroom
@@ -50,7 +50,7 @@ class EtherEncap(Element):
 
     @staticmethod
     def process(state, packet):
-        if headroom(packet) < 14:
+        if unlikely(headroom(packet) < 14):
             return DROP
         data = packet["data"] - 14
         packet["data"] = data
@@ -112,6 +112,6 @@ class DropBroadcasts(Element):
 
     @staticmethod
     def process(state, packet):
-        if packet["type"] == BROADCAST or packet["type"] == MULTICAST:
+        if unlikely(packet["type"] == BROADCAST or packet["type"] == MULTICAST):
             return DROP
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shm.memory import be16, load8
+from shm.memory import be16, load8, unlikely
 from workers.arguments import Argument, between, boolean
 from workers.checksum import checksum
 from workers.element import Drop, Element, SlowPacket
@@ -38,7 +38,7 @@ class IPFragmenter(Element):
 
     @staticmethod
     def process(state, packet):
-        if packet["length"] <= state["mtu"]:
+        if not unlikely(packet["length"] > state["mtu"]):
             return 0
         net = packet["net"]
         if net == 0:

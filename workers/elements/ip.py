@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.memory import be16, be32, kernel, load8, load16, load32, put_be32, store8, store16, store32
+from shm.memory import be16, be32, kernel, load8, load16, load32, put_be32, store8, store16, store32, unlikely
 from workers.arguments import Argument, ArgumentError, between, boolean, ip, prefix, words
 from workers.checksum import header_fault, replace16
 from workers.element import Element, Needs
@@ -124,14 +124,14 @@ class CheckIPHeader(Element):
         net = packet["data"] + state["offset"]
         room = packet["length"] - state["offset"]
         fault = header_fault(net, room, state["checksum"])
-        if fault < 0:
+        if unlikely(fault < 0):
             return fault
         total = be16(net + 2)
         source = be32(net + 12)
         dst = be32(net + 16)
         # One bit says of nearly every source that it is not a bad one.
         if (
-            state["hashes"] >> hashed(source) & 1
+            unlikely(state["hashes"] >> hashed(source) & 1)
             and listed(state["bad"], state["bad_count"], source)
             and not listed(state["good"], state["good_count"], dst)
         ):
@@ -186,14 +186,14 @@ class DecIPTTL(Element):
     @staticmethod
     def process(state, packet):
         net = packet["net"]
-        if net == 0:
+        if unlikely(net == 0):
             return DROP - 1
-        if state["active"] == 0:
+        if unlikely(state["active"] == 0):
             return 0
-        if state["multicast"] == 0 and load8(net + 16) >> 4 == 14:
+        if unlikely(state["multicast"] == 0) and load8(net + 16) >> 4 == 14:
             return 0
         ttl = load8(net + 8)
-        if ttl <= 1:
+        if unlikely(ttl <= 1):
             return DROP
         # TTL is the low byte of its word in host order: the word loses one, so the checksum gains one, with the
         # carry brought round, and 0xffff written as 0 (RFC 1624, section 3).
@@ -216,7 +216,7 @@ class FixIPSrc(Element):
 
     @staticmethod
     def process(state, packet):
-        if packet["fix_src"]:
+        if unlikely(packet["fix_src"]):
             net = packet["net"]
             if net == 0:
                 return DROP

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.memory import load8
+from shm.memory import load8, unlikely
 from workers.arguments import Argument, ip
 from workers.checksum import checksum
 from workers.element import Drop, Element
@@ -40,9 +40,9 @@ class IPGWOptions(Element):
     @staticmethod
     def process(state, packet):
         net = packet["net"]
-        if net == 0:
+        if unlikely(net == 0):
             return DROP - 1
-        if load8(net) & 15 > 5:
+        if unlikely(load8(net) & 15 > 5):
             return PUNT
         return 0
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.memory import load32
+from shm.memory import load32, unlikely
 from workers.arguments import Argument, ArgumentError, between, ip, prefix, show_ip, words
 from workers.element import Element, Needs
 from workers.fib import FIRST, FibError, chunks_for, lookup, table_bytes
@@ -69,7 +69,7 @@ class RadixIPLookup(Element):
     @staticmethod
     def process(state, packet):
         entry = lookup(state["table"], packet["dst"])
-        if entry == 0:
+        if unlikely(entry == 0):
             return DROP
         hop = state["hops"] + (entry - 1) * 8
         gateway = load32(hop)
