@@ -19,7 +19,7 @@ def inputs(graph: Graph) -> list[str]:
 
 def outputs(graph: Graph) -> list[str]:
     """Return the ports that a graph sends to."""
-    return list(dict.fromkeys(n.values["devname"] for n in graph.nodes if "vlan" in n.cls.state))
+    return list(dict.fromkeys(n.values["devname"] for n in graph.nodes if n.cls.sends()))
 
 
 def problems_inside(graph: Graph) -> list[Problem]:
@@ -50,7 +50,7 @@ def bridge(inner: Graph) -> Graph:
         nodes.append(node)
         edges.append((len(nodes) - 1, 0, 0, i))
     for i, nic in enumerate(outputs(inner)):
-        sender = next(n for n in inner.nodes if "vlan" in n.cls.state and n.values["devname"] == nic)
+        sender = next(n for n in inner.nodes if n.cls.sends() and n.values["devname"] == nic)
         nodes.append(sender)
         edges.append((0, i, len(nodes) - 1, 0))
     return Graph(nodes, edges)

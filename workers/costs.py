@@ -32,7 +32,7 @@ def lines_touched(shape: Shape, number: int) -> int:
     total = _IN[shape.tasks[number][0]]
     for element in main_way(shape, number):
         cls = registry[shape.classes[element]]
-        total += cls.lines + (_OUT if cls.driver == "pull" and "vlan" in cls.state else 0)
+        total += cls.lines + (_OUT if cls.sends() else 0)
     return total
 
 

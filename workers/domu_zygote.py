@@ -22,7 +22,6 @@ import gc
 import json
 import os
 import resource
-import select
 import signal
 import socket
 import sys
@@ -32,7 +31,7 @@ from typing import Any
 
 from workers import jail
 from workers.bubblewrap import join_namespaces
-from workers.process import follow_parent
+from workers.process import follow_parent, wakings
 from workers.seccomp import SeccompError, compile_filter
 
 #: Most bytes of a message.
@@ -73,17 +72,11 @@ class Zygote:
         self.own = os.geteuid() == 0 or (not asked and jail.may_unshare())
         gc.collect()
         gc.freeze()
-        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(wake_write)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.say(ready=True, filter=self.filter is not None, namespaces="own" if self.own else "bubblewrap")
-        while True:
-            ready, _, _ = select.select([self.channel.fileno(), wake_read], [], [])
-            if wake_read in ready:
-                os.read(wake_read, 512)
+        for ended, told in wakings(self.channel):
+            if ended:
                 self._reap()
-            if self.channel.fileno() in ready:
+            if told:
                 data, descriptors, _, _ = socket.recv_fds(self.channel, MESSAGE, 64)
                 if not data:
                     return

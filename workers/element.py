@@ -139,8 +139,9 @@ class Element:
     lines: ClassVar[int] = 0  #: modelled cache lines that a packet touches here and nowhere else
     bad_port: ClassVar[int] = 0  #: output that takes dropped packets where it is connected, 0 for none
 
-    # `process(state, packet)`, and `port`, `core` where it names them, returns an output port or one of
-    # the codes of workers.packet. An element without one lives on the slow path.
+    # `process(state, packet)`, and `port`, `core`, `now` (the core's clock in ns) or `granted` (its ring has been asked
+    # for room) where it names them, returns an output port or one of the codes of workers.packet. An element
+    # without one lives on the slow path.
     process: ClassVar[Callable[..., int] | None] = None
     # `slow(state, packet, port)` yields (port, SlowPacket) pairs and Drops.
     slow: ClassVar[Callable[..., Iterator[Any]] | None] = None
@@ -149,6 +150,11 @@ class Element:
         super().__init_subclass__(**options)
         if fuel.is_foreign(cls) and not set(fuel.REASONS) <= set(cls.reasons):
             cls.reasons = (*cls.reasons, *fuel.REASONS)
+
+    @classmethod
+    def sends(cls) -> bool:
+        """Return whether packets leave the router here, by a port."""
+        return cls.driver == "pull" and cls.ports == "1/0"
 
     @classmethod
     @cache

@@ -33,6 +33,15 @@ from workers.turn import (
 )
 """
 
+#: How a task goes through what it makes or gets back, with a look at the clock from time to time.
+_LOOKING = """\
+    i, stop = 0, 0
+    while i < count:
+        stop = look(core, task, i, count)
+        if stop == i:
+            break
+        while i < stop:"""
+
 
 @dataclass
 class Composer:
@@ -247,7 +256,7 @@ class Composer:
     def _pull_input(self, k: int) -> str:
         queue, first = upstream(self.shape, k)
         self._input(queue, f"{DRAIN} * quantum" if queue in self.bypasses else "quantum")
-        if "ring" in self.classes[k].state:
+        if self.classes[k].sends():
             sink = self.places[k] + self.classes[k].layout()["ring"]
             self.lines.append(f"    count = room(load64(block + {sink}), count)")
         if "burst" in self.classes[k].state:
@@ -298,12 +307,7 @@ class Composer:
         name, place = self.classes[k].__name__, self.places[k]
         self.lines.append(f"""\
     state = record(block + {place}, S_{name})
-    i, stop = 0, 0
-    while i < count:
-        stop = look(core, task, i, count)
-        if stop == i:
-            break
-        while i < stop:
+{_LOOKING}
             if log_is_full(core) or E_{name}(state, packet, core) == 0:
                 stop = count = i
                 break
@@ -318,12 +322,7 @@ class Composer:
         self.lines.append(f"""\
     state = record(block + {place}, S_{name})
     first = take(channel, count)
-    i, stop = 0, 0
-    while i < count:
-        stop = look(core, task, i, count)
-        if stop == i:
-            break
-        while i < stop:
+{_LOOKING}
             out = E_{name}(state, block + {place}, packet, core, first + i)
             if out >= 0:""")
         for output in sorted(o for e, o in self.next if e == k):

@@ -7,8 +7,11 @@ import contextlib
 import ctypes
 import gc
 import os
+import select
 import signal
+import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_TIMERSLACK = 1, 15, 29
@@ -32,6 +35,22 @@ def take_processor(cpu: int | None, pid: int = 0) -> None:
             os.sched_setaffinity(pid, {cpu})
 
 
+def wakings(channel: socket.socket) -> Iterator[tuple[bool, bool]]:
+    """Wait, and yield whether a child has ended and whether a message has come, time and again: a zygote's loop.
+
+    Ctrl-C goes to the whole terminal; only the platform's own process decides what it means.
+    """
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_write)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        ready, _, _ = select.select([channel.fileno(), wake_read], [], [])
+        if wake_read in ready:
+            os.read(wake_read, 512)
+        yield wake_read in ready, channel.fileno() in ready
+
+
 def settle_in(name: str, manifest: dict[str, Any], gently: bool = False) -> None:
     """Take a name, map all memory in, and keep the garbage collector and Ctrl-C away.
 
@@ -40,7 +59,6 @@ def settle_in(name: str, manifest: dict[str, Any], gently: bool = False) -> None
     _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
     # 1 us: sleeps of 20 us would otherwise take 70 (the default slack is 50).
     _libc.prctl(_PR_SET_TIMERSLACK, 1000, 0, 0, 0)
-    # Ctrl-C goes to the whole terminal; only the platform's own process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for _, _, size, base in manifest["segments"]:

@@ -110,5 +110,5 @@ def bypassable(shape: Shape) -> dict[int, int]:
     return {
         upstream(shape, driver)[0]: driver
         for kind, driver in shape.tasks
-        if kind == "pull" and "vlan" in load()[shape.classes[driver]].state
+        if kind == "pull" and load()[shape.classes[driver]].sends()
     }

@@ -18,7 +18,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import select
 import signal
 import socket
 import sys
@@ -29,7 +28,7 @@ from typing import Any
 
 from shm.segment import Segment
 from workers.core import Worker
-from workers.process import follow_parent, settle_in, take_processor
+from workers.process import follow_parent, settle_in, take_processor, wakings
 from workers.recorder import run_wire_process
 
 #: Compiling while packets flow takes what time the workers leave, and little more.
@@ -57,17 +56,10 @@ class Zygote:
 
     def loop(self) -> None:
         """Serve the platform until it closes the channel."""
-        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(wake_write)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        # The platform decides when to end; a Ctrl-C of the terminal is not for us.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        while True:
-            ready, _, _ = select.select([self.channel.fileno(), wake_read], [], [])
-            if wake_read in ready:
-                os.read(wake_read, 512)
+        for ended, told in wakings(self.channel):
+            if ended:
                 self._reap()
-            if self.channel.fileno() in ready:
+            if told:
                 data = self.channel.recv(65536)
                 if not data:
                     return
