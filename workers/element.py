@@ -154,7 +154,7 @@ class Element:
     @classmethod
     def sends(cls) -> bool:
         """Return whether packets leave the router here, by a port."""
-        return cls.driver == "pull" and cls.ports == "1/0"
+        return cls.driver == "pull" and any(argument.name == "DEVNAME" for argument in cls.arguments)
 
     @classmethod
     @cache
