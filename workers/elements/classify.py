@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 from shm.layout import Layout
 from shm.memory import load32, load64
@@ -138,12 +139,14 @@ def _choose(rest: list[_Open], known: dict[Test, bool]) -> Test:
     So `12/0800` comes before `12/0806 20/0001`: most packets take one test where they would take two.
     """
     first = (rest[0].tests or rest[0].refused[0])[0]
-    for test in (t for one in rest for t in one.tests if t not in known):
-        if _settled_false(first, {test: True}):
-            after = _settle(rest, known | {test: True})
-            if after and after[0].is_met:
-                return test
-    return first
+    others = (t for one in rest for t in one.tests if t not in known and _settled_false(first, {t: True}))
+    return next((test for test in chain([first], others) if _decides(rest, known | {test: True})), first)
+
+
+def _decides(rest: list[_Open], known: dict[Test, bool]) -> bool:
+    """Return whether the output is settled, given what is `known`."""
+    after = _settle(rest, known)
+    return bool(after) and after[0].is_met
 
 
 def _settled_false(test: Test, known: dict[Test, bool]) -> bool:
