@@ -79,6 +79,14 @@ def wait_for_requests(down, at, rounds):
     return 0
 
 
+def sleep_on_requests(down: int, up: int, at: int, seconds: float) -> None:
+    """Sleep until dom0 has sent more than `at` requests, at most so long."""
+    store64(up + UP["asleep"], 1)
+    # The call itself looks whether the word is still the same.
+    sleep_on(down, at, seconds)
+    store64(up + UP["asleep"], 0)
+
+
 class Crossing:
     """One channel, from inside the domU.
 
@@ -108,10 +116,7 @@ class Crossing:
 
     def sleep(self, seconds: float) -> None:
         """Sleep until dom0 has sent something, at most so long."""
-        store64(self.up + UP["asleep"], 1)
-        # The call itself looks whether the word is still the same.
-        sleep_on(self.down, self.at, seconds)
-        store64(self.up + UP["asleep"], 0)
+        sleep_on_requests(self.down, self.up, self.at, seconds)
 
     def take(self) -> int:
         """Take a batch; return how many packets are in `table` now."""

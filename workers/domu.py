@@ -27,8 +27,8 @@ from workers.stages import make_stage
 if TYPE_CHECKING:
     from workers.code import Code
 
-#: An idle domU looks so often before it naps, and naps from this long up to that long. Then it sleeps until it is
-#: woken, where it can be, and looks so often whether the platform is still there.
+#: An idle domU looks so often before it naps until a packet comes, from this long up to that long; and from then on so
+#: long, but where a graph may have to run by time.
 _ROUNDS, _NAP_S, _LONGEST_NAP_S, _SLEEP_S = 2000, 20e-6, 1e-3, 0.1
 
 
@@ -194,12 +194,13 @@ def run(
         elif not guests or not guests[0].wait(_ROUNDS):
             if control.closed():
                 return 0
-            if nap == _LONGEST_NAP_S and len(guests) == 1 and isinstance(guests[0], Guest):
-                # One channel can be slept on; what is in a graph of its own may have to run by time.
+            if len(guests) != 1:
+                time.sleep(nap)  # nobody can sleep on several channels
+            elif nap == _LONGEST_NAP_S and isinstance(guests[0], Guest):
                 guests[0].sleep(_SLEEP_S)
             else:
-                time.sleep(nap)
-                nap = min(2 * nap, _LONGEST_NAP_S)
+                guests[0].sleep(nap)
+            nap = min(2 * nap, _LONGEST_NAP_S)
 
 
 assert SLOTS <= 1 << 16

@@ -37,7 +37,7 @@ from shm.memory import acquire64, copy, kernel, load64, release64, store64
 from shm.ring import HEAD, NEXT_TAIL, POOL, TAIL, available, commit_head, commit_tail, room, slot_at
 from workers.clock import calibrate, set_up_core
 from workers.core import shape_of, tasks_on
-from workers.crossing import BATCH
+from workers.crossing import BATCH, sleep_on_requests
 from workers.nic import deliver
 from workers.packet import frame_address
 from workers.slowpath import SlowTask, run_slow
@@ -231,3 +231,7 @@ class Inner:
     def wait(self, rounds: int) -> bool:
         """Look for packets, `rounds` times."""
         return bool(self._wait(self._down, self._counts[TAKEN], rounds))
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until there are packets, at most so long."""
+        sleep_on_requests(self._down, self._up, int(self._counts[TAKEN]), seconds)

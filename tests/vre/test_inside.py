@@ -11,6 +11,7 @@ import sys
 import pytest
 
 import vre
+from shm.channel import CHANNEL, UP
 from shm.layout import CLIENT
 from shm.memory import load64
 from tests.vre.helpers import assert_accounts
@@ -71,6 +72,22 @@ def test_what_is_mapped_directly_costs_no_core_anything():
         assert (blue.stats().entitled, blue.stats().share) == (1.0, 1.0)
         tenant = box.builder.tenants["red"]
         assert load64(tenant.client(0) + CLIENT["used_ticks"]) == 0 and list(tenant.cores.values()) == [1, 1]
+
+
+def test_an_idle_graph_waits_for_the_bell():
+    with platform(vre.Generator(rate=20_000)) as box:
+        red = box.router("red", ROUTER, inside=True)
+        box.start()
+        wait_for(box, lambda: red.stats().forwarded > 100)
+        box.rest("red", True)
+        (channel,) = box.manifest["routers"][0]["tasks"][0]["channels"]
+        # What it has said in the memory that it shares with dom0, which rings where it stands so.
+        wait_for(box, lambda: load64(load64(channel + CHANNEL["up"]) + UP["asleep"]) == 1)
+        done = red.stats().forwarded
+        box.rest("red", False)
+        wait_for(box, lambda: red.stats().forwarded > done + 1000)
+        box.halt()
+        assert_accounts(box)
 
 
 def test_packets_that_wait_inside_are_in_flight_and_lost_with_the_domu():
