@@ -24,7 +24,9 @@ from vre.stats import bucket_top
 MINIMAL = "FromDevice({0}) -> ToDevice({1});"
 FULL = RFC1812.replace("eth0", "{0}").replace("eth1", "{1}")
 MODELLED, MEASURED = "modelled", "measured"
-
+#: Slots of the rings of a path that is sent all it takes, measured: a core is as fast as the wire, and what it works
+#: with from one of the wire's rounds to the next must neither run out nor get stuck.
+_DEEP = 2048
 
 #: Told of progress while an experiment runs.
 progress: ContextVar[Callable[[str], None]] = ContextVar("progress", default=lambda text: None)
@@ -78,8 +80,9 @@ def platform(setting: str, paths: list[Path], cores: int = 1, **options: Any) ->
     with Platform(cores=cores, name=f"experiment{os.getpid()}", rebalance=False, say=say, **options) as box:
         for path in paths:
             here, there = f"{path.name}-in", f"{path.name}-out"
-            box.nic(here, link=Generator(rate=path.rate, size=path.size), slots=path.slots)
-            box.nic(there)
+            deep = _DEEP if setting == MEASURED and path.rate is None else None
+            box.nic(here, link=Generator(rate=path.rate, size=path.size), slots=path.slots or deep)
+            box.nic(there, slots=deep)
             box.router(path.name, path.config.format(here, there), path.entitlement, cores=path.cores, domu=path.domu)
         box.start()
         yield box

@@ -22,7 +22,7 @@ c[0] -> Strip(14) -> CheckIPHeader -> DirectIPLookup(198.18.0.0/16 0, 198.19.0.0
 """
 _EXTRA = "CheckIPHeader -> "
 #: How many more of those the dear path has on the paper's box, and what is tried here.
-_MODELLED, _TRIED = 3, (2, 3, 4, 5)
+_MODELLED, _TRIED = 3, (2, 3, 4, 6)
 _RATIO = 1.4
 
 
