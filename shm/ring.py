@@ -91,7 +91,7 @@ def mend_swap(core: int) -> None:
     """Finish the swap that a dead worker was in the middle of.
 
     Every buffer is in one word, but between the two stores of a swap both words hold the same. Any other two
-    differ, so a note cut in two, of which one half is older, does no harm.
+    words differ, so a note cut in two, of which one half is older, does no harm.
     """
     a, b = load64(core + _SWAP_A), load64(core + _SWAP_B)
     if a and a != b and load32(a) == load32(b):

@@ -27,8 +27,8 @@ from workers.stages import make_stage
 if TYPE_CHECKING:
     from workers.code import Code
 
-#: An idle domU looks so often before it naps until a packet comes, from this long up to that long; and from then on so
-#: long, but where a graph may have to run by time.
+#: An idle domU looks so often for packets. Then it sleeps until one comes: at first at most so long, then twice as long
+#: each time up to that long, and in the end, where no graph may have to run by time, so long.
 _ROUNDS, _NAP_S, _LONGEST_NAP_S, _SLEEP_S = 2000, 20e-6, 1e-3, 0.1
 
 

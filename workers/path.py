@@ -146,6 +146,7 @@ class Composer:
             w("        transfer(packet, aside)")
             w(f"        punt(core, aside, {k << PORT_BITS} + port, {slow_counter})")
             w("        return")
+        # The trunk is the way with the most behind it: the code of all others is laid out apart.
         for output in outputs:
             bad = cls.bad_port and output == cls.bad_port
             if output == trunk and not bad:

@@ -13,6 +13,9 @@ from scapy.packet import Raw  # noqa: E402
 
 MAC = "02:00:00:00:00:01"
 HOST = "02:00:00:00:00:99"
+#: How most routers here begin and end.
+IN = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> "
+OUT = " -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> ToDevice(eth1);"
 
 
 def udp(src="198.18.0.1", dst="198.19.0.1", ttl=64, size=60, mac=MAC, options=(), **fields):
