@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Named shared-memory segments at fixed addresses, and the run directory that lists them.
+"""Named shared-memory segments at fixed addresses.
 
 Every process of a platform maps a segment at the same address, the one in its header, so an address read
-from shared memory can be followed as it is. A platform's run directory holds its lock and its manifest;
-whoever finds the lock free removes what the directory lists: that is how the memory of a killed platform
-goes away with the next command.
+from shared memory can be followed as it is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
-import json
 import mmap
 import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import posix_ipc
 
@@ -40,16 +33,6 @@ _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 class SegmentError(RuntimeError):
     """A segment that cannot be made or mapped; the message says what would help."""
-
-
-def run_root() -> Path:
-    """Return the folder of run directories: one for each user."""
-    if "VRE_RUN" in os.environ:
-        return Path(os.environ["VRE_RUN"])
-    if os.geteuid() == 0:
-        return Path("/run/vre")
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "vre" if runtime else Path(tempfile.gettempdir()) / f"vre-{os.geteuid()}"
 
 
 @dataclass
@@ -145,103 +128,6 @@ class Arena:
     def size(self) -> int:
         """Bytes handed out so far, the header included."""
         return self._end - self.base
-
-
-class RunDirectory:
-    """The directory of one running platform: lock, manifest, sockets."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.path = run_root() / name
-        self._lock: int | None = None
-
-    @property
-    def prefix(self) -> str:
-        """What the names of the platform's segments begin with: told apart by user."""
-        return f"vre.{os.geteuid()}.{self.name}."
-
-    def acquire(self) -> None:
-        """Create and lock the directory. Raises SegmentError where a live platform has it."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise SegmentError(f"cannot use the run directory {self.path}: {error.strerror}") from None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            raise SegmentError(
-                f"a platform named '{self.name}' is running (run directory {self.path}); "
-                "stop it, or give this one another name with --name"
-            ) from None
-        self._lock = fd
-        self._remove_segments()
-
-    def release(self) -> None:
-        """Remove the segments and the directory, and folders elsewhere that its file `groups` lists."""
-        if self._lock is None:
-            return
-        groups = self.path / "groups"
-        for line in groups.read_text().split("\n") if groups.exists() else ():
-            with contextlib.suppress(OSError):
-                Path(line).rmdir()
-        self._remove_segments()
-        for file in self.path.iterdir():
-            if file.is_dir():
-                file.rmdir()
-            else:
-                file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.path.rmdir()
-        os.close(self._lock)
-        self._lock = None
-
-    def _remove_segments(self) -> None:
-        for file in Path("/dev/shm").glob(self.prefix + "*"):
-            with contextlib.suppress(posix_ipc.ExistentialError):
-                posix_ipc.unlink_shared_memory("/" + file.name)
-
-    def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Publish what is where, in one step."""
-        partial = self.path / "manifest.partial"
-        partial.write_text(json.dumps(manifest))
-        partial.replace(self.path / "manifest.json")
-
-    def manifest(self) -> dict[str, Any]:
-        """Return the manifest; raises SegmentError where no platform runs."""
-        try:
-            return json.loads((self.path / "manifest.json").read_text())
-        except FileNotFoundError:
-            raise SegmentError(f"no platform named '{self.name}' is running") from None
-
-    def alive(self) -> bool:
-        """Return whether a platform holds the lock."""
-        try:
-            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
-
-
-def sweep() -> list[str]:
-    """Remove what dead platforms of this user have left; return their names."""
-    swept = []
-    root = run_root()
-    for path in sorted(root.iterdir()) if root.is_dir() else []:
-        directory = RunDirectory(path.name)
-        if path.is_dir() and not directory.alive():
-            with contextlib.suppress(SegmentError):
-                directory.acquire()
-                directory.release()
-                swept.append(path.name)
-    return swept
 
 
 _windows: dict[int, str] = {}

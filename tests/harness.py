@@ -18,7 +18,8 @@ from shm.layout import CORE, RING, SLOT, SPARES, TASK
 from shm.memfd import release, renew
 from shm.memory import load16, load64, store64
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL, available, commit_head, commit_tail, room, slot_at
-from shm.segment import RunDirectory, claim_window, free_window
+from shm.run_directory import RunDirectory
+from shm.segment import claim_window, free_window
 from vre.allocation import allocate, placement, split
 from vre.build import Builder
 from vre.check import check

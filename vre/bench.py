@@ -119,7 +119,8 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
     """Return the cost of a scheduling decision in ns: pick, stamp, call an empty path, read the clock, charge."""
     from shm.layout import CORE, IDLE_PASS, TASK
     from shm.memory import store64
-    from shm.segment import RunDirectory, claim_window, free_window
+    from shm.run_directory import RunDirectory
+    from shm.segment import claim_window, free_window
     from vre.allocation import allocate, placement, split
     from vre.build import Builder
     from vre.links import Links

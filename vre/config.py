@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shm.run_directory import name_of
 from vre import fields
 from vre.check import check
 from vre.errors import ConfigError, Problem, nearest
@@ -35,7 +36,7 @@ def load_model(file: Path, name: str | None = None) -> Model:
     document = Document(file)
     reader = _Reader(document, file.parent)
     model = reader.model()
-    model.name = name or file.stem
+    model.name = name if name is not None else name_of(file)
     reader.problems += validate(model, lambda message, *path: document.problem(message, *path))
     if reader.problems:
         raise ConfigError(reader.problems)

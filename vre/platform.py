@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from shm.layout import CORE
 from shm.memory import load64, store64
 from shm.outside import SOURCE, WIRE
-from shm.segment import RunDirectory, SegmentError, claim_window, free_window, sweep
+from shm.run_directory import RunDirectory, sweep
+from shm.segment import SegmentError, claim_window, free_window
 from vre import host
 from vre.allocation import Placed, allocate, placement, split
 from vre.change import Changes

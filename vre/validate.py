@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from shm.run_directory import why_no_name
 from vre.errors import Problem, nearest
 from vre.fields import Percent
 from vre.machine import MACHINES
@@ -12,6 +13,8 @@ from vre.model import Cable, Capture, Generator, Model, Replay, RouterPort, Sink
 from workers.arguments import show_ether
 from workers.stride import DISCIPLINES
 
+#: Of a port and a router: it becomes part of the names of segments, control groups and files.
+LONGEST_NAME = 64
 _NAME_CHARS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -47,10 +50,14 @@ def validate(model: Model, problem: Place) -> list[Problem]:
     """
     complete(model)
     found: list[Problem] = []
+    if why := why_no_name(model.name):
+        found.append(Problem(None, why))
     for kind, names in (("nics", model.nics), ("routers", model.routers)):
         for name in names:
             if not name or not set(name) <= _NAME_CHARS:
                 found.append(problem(f"'{name}' is not a name: letters, digits, _ and - only", kind, name))
+            elif len(name) > LONGEST_NAME:
+                found.append(problem(f"'{name}' is no name: it has more than {LONGEST_NAME} characters", kind, name))
     found += _check_devices(model, problem)
     found += _check_claims(model, problem)
     found += _check_links(model, problem)

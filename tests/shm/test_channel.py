@@ -395,6 +395,6 @@ def test_no_sequence_of_returns_breaks_an_account(words):
 def test_release_closes_what_renew_opened(bench):
     before = len(os.listdir("/proc/self/fd"))
     with Bench(CONFIG) as other:
-        assert len(os.listdir("/proc/self/fd")) == before + 3  # two memories, and the run directory's lock
+        assert len(os.listdir("/proc/self/fd")) == before + 4  # two memories, the run directory and its lock
         assert other.channels
     assert len(os.listdir("/proc/self/fd")) == before

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Segments, run directories, and what is left after a death."""
+"""Segments, and the layouts in them."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -12,7 +11,7 @@ import pytest
 
 from shm.layout import HEADER, Layout
 from shm.memory import load64, store64
-from shm.segment import PAGE, RunDirectory, Segment, SegmentError, claim_window, free_window, sweep
+from shm.segment import PAGE, Segment, SegmentError, claim_window, free_window
 
 NAME = f"vre.{os.geteuid()}.test-segment"
 
@@ -51,41 +50,6 @@ def test_no_room_is_an_error_with_the_number_of_bytes(base):
     wanted = 1 << 50
     with pytest.raises(SegmentError, match=f"no room for {wanted} bytes"):
         Segment.create(NAME + "-big", "probe", wanted, base)
-
-
-def test_a_run_directory_has_one_owner():
-    one, other = RunDirectory("test-owner"), RunDirectory("test-owner")
-    one.acquire()
-    try:
-        assert one.alive()
-        with pytest.raises(SegmentError, match=r"is running.*--name"):
-            other.acquire()
-    finally:
-        one.release()
-    assert not one.path.exists()
-    with pytest.raises(SegmentError, match="no platform named"):
-        one.manifest()
-
-
-def test_what_a_killed_process_leaves_the_next_command_removes():
-    code = """
-import os, time
-from shm.segment import RunDirectory, Segment, claim_window
-d = RunDirectory("test-killed"); d.acquire()
-Segment.create(d.prefix + "x", "probe", 4096, claim_window("x"))
-print("ready", flush=True); time.sleep(60)
-"""
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == "ready\n"
-    segment = f"/dev/shm/{RunDirectory('test-killed').prefix}x"
-    assert os.path.exists(segment)
-    assert sweep() == [], "a live platform is left alone"
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    child.stdout.close()
-    assert sweep() == ["test-killed"]
-    assert not os.path.exists(segment)
-    assert not RunDirectory("test-killed").path.exists()
 
 
 def test_layouts_reject_overlap_and_misalignment():

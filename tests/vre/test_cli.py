@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shm.segment import RunDirectory, sweep
+from shm.run_directory import RunDirectory, sweep
 
 DEMO = Path(__file__).resolve().parents[2] / "vre" / "demo" / "demo.toml"
 

@@ -13,7 +13,7 @@ import pytest
 import vre
 from shm.layout import CORE
 from shm.memory import load64
-from shm.segment import run_root
+from shm.run_directory import run_root
 from tests.vre.helpers import assert_accounts
 from vre.errors import ConfigError, PlatformError
 from vre.handlers import HandlerError

@@ -88,7 +88,7 @@ def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
 
 @needs_groups
 def test_groups_that_nobody_removed_are_removed_by_who_sweeps(tmp_path, monkeypatch):
-    from shm.segment import RunDirectory, sweep
+    from shm.run_directory import RunDirectory, sweep
 
     monkeypatch.setenv("VRE_RUN", str(tmp_path))
     directory = RunDirectory("dead")

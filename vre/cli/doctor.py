@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from shm.layout import HEADER
-from shm.segment import RunDirectory, Segment, SegmentError, claim_window, free_window, run_root, sweep
+from shm.run_directory import RunDirectory, run_root, sweep
+from shm.segment import Segment, SegmentError, claim_window, free_window
 from vre.shares import Shares
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from shm.segment import RunDirectory
+from shm.run_directory import RunDirectory
 from vre.cli.top import running
 from vre.control import ask
 

@@ -13,7 +13,8 @@ import click
 
 from shm.layout import RING, TASK
 from shm.memory import load64
-from shm.segment import RunDirectory, Segment, SegmentError, run_root
+from shm.run_directory import RunDirectory, names, why_no_name
+from shm.segment import Segment, SegmentError
 from vre.cli.report import emit, number, routers_json, routers_table
 from vre.control import ask
 from vre.errors import PlatformError
@@ -28,12 +29,13 @@ VIEWS = ("routers", "paths", "cores", "ports", "memory", "decisions", *ASKED)
 def running(name: str | None) -> str:
     """Return the name of a running platform: the only one where no name is given."""
     if name is None:
-        root = run_root()
-        found = [p.name for p in sorted(root.iterdir()) if RunDirectory(p.name).alive()] if root.is_dir() else []
+        found = [name for name in names() if RunDirectory(name).alive()]
         if len(found) != 1:
             hint = f"; these run: {', '.join(found)}: choose with --name" if found else ""
             raise PlatformError(f"{'several platforms run' if found else 'no platform is running'}{hint}")
         name = found[0]
+    if why := why_no_name(name):
+        raise PlatformError(why)
     if not RunDirectory(name).alive():
         raise PlatformError(f"no platform named '{name}' is running")
     # It can be asked from the moment on when its packets may flow.
