@@ -16,7 +16,7 @@ from vre.errors import PlatformError
 from workers.domu_zygote import MESSAGE
 
 #: What of the environment the zygote needs; domUs get nothing of it.
-_KEEP = ("PATH", "PYTHONPATH", "VRE_CACHE", "VRE_NAMESPACES", "HOME", "LANG")
+_KEEP = ("PATH", "PYTHONPATH", "VRE_CACHE", "XDG_CACHE_HOME", "VRE_NAMESPACES", "HOME", "LANG")
 #: A second thread in the zygote would be missing in what is forked from it.
 _ALONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 _START_S = 60.0

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from workers.cache import cache_folder, import_module
+from workers.cache import cache_folder, discard_compiled, import_module, numba_folder, why_no_cache
 from workers.fuel import guarded
 from workers.process import follow_parent
 from workers.shape import Shape
 
 # Numba reads it once, when it is first imported.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
+os.environ["NUMBA_CACHE_DIR"] = numba_folder()
 # Loops here run over a handful of options or addresses; as vectors they only take longer to compile.
 os.environ.setdefault("NUMBA_LOOP_VECTORIZE", "0")
 os.environ.setdefault("NUMBA_SLP_VECTORIZE", "0")
@@ -25,15 +25,41 @@ import numba
 
 from shm import compiled
 
+Compiled = TypeVar("Compiled")
 _SIGNATURE = "int64(int64, int64, int64, int64)"
+
+
+def through_cache(make: Callable[[bool], Compiled]) -> Compiled:
+    """Return what `make` compiles; it is given whether it may use the cache.
+
+    What cannot be loaded from the cache or written to it (a cut file, a full disk) raises any of a dozen exceptions.
+    Then the cache is emptied, and this is compiled without it, which raises what is wrong with the code itself.
+    """
+    if why_no_cache():
+        return make(False)
+    try:
+        return make(True)
+    except Exception:
+        discard_compiled()
+        return make(False)
+
+
+def compile_as(signature: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` compiled for a signature, from the cache if it is there."""
+    compiled.register_kernels()
+    return through_cache(lambda kept: numba.njit(signature, cache=kept, error_model="numpy")(function))
 
 
 def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` compiled for int64 arguments, from the cache where it is there."""
+
+    def make(kept: bool) -> Callable[..., Any]:
+        kernel = numba.njit(cache=kept, error_model="numpy")(function)
+        kernel.compile((numba.int64,) * function.__code__.co_argcount)
+        return kernel
+
     compiled.register_kernels()
-    kernel = numba.njit(cache=True, error_model="numpy")(function)
-    kernel.compile((numba.int64,) * function.__code__.co_argcount)
-    return kernel
+    return through_cache(make)
 
 
 def warm(jobs: dict[str, tuple[str, Callable[[], object]]], say: Callable[[str], None]) -> None:
@@ -48,8 +74,12 @@ def warm(jobs: dict[str, tuple[str, Callable[[], object]]], say: Callable[[str],
 
     Notes
     -----
-    A job that fails leaves no mark: it is done again, and its error shown, by who needs the code.
+    A job that fails leaves no mark: it is done again, and its error shown, by who needs the code. Without a cache
+    nothing is done: what another process compiles could not be loaded here.
     """
+    if why := why_no_cache():
+        say(f"compiling without a cache, at each start anew: {why}")
+        return
     marks = {key: cache_folder() / f"{key}.compiled" for key in jobs}
     todo = [key for key in jobs if not marks[key].exists()]
     running: dict[int, str] = {}
@@ -75,7 +105,7 @@ def warm(jobs: dict[str, tuple[str, Callable[[], object]]], say: Callable[[str],
 def compile_task(function: Callable[..., int]) -> Any:
     """Return a task that is no composed path, compiled; it has an `address`, and must be kept."""
     compiled.register_kernels()
-    return numba.cfunc(_SIGNATURE, cache=True, error_model="numpy")(function)
+    return through_cache(lambda kept: numba.cfunc(_SIGNATURE, cache=kept, error_model="numpy")(function))
 
 
 def empty_path() -> Any:
@@ -99,7 +129,9 @@ def compile_shape(shape: Shape, cache: bool = True) -> list[Any]:
         if name[:2] in ("P_", "E_") or (name[0] in "er" and name[1:].isdigit()):
             inline = name[1] == "_" or name in module.ENTRIES
             setattr(module, name, numba.njit(error_model="numpy", forceinline=inline, **compiled.UNCALLED)(value))
-    return [
-        numba.cfunc(_SIGNATURE, cache=cache, error_model="numpy")(getattr(module, f"task{n}"))
-        for n in range(len(shape.tasks))
-    ]
+    functions = [getattr(module, f"task{n}") for n in range(len(shape.tasks))]
+
+    def make(kept: bool) -> list[Any]:
+        return [numba.cfunc(_SIGNATURE, cache=kept, error_model="numpy")(function) for function in functions]
+
+    return through_cache(make) if cache else make(False)

@@ -13,7 +13,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,21 +124,16 @@ class Guest:
 
 def compile_crossing() -> dict[str, Any]:
     """Return the compiled functions of :mod:`workers.crossing`; done once, outside the jail."""
-    from workers import compiler  # sets up the cache
-    from workers.compiler import numba
+    from workers.compiler import compile_as, numba
 
     int64, table = numba.int64, numba.int64[:, ::1]
     row = numba.int64[::1]
-    signatures = {
+    signatures: dict[str, tuple[Callable[..., Any], Any]] = {
         "take": (take_requests, int64(int64, int64, table, row, row)),
         "give": (give_returns, numba.void(int64, int64, table, int64)),
         "wait": (wait_for_requests, int64(int64, int64, int64)),
     }
-    compiler.compiled.register_kernels()
-    return {
-        name: numba.njit(signature, cache=True, error_model="numpy")(function)
-        for name, (function, signature) in signatures.items()
-    }
+    return {name: compile_as(signature, function) for name, (function, signature) in signatures.items()}
 
 
 def run(

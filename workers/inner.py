@@ -154,14 +154,13 @@ def send(up, counts, held, gifts, tx, rings, channels):
 
 def compile_bridge() -> dict[str, Any]:
     """Return the compiled :func:`bring` and :func:`send`."""
-    from workers.compiler import compiled, numba
+    from workers.compiler import compile_as, numba
 
-    compiled.register_kernels()
     found = {}
     for function, ends in ((bring, 2), (send, 1)):
         arrays = function.__code__.co_argcount - ends
         signature = numba.int64(*[numba.int64] * ends, *[numba.int64[::1]] * arrays)
-        found[function.__name__] = numba.njit(signature, cache=True, error_model="numpy")(function)
+        found[function.__name__] = compile_as(signature, function)
     return found
 
 
