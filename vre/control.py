@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vre.errors import ConfigError, PlatformError, nearest
+from vre.errors import PlatformError, nearest
 
 if TYPE_CHECKING:
     from vre.platform import Platform
@@ -71,17 +71,15 @@ class ControlServer:
         client.close()
 
     def _answer(self, line: bytes) -> dict[str, Any]:
+        return self._platform.boundary.answer("request", "control socket", self._do, line)
+
+    def _do(self, line: bytes) -> dict[str, Any]:
         try:
             request = json.loads(line)
             verb = _VERBS[request["do"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {"error": "not a request of this version of vre"}
-        try:
-            return {"ok": True, **(verb(self._platform, request) or {})}
-        except ConfigError as error:
-            return {"error": str(error).removeprefix("error: ")}
-        except (PlatformError, ValueError, KeyError) as error:
-            return {"error": str(error)}
+        return {"ok": True, **(verb(self._platform, request) or {})}
 
     def close(self) -> None:
         """Stop serving."""

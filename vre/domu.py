@@ -18,24 +18,19 @@ from typing import Any, NamedTuple
 from shm.channel import CHANNEL, FAULTS, reset
 from shm.memory import acquire64, load64, store64
 from vre.domu_policy import QUARANTINED, Policy, Progress
+from vre.escape import LONGEST_LINE, escape
 from vre.image import Image
 from vre.inside import clusters
 from vre.schedstat import Schedstat
 from vre.shares import Throttle
 from vre.tenant import Tenant
 
-#: Bytes of a log that are read at a look, lines of it that are passed on in a second, and their length.
-_LOG_BYTES, _LOG_LINES, LONGEST_LINE = 65536, 20, 200
+#: Bytes of a log that are read at a look, and lines of it that are passed on in a second.
+_LOG_BYTES, _LOG_LINES = 65536, 20
 #: Over how long its part of a processor is taken.
 _LOOK_BACK_S = 1.0
 #: Longest control message.
 MESSAGE = 4096
-
-
-def escape(text: str) -> str:
-    """Return a line that does nothing to a terminal."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return shown if len(shown) <= LONGEST_LINE else shown[:LONGEST_LINE] + "..."
 
 
 class Log:

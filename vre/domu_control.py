@@ -18,9 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vre.errors import PlatformError
+from vre.boundary import Boundary
 from vre.handle import RouterHandle
-from vre.handlers import HandlerError
 from workers.arguments import ip
 from workers.element import load
 
@@ -75,12 +74,11 @@ _VERBS: dict[Any, Callable[[RouterHandle, dict[str, Any]], dict[str, Any]]] = {
 }
 
 
-def answer(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
+def answer(boundary: Boundary, router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
     """Do what a router's domU asks for, if it may; return the answer."""
     verb = message.get("do")
     if not isinstance(verb, str) or verb not in _VERBS:
         return {"error": f"'do' must be one of {', '.join(_VERBS)}"}
-    try:
-        return {"ok": True, **_VERBS[verb](router, message)}
-    except (HandlerError, PlatformError, ValueError, KeyError, StopIteration) as error:
-        return {"error": str(error)[:1000]}
+    who = f"router {router.name}"
+    said = boundary.answer(f"its domU's request '{verb}'", who, lambda: {"ok": True, **_VERBS[verb](router, message)})
+    return {"error": said["error"][:1000]} if "error" in said else said

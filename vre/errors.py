@@ -38,7 +38,11 @@ class Problem:
         return shown
 
 
-class ConfigError(Exception):
+class VreError(Exception):
+    """Base of what this package raises about what it was given, or about the host."""
+
+
+class ConfigError(VreError):
     """Everything that is wrong with a configuration."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -46,7 +50,11 @@ class ConfigError(Exception):
         super().__init__("\n".join(str(p) for p in self.problems))
 
 
-class PlatformError(RuntimeError):
+class HandlerError(VreError, ValueError):
+    """A handler that is not there, or a value that it does not take."""
+
+
+class PlatformError(VreError, RuntimeError):
     """The platform cannot start; the message says why and what would help."""
 
     status = 2  #: of the command
@@ -54,6 +62,12 @@ class PlatformError(RuntimeError):
 
 class PlatformEnded(PlatformError):
     """The platform has started, and cannot go on."""
+
+    status = 1
+
+
+class Unexpected(PlatformError):
+    """Something went wrong in the platform itself while it did what it was asked: that alone has failed."""
 
     status = 1
 

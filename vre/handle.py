@@ -31,10 +31,12 @@ class RouterHandle:
 
     def read(self, handler: str) -> str:
         """Return a handler's value: `"element.handler"`. Raises HandlerError."""
-        assert self._platform._handlers
-        return self._platform._handlers.read(self.name, handler)
+        box = self._platform
+        assert box._handlers
+        return box.boundary.call("read", f"router {self.name}", box._handlers.read, self.name, handler)
 
     def write(self, handler: str, value: str) -> None:
         """Write a handler. Raises HandlerError."""
-        assert self._platform._handlers
-        self._platform._handlers.write(self.name, handler, value)
+        box = self._platform
+        assert box._handlers
+        box.boundary.call("write", f"router {self.name}", box._handlers.write, self.name, handler, value)

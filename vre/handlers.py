@@ -6,16 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 from vre.build import Builder
-from vre.errors import nearest
+from vre.errors import HandlerError, nearest
 from vre.model import Model
 from vre.space import view
 from workers.element import cap, load
 from workers.elements.route import control, show_table
 from workers.fib import Fib
-
-
-class HandlerError(ValueError):
-    """A handler that is not there, or a value that it does not take."""
 
 
 class Handlers:

@@ -20,7 +20,7 @@ from shm.channel import CHANNEL
 from shm.layout import CLIENT, CORE
 from shm.memfd import renew
 from shm.memory import load64, store64
-from vre.domu import Domu, Log, escape
+from vre.domu import Domu, Log
 from vre.domu_policy import (
     DIED,
     DUE,
@@ -35,6 +35,7 @@ from vre.domu_policy import (
     STOP,
     Progress,
 )
+from vre.escape import escape
 from vre.host import Plan
 from vre.model import Model
 from vre.nursery import Nursery

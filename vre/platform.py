@@ -16,6 +16,7 @@ from shm.run_directory import RunDirectory, sweep
 from shm.segment import SegmentError, claim_window, free_window
 from vre import host
 from vre.allocation import Placed, allocate, placement, split
+from vre.boundary import Boundary
 from vre.change import Changes
 from vre.control import ControlServer
 from vre.crew import Crew
@@ -90,6 +91,7 @@ class Platform(Description, Requests):
         self.say: Say = say or (lambda text: None)
         self.events: deque[str] = deque(maxlen=_EVENTS)
         self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
+        self.boundary = Boundary(self.report)
         self._began = 0.0
         self.placed: list[Placed] = []
         self.ns_per_tick = 0.0
@@ -196,7 +198,7 @@ class Platform(Description, Requests):
         else:
             domus = VirtualDomus(self.model, self.builder, MACHINES[self.model.machine], self._engine.echo)
         self._cleanup.callback(domus.end)
-        domus.on_control = lambda name, message: answer(self.handle(name), message)
+        domus.on_control = lambda name, message: answer(self.boundary, self.handle(name), message)
         self.domus = domus
 
     def _deadline(self, router: str) -> float:

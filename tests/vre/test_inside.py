@@ -18,8 +18,7 @@ from tests.vre.helpers import assert_accounts
 from tests.vre.test_domus import needs_jail, wait_for
 from vre.bench import RFC1812
 from vre.config import from_text
-from vre.errors import ConfigError, PlatformError
-from vre.handlers import HandlerError
+from vre.errors import ConfigError, HandlerError, PlatformError
 from vre.inside import bridge, into_domu
 from vre.model import Router
 from workers.traffic import read_capture

@@ -15,8 +15,7 @@ from shm.layout import CORE
 from shm.memory import load64
 from shm.run_directory import run_root
 from tests.vre.helpers import assert_accounts
-from vre.errors import ConfigError, PlatformError
-from vre.handlers import HandlerError
+from vre.errors import ConfigError, HandlerError, PlatformError
 from workers.turn import DRAIN, RESUME
 
 FORWARD = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> rt :: StaticIPLookup(198.19.0.0/16 0, 0/0 1);" \
