@@ -39,6 +39,9 @@ _FAMILIES = (
     "untrusted",
 )
 
+#: Why an element with a slow path drops a packet that it cannot handle: see workers.outcome.
+RAISED = "raised"
+
 #: Class name to class. Filled by :func:`load`.
 REGISTRY: dict[str, type[Element]] = {}
 
@@ -118,7 +121,7 @@ class Element:
         Fields of its state record, see :class:`shm.layout.Layout`.
     reasons : tuple of str
         Why it drops packets, in the order of the codes `DROP - i`; where the class is not the platform's own, those of
-        :mod:`workers.fuel` follow.
+        :mod:`workers.fuel` follow; where it has a slow path, RAISED.
     driver : str
         `"rx"`, `"source"`, `"pull"` or `"domu"` where a task starts or ends here.
     spreads : bool
@@ -150,6 +153,8 @@ class Element:
         super().__init_subclass__(**options)
         if fuel.is_foreign(cls) and not set(fuel.REASONS) <= set(cls.reasons):
             cls.reasons = (*cls.reasons, *fuel.REASONS)
+        if cls.slow is not None and RAISED not in cls.reasons:
+            cls.reasons = (*cls.reasons, RAISED)
 
     @classmethod
     def sends(cls) -> bool:

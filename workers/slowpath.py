@@ -2,8 +2,8 @@
 """The slow path: elements in the interpreter, between slices.
 
 Compiled paths punt packets into a ring; here each becomes a :class:`workers.element.SlowPacket`, its element's
-`slow` runs, and what that yields goes back through the inject ring to the compiled element behind. The time
-is charged to the task that punted.
+`slow` runs, and what that yields goes back through the inject ring to the compiled element behind, all of it or, where
+the element fails, nothing (:mod:`workers.outcome`). The time is charged to the task that punted.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import ctypes
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from shm.layout import CLIENT, CORE, IDLE_PASS, IN_LARGE, LINE, MISSING, NOTE, TASK
 from shm.memory import acquire64, load64, record, store64
-from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, POOL, TAIL, available, bump, commit_head, commit_tail, room, slot_at
-from workers.element import Drop, SlowPacket, load
-from workers.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, note_at
+from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, POOL, TAIL, available, commit_head, commit_tail, logged, room, slot_at
+from workers.element import RAISED, SlowPacket, load
+from workers.outcome import MOST, Outcome, Raised, settled
+from workers.packet import HEADROOM, LARGE_STRIDE, SMALL_ROOM, note_at
 from workers.shape import Shape, offsets, reasons
 from workers.stride import charge
 from workers.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit, finish
@@ -41,31 +43,37 @@ def read_packet(ring: int, index: int) -> tuple[SlowPacket, int]:
         ctypes.string_at(note_at(ring, index), _NOTE.size)
     )
     packet = SlowPacket(bytearray(ctypes.string_at(address, size)), time=stamp)
-    packet.net, packet.mac = (None if p == MISSING else p for p in (net, mac))
+    # Only the frame comes along: what an annotation points to in front of it has stayed behind.
+    packet.net, packet.mac = (p if 0 <= p <= size else None for p in (net, mac))
     packet.dst, packet.vlan, packet.paint, packet.type = dst, vlan, paint, kind
     packet.param_off, packet.fix_src, packet.device = param, fix, device
     return packet, entry
 
 
-def put_packet(ring: int, packet: SlowPacket, entry: int) -> bool:
-    """Write a packet into a ring's next slot, in that slot's own buffer; False where it has no room."""
-    if len(packet.data) > LARGE_ROOM or room(ring, 1) == 0:
-        return False
-    head = load64(ring + NEXT_HEAD)
-    write_packet(ring, head, packet, entry)
-    store64(ring + NEXT_HEAD, head + 1)
-    return True
+class Frame(NamedTuple):
+    """A packet as it goes into a ring."""
+
+    data: bytes
+    time: int
+    note: bytes
 
 
-def write_packet(ring: int, index: int, packet: SlowPacket, entry: int) -> None:
-    """Write a packet and its note into the slot for `index`."""
-    size, slot = len(packet.data), slot_at(ring, index)
-    large = size > SMALL_ROOM
-    reference = _SLOT.unpack(ctypes.string_at(slot, _SLOT.size))[large]
-    ctypes.memmove(load64(ring + POOL) + reference * LINE + HEADROOM, bytes(packet.data), size)
-    small_large = ctypes.string_at(slot, 8)
-    described = small_large + struct.pack("<IHH", packet.time, size, HEADROOM | (IN_LARGE if large else 0))
-    ctypes.memmove(slot, described, _SLOT.size)
+def framed(packet: SlowPacket, entry: int) -> Frame:
+    """Return a packet as it goes into a ring, its note for `entry`.
+
+    Raises
+    ------
+    ValueError, TypeError, struct.error
+        It fits into no buffer, it is no bytes, or an annotation does not fit its field.
+    """
+    if not isinstance(packet.data, bytes | bytearray | memoryview):
+        raise TypeError(f"a packet's data are bytes, not {type(packet.data).__name__}")
+    data = bytes(packet.data)
+    if len(data) > LARGE_STRIDE:
+        raise ValueError(f"a packet of {len(data)} bytes fits into no buffer")
+    for place in (packet.net, packet.mac):
+        if place is not None and not 0 <= place <= len(data):
+            raise ValueError(f"an annotation points to byte {place} of a packet of {len(data)}")
     places = (MISSING if p is None else p for p in (packet.net, packet.mac))
     note = _NOTE.pack(
         packet.dst,
@@ -78,7 +86,42 @@ def write_packet(ring: int, index: int, packet: SlowPacket, entry: int) -> None:
         packet.fix_src,
         packet.device,
     )
-    ctypes.memmove(note_at(ring, index), note, _NOTE.size)
+    struct.pack("<I", packet.time)
+    return Frame(data, packet.time, note)
+
+
+def put_packet(ring: int, packet: SlowPacket, entry: int) -> bool:
+    """Write a packet into a ring's next slot, in that slot's own buffer; False where it has no room."""
+    return put_frame(ring, framed(packet, entry))
+
+
+def put_frame(ring: int, frame: Frame) -> bool:
+    """Write a frame into a ring's next slot; False where it has no room."""
+    if room(ring, 1) == 0:
+        return False
+    head = load64(ring + NEXT_HEAD)
+    write_frame(ring, head, frame)
+    store64(ring + NEXT_HEAD, head + 1)
+    return True
+
+
+def write_packet(ring: int, index: int, packet: SlowPacket, entry: int) -> None:
+    """Write a packet and its note into the slot for `index`."""
+    write_frame(ring, index, framed(packet, entry))
+
+
+def write_frame(ring: int, index: int, frame: Frame) -> None:
+    """Write a frame and its note into the slot for `index`, in that slot's own buffer."""
+    size, slot = len(frame.data), slot_at(ring, index)
+    large = size > SMALL_ROOM
+    reference = _SLOT.unpack(ctypes.string_at(slot, _SLOT.size))[large]
+    # What has got longer in front takes the room that is kept there.
+    start = min(HEADROOM, LARGE_STRIDE - size)
+    ctypes.memmove(load64(ring + POOL) + reference * LINE + start, frame.data, size)
+    small_large = ctypes.string_at(slot, 8)
+    described = small_large + struct.pack("<IHH", frame.time, size, start | (IN_LARGE if large else 0))
+    ctypes.memmove(slot, described, _SLOT.size)
+    ctypes.memmove(note_at(ring, index), frame.note, _NOTE.size)
 
 
 class Context:
@@ -166,26 +209,39 @@ class SlowTask:
         cls, place = self.classes[element], self.block + self.places[element]
         context = Context(self.core, {output for e, output in self.next if e == element})
         state = record(place, cls.layout().dtype)
-        assert cls.slow
-        out = 0  # packets that have come of this one: more than one, and the rest were made here
-        held = sum(load64(r + NEXT_HEAD) - load64(r + NEXT_TAIL) for r in self._rings(state, cls))
-        for result in cls.slow(state, packet, port, context):
-            out += 1
-            if isinstance(result, Drop):
-                if result.packet and context.connected(cls.bad_port) and cls.bad_port:
-                    result = (cls.bad_port, result.packet)
-                else:
-                    bump(self.core, place + DROPS + 8 * reasons(cls).index(result.reason))
-                    continue
-            output, following = result
+        bad_port = cls.bad_port if context.connected(cls.bad_port) else 0
+        rings = self._rings(state, cls)
+        held = _held(rings)
+
+        def frame(output: int, following: SlowPacket) -> Frame | None:
             target = self.next.get((element, output))
-            code = target[0] << PORT_BITS | target[1] if target else 0
-            if target is None or not put_packet(self.inject, following, code):
-                bump(self.core, place + DROPS + 8 * len(cls.reasons))
-        out += sum(load64(r + NEXT_HEAD) - load64(r + NEXT_TAIL) for r in self._rings(state, cls)) - held
-        for _ in range(out - 1):
-            bump(self.core, place + MADE)
+            made = framed(following, target[0] << PORT_BITS | target[1] if target else 0)
+            return made if target else None
+
+        slow = cls.slow
+        assert slow
+        try:
+            outcome = settled(cls, lambda: slow(state, packet, port, context), frame, bad_port, MOST + held)
+            if outcome.packets + _held(rings) - held < 1:
+                raise Raised("packets are gone without a reason")
+        except Raised:
+            outcome = _lost(rings, held)
+        self._publish(cls, place, outcome, _held(rings) - held)
         return context.touched
+
+    def _publish(self, cls: Any, place: int, outcome: Outcome[Frame | None], kept: int) -> None:
+        """Send on, and count, what has come of one packet; its element keeps `kept` packets more than before."""
+        why = reasons(cls)
+        lost = Counter({why.index(reason): count for reason, count in outcome.dropped.items()})
+        for one in outcome.frames:
+            if one is None or not put_frame(self.inject, one):
+                lost[len(why) - 1] += 1
+        # More than one, and the rest were made here.
+        counts = {place + DROPS + 8 * i: count for i, count in lost.items()}
+        counts[place + MADE] = outcome.packets + kept - 1
+        for counter, count in counts.items():
+            if count:
+                logged(self.core, counter, load64(counter) + count)
 
     @staticmethod
     def _rings(state: Any, cls: Any) -> list[int]:
@@ -196,6 +252,20 @@ class SlowTask:
         store64(core + CORE["slow_ticks"], load64(core + CORE["slow_ticks"]) + used)
         store64(self.task + TASK["slow_ticks"], load64(self.task + TASK["slow_ticks"]) + used)
         charge(load64(self.task + TASK["client"]), load64(self.task + TASK["slot"]), used, used)
+
+
+def _held(rings: list[int]) -> int:
+    """Return how many packets an element keeps."""
+    return sum(load64(ring + NEXT_HEAD) - load64(ring + NEXT_TAIL) for ring in rings)
+
+
+def _lost(rings: list[int], held: int) -> Outcome[Frame | None]:
+    """Return what comes of a packet whose element failed: it is lost, and what was taken from those `held` before."""
+    kept = _held(rings) - held
+    for ring in rings:
+        # What it has put in meanwhile is the ring's last.
+        store64(ring + NEXT_HEAD, load64(ring + NEXT_HEAD) - max(0, kept))
+    return Outcome([], Counter({RAISED: 1 + max(0, -kept)}))
 
 
 def run_slow(tasks: list[SlowTask], read_ticks: Tick, budget_ticks: int) -> bool:

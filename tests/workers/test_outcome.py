@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""Elements that do on the slow path what they must not: it costs their packet, counted as `raised`, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from typing import ClassVar
+
+import pytest
+
+from shm.memory import load64, store64
+from shm.ring import NEXT_TAIL, length
+from tests.workers.frames import IN, OUT, udp
+from workers.element import REGISTRY, Drop, Element, Needs, load
+from workers.slowpath import put_packet
+
+
+class Faulty(Element):
+    """Does what a test wants.
+
+    Syntax: `Faulty`
+    """
+
+    state: ClassVar = {"hold": "i8"}
+    reasons = ("refused",)
+    does = staticmethod(lambda *arguments: iter(()))
+
+    @classmethod
+    def needs(cls, values):
+        return Needs(rings={"hold": 8})
+
+    @staticmethod
+    def slow(state, packet, port, context):
+        return Faulty.does(state, packet, context)
+
+
+@pytest.fixture
+def faulty(monkeypatch, bench):
+    load()
+    monkeypatch.setitem(REGISTRY, "Faulty", Faulty)
+
+    def make(does):
+        monkeypatch.setattr(Faulty, "does", staticmethod(does))
+        return bench(IN + "f :: Faulty" + OUT)
+
+    return make
+
+
+def raises(error):
+    def does(state, packet, context):
+        yield 0, packet
+        raise error
+
+    return does
+
+
+class Worse(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("two\nlines"), MemoryError(), RecursionError(), SystemExit(3), KeyboardInterrupt(), Worse()],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_an_element_raises_costs_its_packet_and_nothing_of_it_goes_on(faulty, error):
+    b = faulty(raises(error))
+    assert b.through(udp(), udp()) == []
+    assert b.dropped == {"raised": 2}
+
+
+def changed(**values):
+    def does(state, packet, context):
+        for name, value in values.items():
+            setattr(packet, name, value)
+        yield 0, packet
+
+    return does
+
+
+def endless(state, packet, context):
+    while True:
+        yield 0, packet
+
+
+def deep(state, packet, context):
+    return deep(state, packet, context)
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        endless,
+        lambda *_: iter(lambda: Drop("refused"), None),
+        deep,
+        lambda state, packet, context: None,
+        lambda state, packet, context: iter(()),
+        lambda state, packet, context: [packet],
+        lambda state, packet, context: [(0, packet, 0)],
+        lambda state, packet, context: [(0, packet.data)],
+        lambda state, packet, context: [("0", packet)],
+        lambda state, packet, context: [(-1, packet)],
+        lambda state, packet, context: [(1, packet)],
+        lambda state, packet, context: [(1 << 70, packet)],
+        lambda state, packet, context: [Drop("no such reason")],
+        lambda state, packet, context: [Drop(["unhashable"])],
+        lambda state, packet, context: sys.exit(1),
+        changed(data=bytearray(5000)),
+        changed(data=bytearray(70000)),
+        changed(data="text"),
+        changed(data=None),
+        changed(data=10**9),
+        changed(dst=-1),
+        changed(dst=1 << 32),
+        changed(dst=None),
+        changed(paint=256),
+        changed(vlan=1 << 16),
+        changed(device=0.5),
+        changed(time=1 << 32),
+        changed(time=None),
+        changed(net=-1),
+        changed(net=4096),
+        changed(mac=1 << 40),
+        changed(net="here"),
+    ],
+)
+def test_what_cannot_be_sent_on_is_bounded_and_dropped(faulty, does):
+    b = faulty(does)
+    assert b.through(udp()) == []
+    assert b.dropped == {"raised": 1}
+
+
+def test_many_packets_may_come_of_one_but_not_any_number(faulty):
+    b = faulty(lambda state, packet, context: [(0, packet)] * 256)
+    assert len(b.through(udp())) == 64, "what the path takes back in one turn"
+    assert b.dropped == {"slow_path_full": 192}
+    b = faulty(lambda state, packet, context: [(0, packet)] * 257)
+    assert b.through(udp()) == []
+
+
+def test_each_packet_is_as_it_was_when_it_was_yielded(faulty):
+    def does(state, packet, context):
+        for i in range(3):
+            packet.data[-1] = i
+            yield 0, packet
+
+    assert [frame[-1] for frame in faulty(does).through(udp())] == [0, 1, 2]
+
+
+def test_headers_may_grow_into_the_room_in_front(faulty):
+    def does(state, packet, context):
+        packet.strip(-64)
+        yield 0, packet
+
+    b = faulty(does)
+    frame = udp(size=2048 - 42)
+    (out,) = b.through(frame)
+    assert out.endswith(bytes(64) + frame[14:])
+
+
+def test_an_annotation_in_front_of_the_frame_stays_behind(bench):
+    b = bench("FromDevice(eth0) -> Strip(14) -> MarkIPHeader -> Strip(20) -> Print(x, ACTIVE false) -> DecIPTTL" + OUT)
+    assert b.through(udp()) == []
+    assert b.dropped == {"no_ip_header": 1}
+
+
+def keep(state, packet, context):
+    ring = int(state["hold"])
+    context.touched.add(ring)
+    assert put_packet(ring, packet, 0)
+    return []
+
+
+def test_what_an_element_kept_before_it_raised_is_not_kept(faulty, monkeypatch):
+    b = faulty(keep)
+    assert b.through(*[udp()] * 3) == [] and b.dropped == {}
+
+    def keep_and_raise(state, packet, context):
+        keep(state, packet, context)
+        raise ValueError
+
+    monkeypatch.setattr(Faulty, "does", staticmethod(keep_and_raise))
+    assert b.through(udp()) == [] and b.dropped == {"raised": 1}
+    assert length(int(b.state("f")["hold"])) == 3
+
+
+@pytest.mark.parametrize("sends", [[], [0]])
+def test_what_an_element_took_out_of_its_ring_before_it_raised_is_dropped_with_its_packet(faulty, monkeypatch, sends):
+    b = faulty(keep)
+    b.through(*[udp()] * 3)
+
+    def take_and_raise(state, packet, context):
+        ring = int(state["hold"])
+        context.touched.add(ring)
+        store64(ring + NEXT_TAIL, load64(ring + NEXT_TAIL) + 2)
+        for output in sends:
+            yield output, packet
+            raise ValueError
+
+    monkeypatch.setattr(Faulty, "does", staticmethod(take_and_raise))
+    assert b.through(udp()) == [] and b.dropped == {"raised": 3}
+    assert length(int(b.state("f")["hold"])) == 1
