@@ -21,6 +21,7 @@ from vre.machine import MACHINES
 from vre.model import Cable, Capture, Domu, Generator, Link, Model, Nic, Replay, Router, RouterPort, Sink
 from vre.toml import Document
 from vre.validate import validate
+from workers.files import place, read_text
 from workers.jail import TIERS
 from workers.stride import DISCIPLINES
 
@@ -162,8 +163,8 @@ class _Reader:
         return Sink() if values.pop("sink", False) else Generator(**values)
 
     def _file(self, value: Any) -> str:
-        path = self.folder / fields.string(value)
-        if not path.is_file():
+        path = place(fields.string(value), self.folder)
+        if not path.exists():
             raise ValueError(f"there is no file {path}")
         from workers.traffic import CaptureError, read_capture
 
@@ -243,7 +244,7 @@ class _Reader:
         if "\n" not in config and config.endswith(".click"):
             file = self.folder / config
             try:
-                source = Source(file.read_text(), str(file))
+                source = Source(read_text(place(config, self.folder)), str(file))
             except OSError as error:
                 self._problem(f"config: cannot read {file}: {error.strerror}", *path, "config")
                 return None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from workers.arguments import prefix
 from workers.checksum import checksum
+from workers.files import CAPTURE_BYTES, open_file, place
 
 #: The only link type that ports take.
 _ETHERNET = 1
@@ -60,7 +62,11 @@ def read_capture(path: Path | str) -> list[Frame]:
     """
     import dpkt
 
-    with open(path, "rb") as file:
+    try:
+        fd = open_file(place(path, os.getcwd()), CAPTURE_BYTES)
+    except OSError as error:
+        raise CaptureError(f"cannot read {path}: {error.strerror}") from None
+    with os.fdopen(fd, "rb") as file:
         exact = _Exact(file)
         if not file.peek(1):
             raise CaptureError(f"{path} is empty: no capture header")
