@@ -176,6 +176,7 @@ class Platform(Description, Requests):
         self._cleanup.callback(self._control.close)
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)
         self._ready = True
+        self.report_notes()
 
     def _fit_machine(self) -> None:
         """Give ports that say nothing the speed and the buffer of the machine's."""
@@ -220,6 +221,11 @@ class Platform(Description, Requests):
         self.events.append(event)
         self._events.append({"s": round(self.now() - self._began, 3), "event": event})
         self.say(event)
+
+    def report_notes(self) -> None:
+        """Report what is odd about the links that have been planned, once."""
+        while self.links.notes:
+            self.report(self.links.notes.pop(0))
 
     def recent_events(self) -> list[dict[str, Any]]:
         """Return the last events, each with its time in seconds since the start."""
