@@ -158,7 +158,11 @@ class Platform(Description, Requests):
         self._handlers = Handlers(self.model, self.builder)
         self._engine = self._make_engine()
         self._cleanup.callback(self._engine.end)
-        self._began = self._engine.now()
+        engine = self._engine
+        self._began = engine.now()
+        self.watchdog = Watchdog(self.manifest, self._deadline, engine.pid, engine.expel, self.report)
+        if isinstance(engine, Crew):
+            engine.quarantine = lambda what: self.watchdog.quarantine(what, engine.now())
         self._prepare_domus(crossing)
         self._engine.launch(self._directory.path / "manifest.json")
         self.ns_per_tick = self.manifest["ns_per_tick"]
@@ -168,8 +172,6 @@ class Platform(Description, Requests):
         self.reader = Reader(self.manifest)
         self.changes = Changes(self)
         self._rebalancer = Rebalancer(self)
-        engine = self._engine
-        self.watchdog = Watchdog(self.manifest, self._deadline, engine.pid, engine.expel, self.report)
         self._engine.watch = self._watch
         self.domus.launch(list(self.builder.tenants.values()), self.wait)
         self._control = ControlServer(self._directory.path / "control", self)
