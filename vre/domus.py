@@ -27,7 +27,6 @@ from vre.image import Image
 from vre.keeper import Keeper
 from vre.nursery import Nursery
 from vre.tenant import Program, Tenant
-from workers.files import place
 from workers.jail import FIRST_UID
 
 
@@ -115,7 +114,7 @@ class Domus(Keeper):
         domu = self.domus[name]
         for node in domu.tenant.program.graph.nodes:
             for element in node.values["cluster"]["elements"] if node.cls.driver == "domu" else ():
-                element["file"] = str(place(file, "/"))
+                element["file"] = file
         if domu.policy.state != QUARANTINED:
             self._close(domu, HOSTILE, "gets other code")
             domu.quiet = True

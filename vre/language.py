@@ -22,7 +22,6 @@ from pathlib import Path
 from vre.errors import Problem
 from vre.lexer import Lexer, Source, Token, _shown
 from workers.arguments import split, words
-from workers.files import place, read_text
 
 
 @dataclass
@@ -203,10 +202,7 @@ class Parser:
             if file.is_file():
                 if file.resolve() not in self._libraries:
                     self._libraries.add(file.resolve())
-                    try:
-                        self.lexer.include(read_text(place(name, folder)), str(file))
-                    except OSError as error:
-                        self._problem(at, f"cannot read the library {file}: {error.strerror}")
+                    self.lexer.include(file.read_text(), str(file))
                 return
         self._problem(at, f"there is no library '{name}' beside the configuration or in CLICKPATH")
 

@@ -18,7 +18,6 @@ from shm.channel import DROPPED, FAILED, SLOT_BYTES, SLOT_START
 from workers.arguments import split
 from workers.crossing import Crossing
 from workers.element import Element
-from workers.sources import spec_for
 from workers.untrusted import Packet, Packets
 
 #: Tracebacks that a domU writes in a second.
@@ -208,7 +207,7 @@ _MODULES: dict[Path, Any] = {}
 def load_class(path: Path, name: str) -> Any:
     """Return a class of an element's file."""
     if path not in _MODULES:
-        spec = spec_for(path)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module
