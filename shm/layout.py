@@ -274,6 +274,7 @@ TASK = Layout(
         "killed": "i8",  # supervisor: packets lost with a killed worker
         "lines": "i8",  # cache lines a packet touches, MODEL_BITS after the point: declared; worker: counted
         "model_ticks": "i8",  # supervisor, virtual: ticks a packet takes
+        "number": "i8",  # set once: which of its router's tasks it is
         "runnable": ("i8", APART),
         "used_ticks": "i8",
         "used_lines": "i8",

@@ -6,36 +6,35 @@ Untrusted elements that are connected become one: packets cross into the domU on
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 from typing import Any
 
 from shm.channel import OUTPUTS
 from vre.graph import Graph, Node
+from workers.files import ELEMENT_BYTES, place, read_file
+from workers.outline import outline
 
 Edge = tuple[int, int, int, int]
 
 
 def find_file(node: Node) -> Path:
     """Return the file of an untrusted element: relative to the file that names it."""
-    return (Path(node.where.file).parent / node.values["class"][0]).resolve()
+    return place(node.values["class"][0], Path(node.where.file).parent)
 
 
 def problem_with(node: Node) -> str | None:
     """Return what is wrong with an untrusted element, as far as reading its file tells."""
     file, name = find_file(node), node.values["class"][1]
+    if file.suffix != ".py":
+        return f"{file} is no element's file: that is called NAME.py"
     try:
-        tree = ast.parse(file.read_bytes(), str(file))
+        found = outline(read_file(file, ELEMENT_BYTES))
     except OSError as error:
         return f"cannot read {file}: {error.strerror}"
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        return f"{file}{f', line {line}' if line else ''}: not Python: {getattr(error, 'msg', error)}"
-    classes = [statement.name for statement in tree.body if isinstance(statement, ast.ClassDef)]
-    bound = {alias.asname or alias.name for s in tree.body if isinstance(s, ast.ImportFrom) for alias in s.names}
-    bound |= {t.id for s in tree.body if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Name)}
-    if name not in classes and name not in bound:
-        return f"{file} has no class {name}; it has {', '.join(classes) or 'none'}"
+    if found.error:
+        return f"{file}{f', line {found.line}' if found.line else ''}: {found.error}"
+    if name not in found.classes and name not in found.bound:
+        return f"{file} has no class {name}; it has {', '.join(found.classes[:20]) or 'none'}"
     return None
 
 

@@ -42,15 +42,17 @@ class Log:
         self._shown = self._hidden = 0
         self._since = time.monotonic()
 
-    def lines(self) -> list[str]:
-        """Return what is to be shown of what has been written since the last call."""
+    def lines(self, ended: bool = False) -> list[str]:
+        """Return what is to be shown of what has been written since the last call; all where its writer has `ended`."""
         data = b""
         with contextlib.suppress(OSError):
             data = os.read(self.fd, _LOG_BYTES)
         *lines, self._unread = (self._unread + data).split(b"\n")
         self._unread = self._unread[-LONGEST_LINE:]
+        if ended and self._unread:
+            lines, self._unread = [*lines, self._unread], b""
         found = []
-        if time.monotonic() - self._since >= 1:
+        if ended or time.monotonic() - self._since >= 1:
             if self._hidden:
                 found.append(f"({self._hidden} more lines are not shown)")
             self._since, self._shown, self._hidden = time.monotonic(), 0, 0
@@ -60,6 +62,9 @@ class Log:
                 found.append(escape(line.decode(errors="replace")))
             else:
                 self._hidden += 1
+        if ended and self._hidden:
+            found.append(f"({self._hidden} more lines are not shown)")
+            self._hidden = 0
         return found
 
     def close(self) -> None:

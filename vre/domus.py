@@ -27,6 +27,7 @@ from vre.image import Image
 from vre.keeper import Keeper
 from vre.nursery import Nursery
 from vre.tenant import Program, Tenant
+from workers.files import place
 from workers.jail import FIRST_UID
 
 
@@ -114,7 +115,7 @@ class Domus(Keeper):
         domu = self.domus[name]
         for node in domu.tenant.program.graph.nodes:
             for element in node.values["cluster"]["elements"] if node.cls.driver == "domu" else ():
-                element["file"] = file
+                element["file"] = str(place(file, "/"))
         if domu.policy.state != QUARANTINED:
             self._close(domu, HOSTILE, "gets other code")
             domu.quiet = True

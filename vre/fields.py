@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from shm.outside import FCS, SMALLEST
 from workers.arguments import BITS, ether, prefix, rate, scaled, seconds
+from workers.packet import LARGE_ROOM
 
 #: Most cores of a platform: a bound for mistakes, not for the design.
 MAX_CORES = 256
@@ -68,12 +70,14 @@ def replay_rate(value: Any) -> float | str | None:
 
 
 def frame_size(value: Any) -> int | str:
-    """Take a frame size in bytes, or "imix"."""
+    """Take a frame size in bytes, check sequence included, or "imix"."""
     if value == "imix":
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and 14 + 28 <= value <= 2048:
+    if isinstance(value, int) and not isinstance(value, bool) and SMALLEST <= value <= LARGE_ROOM + FCS:
         return value
-    raise ValueError(f'must be from 42 to 2048, or "imix", not {value!r}')
+    raise ValueError(
+        f'must be from {SMALLEST} to {LARGE_ROOM + FCS} (check sequence included), or "imix", not {value!r}'
+    )
 
 
 def destinations(value: Any) -> tuple[str, ...]:

@@ -182,7 +182,7 @@ class Keeper:
         elif domu.ending == HUNG and status != -signal.SIGKILL:
             # It had ended by itself: taking its namespaces down takes longer than a deadline.
             domu.ending, domu.cause = event, why
-        self._pass_on(domu)
+        self._pass_on(domu, ended=True)
 
     def _look_at(self, domu: Domu, now: float, slowly: bool) -> None:
         state = domu.policy.state
@@ -297,6 +297,6 @@ class Keeper:
                 debt = load64(client + CLIENT["debt"]) + round(used / self._manifest["ns_per_tick"])
                 store64(client + CLIENT["debt"], debt)
 
-    def _pass_on(self, domu: Domu) -> None:
-        for line in domu.log.lines() if domu.log else ():
+    def _pass_on(self, domu: Domu, ended: bool = False) -> None:
+        for line in domu.log.lines(ended) if domu.log else ():
             self._report(f"router {domu.name}: its domU says: {line}")

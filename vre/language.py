@@ -22,6 +22,7 @@ from pathlib import Path
 from vre.errors import Problem
 from vre.lexer import Lexer, Source, Token, _shown
 from workers.arguments import split, words
+from workers.files import place, read_text
 
 
 @dataclass
@@ -202,7 +203,10 @@ class Parser:
             if file.is_file():
                 if file.resolve() not in self._libraries:
                     self._libraries.add(file.resolve())
-                    self.lexer.include(file.read_text(), str(file))
+                    try:
+                        self.lexer.include(read_text(place(name, folder)), str(file))
+                    except OSError as error:
+                        self._problem(at, f"cannot read the library {file}: {error.strerror}")
                 return
         self._problem(at, f"there is no library '{name}' beside the configuration or in CLICKPATH")
 

@@ -167,7 +167,11 @@ class Platform(Description, Requests):
         self._handlers = Handlers(self.model, self.builder)
         self._engine = self._make_engine()
         self._cleanup.callback(self._engine.end)
-        self._began = self._engine.now()
+        engine = self._engine
+        self._began = engine.now()
+        self.watchdog = Watchdog(self.manifest, self._deadline, engine.pid, engine.expel, self.report)
+        if isinstance(engine, Crew):
+            engine.quarantine = lambda what: self.watchdog.quarantine(what, engine.now())
         self._prepare_domus(crossing)
         self._engine.launch(self._directory.path / "manifest.json")
         self.ns_per_tick = self.manifest["ns_per_tick"]
@@ -177,8 +181,6 @@ class Platform(Description, Requests):
         self.reader = Reader(self.manifest)
         self.changes = Changes(self)
         self._rebalancer = Rebalancer(self)
-        engine = self._engine
-        self.watchdog = Watchdog(self.manifest, self._deadline, engine.pid, engine.expel, self.report)
         self.journals = Journals(self.manifest, self.report, self._lines.say)
         if isinstance(self._engine, Crew):
             self._engine.watch = self._watch
@@ -189,6 +191,7 @@ class Platform(Description, Requests):
         self._cleanup.callback(self._control.close)
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)
         self._ready = True
+        self.report_notes()
 
     def _fit_machine(self) -> None:
         """Give ports that say nothing the speed and the buffer of the machine's."""
@@ -238,6 +241,11 @@ class Platform(Description, Requests):
         self.events.append(event)
         self._events.append({"s": round(self.now() - self._began, 3), "event": event})
         self.say(event)
+
+    def report_notes(self) -> None:
+        """Report what is odd about the links that have been planned, once."""
+        while self.links.notes:
+            self.report(self.links.notes.pop(0))
 
     def recent_events(self) -> list[dict[str, Any]]:
         """Return the last events, each with its time in seconds since the start."""

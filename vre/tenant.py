@@ -225,7 +225,7 @@ def _fill_device(state: Any, node: Node, tenant: Tenant, model: Model) -> None:
 def _fill_task(tenant: Tenant, program: Program, number: int, model: Model) -> None:
     task = view(program.tasks[number], TASK.dtype)[0]
     kind, driver = program.graph.tasks[number]
-    task["block"], task["quantum"] = program.block, model.quantum
+    task["block"], task["quantum"], task["number"] = program.block, model.quantum, number
     task["polled"] = ALWAYS if kind == "source" else 0
     if kind == "rx":
         task["input"] = tenant.rx[program.graph.nodes[driver].values["devname"]].address

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vre.errors import ConfigError, Problem, Where
+from workers.files import own, read_text
 
 _PART = r'[A-Za-z0-9_-]+|"[^"]*"|\'[^\']*\''
 _HEADER = re.compile(rf"\s*\[\s*((?:{_PART})(?:\s*\.\s*(?:{_PART}))*)\s*\]")
@@ -27,10 +28,9 @@ class Document:
     def __init__(self, file: Path) -> None:
         self.file = file
         try:
-            self.text = file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise ConfigError([Problem(None, f"cannot read {file}: {reason}")]) from None
+            self.text = read_text(own(file))
+        except OSError as error:
+            raise ConfigError([Problem(None, f"cannot read {file}: {error.strerror}")]) from None
         self.lines = self.text.splitlines()
         try:
             self.data: dict[str, Any] = tomllib.loads(self.text)

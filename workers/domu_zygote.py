@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
+import io
 import json
 import os
 import resource
@@ -33,6 +34,7 @@ from workers import jail
 from workers.bubblewrap import join_namespaces
 from workers.process import follow_parent, wakings
 from workers.seccomp import SeccompError, compile_filter
+from workers.sources import Shelf, read_folder
 
 #: Most bytes of a message.
 MESSAGE = 128 << 10
@@ -144,23 +146,18 @@ class Zygote:
             # And what the keeper has opened since.
             os.closerange(tell, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             os.environ.clear()
+            _speak_at_once()
+            _bring_in(message, tier)
             # /proc is not there later on.
             mapped = jail.footprint()
-            sources = [Path(source) for source in message["sources"]]
-            folders = [str(source.parent) for source in sources]
             if tier == "strict":
-                jail.enter_root(message["root"], self.readable, sources)
-                folders = [f"{jail.ELEMENT}/{i}" for i in range(len(sources))]
-            sys.path[:0] = folders
-            for cluster in [*message["clusters"], *message["inside"]]:
-                for element in cluster["elements"]:
-                    element["file"] = str(Path(folders[element["source"]]) / sources[element["source"]].name)
+                jail.enter_root(message["root"], self.readable)
             jail.limit(message["memory"], *mapped)
             jail.give_up(message["uid"] if tier != "unsafe" else None)
             from workers import domu, probe
 
             control = socket.socket(fileno=CONTROL)
-            jail.lock(tier, self.filter, [*self.readable, *folders])
+            jail.lock(tier, self.filter, self.readable)
             if "probe" in message:
                 os.write(CONTROL, json.dumps({"probed": probe.run(message["probe"][0])}).encode())
                 os._exit(0)
@@ -170,6 +167,32 @@ class Zygote:
             _last_words(error)
         finally:
             os._exit(status)
+
+
+def _speak_at_once() -> None:
+    """Keep nothing back of what is printed: a domU may end at any time, and what it said last is what matters."""
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        raw = io.FileIO(fd, "wb", closefd=False)
+        setattr(sys, name, io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True))
+
+
+def _bring_in(message: dict[str, Any], tier: str) -> None:
+    """Get the elements' files ready to be imported, and let `message` say where from."""
+    sources = [Path(source) for source in message["sources"]]
+    if tier == "unsafe":
+        folders = [str(source.parent) for source in sources]
+        sys.path[:0] = folders
+    else:
+        folders = [f"{jail.ELEMENT}/{i}" for i in range(len(sources))]
+        shelf = {}
+        for source, folder in zip(sources, folders, strict=True):
+            shelf[folder], left_out = read_folder(source)
+            for what in left_out:
+                print(f"not taken along: {what}")
+        Shelf(shelf).install()
+    for cluster in [*message["clusters"], *message["inside"]]:
+        for element in cluster["elements"]:
+            element["file"] = f"{folders[element['source']]}/{sources[element['source']].name}"
 
 
 def _last_words(error: BaseException) -> None:

@@ -148,6 +148,10 @@ class Element:
     process: ClassVar[Callable[..., int] | None] = None
     # `slow(state, packet, port)` yields (port, SlowPacket) pairs and Drops.
     slow: ClassVar[Callable[..., Iterator[Any]] | None] = None
+    # `due(state, now)` says whether the slow path has something to do though no packet came, and `visit(state,
+    # context)` does a bounded part of it, yielding as `slow` does.
+    due: ClassVar[Callable[..., bool] | None] = None
+    visit: ClassVar[Callable[..., Iterator[Any]] | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

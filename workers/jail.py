@@ -16,8 +16,6 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import shutil
-import stat
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -28,10 +26,8 @@ from workers import landlock, seccomp
 TIERS = ("strict", "reduced", "unsafe")
 #: User ids of domUs, where root may give them: far above anything that users or containers get.
 FIRST_UID = 0x7000_0000
-#: Where in its root a domU finds its element.
+#: Where a domU's elements seem to come from: they are in memory, see :mod:`workers.sources`.
 ELEMENT = "/element"
-#: Most bytes of Python files that are copied there.
-_MOST_SOURCE = 4 << 20
 
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
@@ -91,12 +87,8 @@ def readable() -> list[str]:
     return sorted(set(found))
 
 
-def enter_root(at: str, folders: Sequence[str], sources: Sequence[Path]) -> None:
-    """Make a small read-only root at the folder `at`, of the host's `folders`, and be in it.
-
-    `sources` are the elements' files: each is copied, with the Python files beside it, to a folder of its own below
-    :data:`ELEMENT`, so that its folder's permissions do not matter and nothing else of that folder is there.
-    """
+def enter_root(at: str, folders: Sequence[str]) -> None:
+    """Make a small read-only root at the folder `at`, of the host's `folders`, and be in it."""
     _must(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "a mount namespace of its own")
     _mount("tmpfs", at, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=16m,mode=755")
     for path in folders:
@@ -104,27 +96,12 @@ def enter_root(at: str, folders: Sequence[str], sources: Sequence[Path]) -> None
     for link in ("/lib", "/lib64"):
         if os.path.islink(link):
             os.symlink(os.readlink(link), at + link)
-    for i, source in enumerate(sources):
-        copy_source(source, Path(f"{at}{ELEMENT}/{i}"))
     os.chdir(at)
     number = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
     _must(_libc.syscall(number, b".", b"."), "pivot_root")
     _must(_libc.umount2(b".", _MNT_DETACH), "umount")
     os.chdir("/")
     _mount("none", "/", None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
-
-
-def copy_source(source: Path, folder: Path) -> None:
-    """Copy an element's file and the Python files beside it."""
-    folder.mkdir(mode=0o755, parents=True)
-    total = 0
-    for file in [source, *sorted(f for f in source.parent.glob("*.py") if f.name != source.name)]:
-        if not stat.S_ISREG(file.stat().st_mode):
-            continue
-        total += file.stat().st_size
-        if total <= _MOST_SOURCE:
-            shutil.copyfile(file, folder / file.name)
-            (folder / file.name).chmod(0o444)
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:

@@ -12,7 +12,7 @@ import ctypes
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from shm.journal import LINE as SAID
@@ -23,7 +23,7 @@ from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, POOL, TAIL, available, commit_h
 from workers.element import RAISED, SlowPacket, load
 from workers.outcome import MOST, Outcome, Raised, settled
 from workers.packet import HEADROOM, LARGE_STRIDE, SMALL_ROOM, note_at
-from workers.shape import Shape, offsets, reasons
+from workers.shape import Shape, offsets, reach, reasons
 from workers.stride import charge
 from workers.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit, finish
 
@@ -129,9 +129,10 @@ def write_frame(ring: int, index: int, frame: Frame) -> None:
 class Context:
     """What a slow path may ask of its surroundings."""
 
-    def __init__(self, core: int, connected: set[int], router: int = NOBODY, element: int = -1) -> None:
+    def __init__(self, core: int, connected: set[int], inject: int, router: int = NOBODY, element: int = -1) -> None:
         self._core = core
         self._connected = connected
+        self._inject = inject
         self._router, self._element = router, element
         self.touched: set[int] = set()
 
@@ -153,22 +154,10 @@ class Context:
         now = self.now_ns if load64(self._core + CORE["virtual"]) else time.time_ns()
         return now // 1_000_000 % 86_400_000
 
-    def hold(self, ring: int, packet: SlowPacket) -> bool:
-        """Keep a packet in one of the element's own rings; False where it is full."""
-        self.touched.add(ring)
-        return put_packet(ring, packet, 0)
-
-    def release(self, ring: int, wanted: Callable[[SlowPacket], bool]) -> list[SlowPacket]:
-        """Take the packets that `wanted` says out of a ring of the element; the others stay, in order."""
-        self.touched.add(ring)
-        first, end = load64(ring + NEXT_TAIL), load64(ring + NEXT_HEAD)
-        packets = [read_packet(ring, i)[0] for i in range(first, end)]
-        out = [packet for packet in packets if wanted(packet)]
-        # Those that stay move up to the end; a worker killed here loses no more than what it claimed.
-        store64(ring + NEXT_TAIL, first + len(out))
-        for i, packet in enumerate(p for p in packets if not wanted(p)):
-            write_packet(ring, first + len(out) + i, packet, 0)
-        return out
+    @property
+    def room(self) -> int:
+        """How many packets can go on from here in this turn."""
+        return room(self._inject, 1 << 16)
 
 
 class SlowTask:
@@ -182,10 +171,26 @@ class SlowTask:
         self.classes = [registry[name] for name in shape.classes]
         self.places = offsets(shape.classes)[0]
         self.next = {(e[0], e[1]): (e[2], e[3]) for e in shape.edges}
+        self._visited = False
+        self._visits = [
+            (element, cls.due, record(self.block + self.places[element], cls.layout().dtype))
+            for element in sorted(reach(shape, load64(task + TASK["number"])))
+            if (cls := self.classes[element]).due
+        ]
 
     def pending(self) -> bool:
-        """Return whether packets wait here, of a path that may run."""
-        return load64(self.task + TASK["enabled"]) != 0 and acquire64(self.punt + HEAD) != load64(self.punt + TAIL)
+        """Return whether something is to be done here, for a path that may run."""
+        return load64(self.task + TASK["enabled"]) != 0 and (self._waiting() or self._due() is not None)
+
+    def _waiting(self) -> bool:
+        return acquire64(self.punt + HEAD) != load64(self.punt + TAIL)
+
+    def _due(self) -> int | None:
+        """Return an element that has something to do of itself, and room for what comes of it."""
+        if not self._visits or room(self.inject, 1) == 0:
+            return None
+        now = load64(self.core + CORE["clock_ns"])
+        return next((element for element, due, state in self._visits if due(state, now)), None)
 
     def current_pass(self) -> int:
         """Return the pass of the task's client: who has had least goes first here, too."""
@@ -193,14 +198,19 @@ class SlowTask:
         return load64(load64(self.task + TASK["client"]) + CLIENT["own_pass"]) if at == IDLE_PASS else at
 
     def run(self) -> None:
-        """Handle one packet and charge the task."""
-        if available(self.punt, 1) == 0:
+        """Handle one packet, or what an element has to do of itself, by turns, and charge the task."""
+        element = None if self._visited and self._waiting() else self._due()
+        self._visited = element is not None
+        if element is None and available(self.punt, 1) == 0:
             return
         before = self._ticks()
         store64(self.core + CORE["task"], self.task)
         store64(self.core + CORE["since"], before)
         begin(self.core)
-        touched = self._handle(*read_packet(self.punt, claim(self.punt, 1)))
+        if element is None:
+            touched = self._handle(*read_packet(self.punt, claim(self.punt, 1)))
+        else:
+            touched = self._visit(element)
         commit(self.core)
         for ring in touched:
             commit_head(ring)
@@ -213,9 +223,21 @@ class SlowTask:
 
     def _handle(self, packet: SlowPacket, entry: int) -> set[int]:
         element, port = entry >> PORT_BITS, entry & PORT_MASK
+        slow = self.classes[element].slow
+        assert slow
+        return self._account(element, 1, lambda state, context: slow(state, packet, port, context))
+
+    def _visit(self, element: int) -> set[int]:
+        visit = self.classes[element].visit
+        assert visit
+        return self._account(element, 0, visit)
+
+    def _account(self, element: int, taken: int, act: Callable[[Any, Context], Iterator[Any]]) -> set[int]:
+        """Let an element act on `taken` packets; send on, or count, what comes of it; return the rings it has used."""
         cls, place = self.classes[element], self.block + self.places[element]
         router = load64(load64(self.task + TASK["client"]) + CLIENT["router"])
-        context = Context(self.core, {output for e, output in self.next if e == element}, router, element)
+        connected = {output for e, output in self.next if e == element}
+        context = Context(self.core, connected, self.inject, router, element)
         state = record(place, cls.layout().dtype)
         bad_port = cls.bad_port if context.connected(cls.bad_port) else 0
         rings = self._rings(state, cls)
@@ -226,27 +248,25 @@ class SlowTask:
             made = framed(following, target[0] << PORT_BITS | target[1] if target else 0)
             return made if target else None
 
-        slow = cls.slow
-        assert slow
         try:
-            outcome = settled(cls, lambda: slow(state, packet, port, context), frame, bad_port, MOST + held)
-            if outcome.packets + _held(rings) - held < 1:
+            outcome = settled(cls, lambda: act(state, context), frame, bad_port, MOST + held)
+            if outcome.packets + _held(rings) - held < taken:
                 raise Raised("packets are gone without a reason")
         except Raised:
-            outcome = _lost(rings, held)
-        self._publish(cls, place, outcome, _held(rings) - held)
+            outcome = _lost(rings, held, taken)
+        self._publish(cls, place, outcome, _held(rings) - held - taken)
         return context.touched
 
     def _publish(self, cls: Any, place: int, outcome: Outcome[Frame | None], kept: int) -> None:
-        """Send on, and count, what has come of one packet; its element keeps `kept` packets more than before."""
+        """Send on, and count, what has come of packets; `kept` more than those are in the element's own rings now."""
         why = reasons(cls)
         lost = Counter({why.index(reason): count for reason, count in outcome.dropped.items()})
         for one in outcome.frames:
             if one is None or not put_frame(self.inject, one):
                 lost[len(why) - 1] += 1
-        # More than one, and the rest were made here.
+        # More than were taken, and the rest were made here.
         counts = {place + DROPS + 8 * i: count for i, count in lost.items()}
-        counts[place + MADE] = outcome.packets + kept - 1
+        counts[place + MADE] = outcome.packets + kept
         for counter, count in counts.items():
             if count:
                 logged(self.core, counter, load64(counter) + count)
@@ -267,13 +287,13 @@ def _held(rings: list[int]) -> int:
     return sum(load64(ring + NEXT_HEAD) - load64(ring + NEXT_TAIL) for ring in rings)
 
 
-def _lost(rings: list[int], held: int) -> Outcome[Frame | None]:
-    """Return what comes of a packet whose element failed: it is lost, and what was taken from those `held` before."""
+def _lost(rings: list[int], held: int, taken: int) -> Outcome[Frame | None]:
+    """Return what comes of `taken` packets whose element failed: lost, and what was taken from those `held` before."""
     kept = _held(rings) - held
     for ring in rings:
         # What it has put in meanwhile is the ring's last.
         store64(ring + NEXT_HEAD, load64(ring + NEXT_HEAD) - max(0, kept))
-    return Outcome([], Counter({RAISED: 1 + max(0, -kept)}))
+    return Outcome([], Counter({RAISED: taken + max(0, -kept)}))
 
 
 def run_slow(tasks: list[SlowTask], read_ticks: Tick, budget_ticks: int) -> bool:

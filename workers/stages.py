@@ -18,6 +18,7 @@ from shm.channel import DROPPED, FAILED, SLOT_BYTES, SLOT_START
 from workers.arguments import split
 from workers.crossing import Crossing
 from workers.element import Element
+from workers.sources import spec_for
 from workers.untrusted import Packet, Packets
 
 #: Tracebacks that a domU writes in a second.
@@ -207,7 +208,7 @@ _MODULES: dict[Path, Any] = {}
 def load_class(path: Path, name: str) -> Any:
     """Return a class of an element's file."""
     if path not in _MODULES:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        spec = spec_for(path)
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module

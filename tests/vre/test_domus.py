@@ -392,3 +392,29 @@ def test_show_tells_of_domus_and_events(tmp_path):
                     box.tend(0.02)
                 rows = json.loads(process.stdout.read())
             assert wanted in rows[-1].values()
+
+
+@pytest.mark.parametrize("tier", ["strict", "reduced"])
+def test_no_file_of_the_host_gets_into_a_jail_and_what_is_printed_gets_out(tmp_path, tier):
+    if try_tier(tier).error:
+        pytest.skip(f"this host gives no {tier} jail")
+    (tmp_path / "shadow.py").symlink_to("/etc/shadow")
+    (tmp_path / "beside.py").write_text("NUMBER = 7\n")
+    (tmp_path / "data.txt").write_text("data")
+    body = (
+        "def __init__(self):\n"
+        f"    for file in ('{tmp_path}/data.txt', '{tmp_path}/shadow.py', '{tmp_path}', '/element/0/shadow.py', '/etc/shadow'):\n"
+        "        try:\n            os.open(file, os.O_RDONLY)\n            print('opened', file)\n"
+        "        except OSError:\n            print('refused', file)\n"
+        "    print('number', beside.NUMBER, end='')\n    os._exit(3)\n"
+        "def push(self, packet): pass"
+    )
+    with platform(sandbox=tier) as box:
+        box.router("red", forward(element(tmp_path, body, imports="import beside")))
+        with pytest.raises(ConfigError, match="exited with status 3"):
+            box.start()
+        said = [event.partition("its domU says: ")[2] for event in box.events]
+    assert "not taken along: shadow.py: it is a link: name the file itself" in said
+    assert sum(line.startswith("refused") for line in said) == 5 and not any("opened" in line for line in said)
+    # Not even a line: and it ended without a word more.
+    assert "number 7" in said

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from shm.memory import be16, be32, copy, kernel, load64, put_be16, put_be32, store64
+import ctypes
+
+from shm.memory import be16, be32, copy, load8, load64, put_be16, put_be32, store64, unlikely
+from shm.ring import NEXT_HEAD, NEXT_TAIL
 from workers.arguments import (
     Argument,
     ArgumentError,
@@ -17,29 +20,28 @@ from workers.arguments import (
     show_ip,
     words,
 )
-from workers.element import Drop, Element, Needs, SlowPacket
+from workers.element import Drop, Element, Needs, cap
 from workers.elements.ether import encapsulate, put_addresses
+from workers.held import QUEUE, links_bytes
+from workers.neighbours import (
+    CLEAR,
+    COMMANDS,
+    DELETE,
+    ENTRY,
+    INSERT,
+    NEVER_NS,
+    NOTES,
+    POLLS,
+    SLOTS,
+    Neighbours,
+    due,
+    neighbour,
+    not_fresh,
+    request,
+)
 from workers.packet import DROP, PUNT, headroom
 
-_REQUEST = 1
-#: Entries of an ARP table: address, Ethernet address, when learnt, when last asked; 8 bytes each.
-_ENTRY_SIZE, _PROBES = 32, 16
-_SLOTS = 4096
-
-
-def arp_frame(operation, source_mac, source_ip, target_mac, target_ip):
-    """Return an ARP frame for IPv4 over Ethernet, without padding."""
-    destination = 0xFFFFFFFFFFFF if operation == _REQUEST else target_mac
-    return bytearray(
-        destination.to_bytes(6, "big")
-        + source_mac.to_bytes(6, "big")
-        + bytes.fromhex("0806000108000604")
-        + operation.to_bytes(2, "big")
-        + source_mac.to_bytes(6, "big")
-        + source_ip.to_bytes(4, "big")
-        + target_mac.to_bytes(6, "big")
-        + target_ip.to_bytes(4, "big")
-    )
+ENTRY_MAC, ENTRY_FRESH, NOTES_PER_ENTRY = ENTRY["mac"], ENTRY["fresh_until"], NOTES.size // ENTRY.size
 
 
 def answers(text):
@@ -99,14 +101,16 @@ class ARPResponder(Element):
         data = packet["data"]
         if packet["length"] < 42 or be16(data + 12) != 0x0806 or be16(data + 20) != 1:
             return DROP
-        if be32(data + 14) != 0x00010800 or be16(data + 18) != 0x0604:
+        # IPv4 over Ethernet, and a host asks, not a group.
+        if be16(data + 14) != 1 or be32(data + 16) != 0x08000604 or load8(data + 22) & 1:
             return DROP
         target = be32(data + 38)
         for i in range(state["count"]):
             entry = state["table"] + 24 * i
             if target & load64(entry + 8) == load64(entry):
                 mac = load64(entry + 16)
-                put_addresses(data, mac, be16(data + 6) << 32 | be32(data + 8))
+                # To ar$sha: who asks may do so through another's interface (RFC 826).
+                put_addresses(data, mac, be16(data + 22) << 32 | be32(data + 24))
                 put_be16(data + 20, 2)
                 copy(data + 32, data + 22, 10)
                 put_be16(data + 22, mac >> 32)
@@ -127,40 +131,69 @@ class ARPResponder(Element):
     read_handlers = {"table": _table}
 
 
-@kernel
-def arp_entry(table, address):
-    """Return the entry for `address`, or the free one it would take, or 0 where the table is too full."""
-    at = (address * 0x9E3779B1 >> 8) & (_SLOTS - 1)
-    for _ in range(_PROBES):
-        entry = table + at * _ENTRY_SIZE
-        found = load64(entry)
-        if found == address or found == 0:
-            return entry
-        at = (at + 1) & (_SLOTS - 1)
-    return 0
+def _insert(state, text):
+    parts = words(text)
+    if len(parts) != 2:
+        raise ValueError(f"'{text}' is not ADDR ETHERNET")
+    address, mac = ip(parts[0]), ether(parts[1])
+    if address == 0 or mac >> 40 & 1:
+        raise ValueError(f"'{text}': no host has that address")
+    request(int(state["commands"]), INSERT, address, mac)
+
+
+def _known(state):
+    """Return the table's entries that are in use, and their notes; the slow path may be writing them."""
+    import numpy as np
+
+    rows = zip(
+        np.frombuffer((ctypes.c_char * (SLOTS * ENTRY.size)).from_address(int(state["table"])), ENTRY.dtype),
+        np.frombuffer((ctypes.c_char * (SLOTS * NOTES.size)).from_address(int(state["notes"])), NOTES.dtype),
+        strict=True,
+    )
+    return [(entry, notes) for entry, notes in rows if entry["address"] > 0 and entry["valid_until"] > state["now_ns"]]
+
+
+def _table(state):
+    rows = []
+    for entry, notes in _known(state):
+        age = max(0, int(state["now_ns"]) - int(notes["learnt"])) if entry["mac"] else 0
+        named = f"{show_ip(int(entry['address']))} {int(entry['mac'] != 0)} {show_ether(int(entry['mac']))}"
+        rows.append(f"{named} {age // 10**9}.{age % 10**9 // 1000:06d}\n")
+    return "".join(rows)
+
+
+def _waiting(state):
+    return str(load64(state["hold"] + NEXT_HEAD) - load64(state["hold"] + NEXT_TAIL))
 
 
 class ARPQuerier(Element):
     """Encapsulates IP packets for Ethernet, asking for addresses that it does not know.
 
-    Syntax: `ARPQuerier(IP, ETHERNET [, CAPACITY c, TIMEOUT t, POLL_TIMEOUT p])`
+    Syntax: `ARPQuerier(IP, ETHERNET [, CAPACITY c, ENTRY_PACKET_CAPACITY e, TIMEOUT t, POLL_TIMEOUT p, BROADCAST b])`
 
     Input 0 takes IP packets with a destination annotation, input 1 ARP replies. Output 0 sends Ethernet
-    frames; queries go to output 1 where it is connected, else to output 0. Packets that wait for an answer
-    are kept, at most CAPACITY (64). An answer is good for TIMEOUT (5 min); after POLL_TIMEOUT (1 min) it is
-    asked for again while still in use. Broadcast and multicast addresses are mapped (RFC 1112); packets to
-    0.0.0.0 are dropped. Known addresses take the fast path.
+    frames; queries go to output 1 where it is connected, else to output 0, at most one a second for each address.
+    Packets that wait for an answer are kept, at most CAPACITY (64) in all, and ENTRY_PACKET_CAPACITY (0: no limit of
+    its own) for one address; where there is no room, the oldest for the same address is dropped, or one for an address
+    that has several. An answer is good for TIMEOUT (5 min; 0: for ever); after POLL_TIMEOUT (1 min; 0: never)
+    it is asked for again while in use, and packets are sent by it meanwhile. Packets for an address that has not
+    answered are given up TIMEOUT after the last one for it. Of more than 4096 addresses, the least useful are
+    forgotten. Broadcast and multicast addresses are mapped (RFC 1112); packets to 0.0.0.0 are dropped. Known addresses
+    take the fast path.
 
-    Handlers: `table` (read), `insert`, `delete`, `clear` (write), `ip`, `eth` (read, write).
+    Handlers: `table` (an address, 1 where it is known, its Ethernet address and the age of the answer in a line),
+    `count` (addresses), `length` (packets that wait), `queries`, `responses`, `drops` (read); `insert` (ADDR ETHERNET),
+    `delete` (ADDR), `clear` (write); `ip`, `eth` (read, write).
     """
 
-    keeps = ("table",)
+    keeps = ("table", "notes")
     ports = "2/1-2"
     processing = "h/h"
     arguments = (
         Argument("IP", ip, live=True),
         Argument("ETH", ether, live=True),
         Argument("CAPACITY", between(1, 4096), 64, keyword=True),
+        Argument("ENTRY_PACKET_CAPACITY", between(0, 4096), 0, keyword=True),
         Argument("TIMEOUT", seconds, 300.0, keyword=True),
         Argument("POLL_TIMEOUT", seconds, 60.0, keyword=True),
         Argument("BROADCAST", ip, 0xFFFFFFFF, keyword=True),
@@ -169,26 +202,46 @@ class ARPQuerier(Element):
         "ip": "i8",
         "eth": "i8",
         "broadcast": "i8",
+        "table": "i8",
+        "notes": "i8",
+        "polls": "i8",
         "timeout_ns": "i8",
         "poll_ns": "i8",
-        "table": "i8",
+        "entry_packet_capacity": "i8",
         "hold": "i8",
-        "entries": "i8",
+        "links": "i8",
+        "lost": "i8",
+        "commands": "i8",
+        "owed_first": "i8",
+        "owed_last": "i8",
+        "now_ns": "i8",
+        "next_ns": "i8",
+        "cursor": "i8",
         "queries": "i8",
+        "responses": "i8",
     }
-    reasons = ("no_destination", "no_headroom", "arp_queue_full", "arp_table_full", "arp_consumed")
+    reasons = (
+        "no_destination",
+        "no_headroom",
+        "arp_queue_full",
+        "arp_table_full",
+        "arp_consumed",
+        "arp_given_up",
+    )
 
     @classmethod
     def needs(cls, values):
-        return Needs(areas={"table": _SLOTS * _ENTRY_SIZE}, rings={"hold": values["capacity"]})
+        areas = {"table": SLOTS * ENTRY.size, "notes": SLOTS * NOTES.size, "polls": POLLS.size}
+        areas |= {"commands": COMMANDS.size, "lost": QUEUE.size, "links": links_bytes(values["capacity"])}
+        return Needs(areas=areas, rings={"hold": values["capacity"]})
 
     @classmethod
     def set_up(cls, state, values):
-        state["timeout_ns"] = round(values["timeout"] * 1e9) or 1 << 62
-        state["poll_ns"] = round(values["poll_timeout"] * 1e9) or 1 << 62
+        for name, said in (("timeout_ns", "timeout"), ("poll_ns", "poll_timeout")):
+            state[name] = min(round(min(values[said], 1e10) * 1e9) or NEVER_NS, NEVER_NS)
 
     @staticmethod
-    def process(state, packet, port, now):
+    def process(state, packet, port, core, now):
         if port == 1:
             return PUNT
         target = packet["dst"]
@@ -202,77 +255,59 @@ class ARPQuerier(Element):
         if target >> 28 == 14:
             encapsulate(packet, 0x0800, state["eth"], 0x01005E000000 | (target & 0x7FFFFF))
             return 0
-        entry = arp_entry(state["table"], target)
-        if entry == 0 or load64(entry) != target or now - load64(entry + 16) > state["poll_ns"]:
+        entry = neighbour(state["table"], target)
+        if entry == 0:
             return PUNT
-        encapsulate(packet, 0x0800, state["eth"], load64(entry + 8))
+        if unlikely(now >= load64(entry + ENTRY_FRESH)):
+            notes = state["notes"] + (entry - state["table"]) * NOTES_PER_ENTRY
+            verdict = not_fresh(entry, notes, state["polls"], core, now)
+            if verdict < 0:
+                return verdict
+        encapsulate(packet, 0x0800, state["eth"], load64(entry + ENTRY_MAC))
         return 0
 
     @staticmethod
     def slow(state, packet, port, context):
-        now = context.now_ns
-        if port == 1:
-            yield from _learn(state, packet, context)
-            return
-        target = packet.dst
-        entry = arp_entry(int(state["table"]), target)
-        if entry == 0:
-            yield Drop("arp_table_full")
-            return
-        known = load64(entry) == target and load64(entry + 8) != 0
-        if known and now - load64(entry + 16) <= int(state["timeout_ns"]):
-            yield 0, _framed(state, packet, load64(entry + 8))
-        elif context.hold(int(state["hold"]), packet):
-            if load64(entry) == 0:
-                state["entries"] += 1
-            store64(entry + 8, 0)
-            store64(entry, target)
-            store64(entry + 16, -(1 << 61))
-            known = False
+        neighbours = Neighbours(state, context)
+        if port == 0:
+            yield from neighbours.send(packet)
         else:
-            yield Drop("arp_queue_full")
-            return
-        # One query a second for each address (RFC 1122, section 2.3.2.1).
-        if load64(entry + 24) == 0 or now - load64(entry + 24) >= 1_000_000_000:
-            store64(entry + 24, max(now, 1))
-            state["queries"] += 1
-            query = SlowPacket(arp_frame(_REQUEST, int(state["eth"]), int(state["ip"]), 0, target))
-            yield 1 if context.connected(1) else 0, query
+            answer = _answer(packet.data)
+            if answer:
+                state["responses"] += 1
+                yield from neighbours.learn(*answer)
+            yield Drop("arp_consumed")
+        neighbours.held.end()
+
+    due = staticmethod(due)
 
     @staticmethod
-    def _table(state):
-        rows = []
-        for i in range(_SLOTS):
-            at = int(state["table"]) + i * _ENTRY_SIZE
-            if load64(at) and load64(at + 8):
-                rows.append(f"{show_ip(load64(at))} {show_ether(load64(at + 8))}\n")
-        return "".join(rows)
+    def visit(state, context):
+        neighbours = Neighbours(state, context)
+        yield from neighbours.visit()
+        neighbours.held.end()
 
-    read_handlers = {"table": _table, "queries": lambda state: str(int(state["queries"]))}
+    read_handlers = {
+        "table": _table,
+        "count": lambda state: str(len(_known(state))),
+        "length": _waiting,
+        "queries": cap("queries"),
+        "responses": cap("responses"),
+        "drops": lambda state: str(sum(int(state["drops"][i]) for i in (2, 3, 5))),
+    }
+    write_handlers = {
+        "insert": _insert,
+        "delete": lambda state, text: request(int(state["commands"]), DELETE, ip(text.strip())),
+        "clear": lambda state, text: request(int(state["commands"]), CLEAR),
+    }
 
 
-def _framed(state, packet, mac):
-    packet.strip(-14)
-    packet.data[:14] = mac.to_bytes(6, "big") + int(state["eth"]).to_bytes(6, "big") + b"\x08\x00"
-    packet.mac = 0
-    return packet
+def _answer(data):
+    """Return who answers, and his Ethernet address; None for what is no answer of a host.
 
-
-def _learn(state, packet, context):
-    """Take an ARP reply: note the answer and send on what waited for it."""
-    data = packet.data
-    if len(data) < 42 or data[12:14] != b"\x08\x06" or data[20:22] != b"\x00\x02":
-        yield Drop("arp_consumed")
-        return
+    Only what was asked for is believed, and no reply makes a group address a host's (RFC 1812, section 3.3.2).
+    """
+    if len(data) < 42 or data[12:22] != b"\x08\x06\x00\x01\x08\x00\x06\x04\x00\x02" or data[22] & 1:
+        return None
     address = int.from_bytes(data[28:32], "big")
-    mac = int.from_bytes(data[22:28], "big")
-    entry = arp_entry(int(state["table"]), address)
-    # Only what was asked for is believed, and no reply makes a group address a host's (RFC 1812, 3.3.2).
-    if entry == 0 or load64(entry) != address or mac >> 40 & 1:
-        yield Drop("arp_consumed")
-        return
-    store64(entry + 8, mac)
-    store64(entry + 16, context.now_ns)
-    for waiting in context.release(int(state["hold"]), lambda held: held.dst == address):
-        yield 0, _framed(state, waiting, mac)
-    yield Drop("arp_consumed")
+    return (address, int.from_bytes(data[22:28], "big")) if address else None
