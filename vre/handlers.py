@@ -12,6 +12,7 @@ from vre.space import view
 from workers.element import cap, load
 from workers.elements.route import control, show_table
 from workers.fib import Fib
+from workers.ranges import Bounded
 
 
 class Handlers:
@@ -64,10 +65,11 @@ class Handlers:
                 control(fib, max(outputs, default=-1) + 1, what, text)
                 return
             live = {a.field: a for a in cls.arguments if a.live and a.field in cls.state}
+            bounded = Bounded(state, cls.state)
             if what in cls.write_handlers:
-                cls.write_handlers[what](state, text)
+                cls.write_handlers[what](bounded, text)
             elif what in live:
-                state[what] = live[what].kind(text)
+                bounded[what] = live[what].kind(text)
             else:
                 raise HandlerError(
                     f"'{element['name']}' has no write handler '{what}'{nearest(what, [*live, *cls.write_handlers])}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vre.config import from_text
 from vre.errors import PlatformError, nearest
-from vre.fields import entitlement
+from vre.fields import entitlement_text
 from vre.model import Model, Router
 
 if TYPE_CHECKING:
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from vre.handle import RouterHandle
     from vre.virtual_domus import VirtualDomus
     from vre.watchdog import Watchdog
-
-
-def _number(value: str) -> float | str:
-    try:
-        return float(value)
-    except ValueError:
-        return value
 
 
 class Requests:
@@ -55,7 +48,7 @@ class Requests:
             return
         name, handler = self._named(what)
         if handler is None:
-            self.changes.entitle(name, entitlement(_number(value)))
+            self.changes.entitle(name, entitlement_text(value))
         else:
             self.handle(name).write(handler, value)
 

@@ -8,10 +8,12 @@ first, then `KEYWORD value` in any order; an empty last argument is ignored (Cli
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
+
+from workers.ranges import Range, misfit, shown
 
 #: Default of an argument that must be given.
 REQUIRED = object()
@@ -19,6 +21,11 @@ REQUIRED = object()
 _TIME = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _RATE = {"": 1.0, "pps": 1.0, "kpps": 1e3, "mpps": 1e6, "gpps": 1e9, "k": 1e3, "m": 1e6, "g": 1e9}
 BITS = {"": 1.0, "bps": 1.0, "kbps": 1e3, "mbps": 1e6, "gbps": 1e9}
+#: Longest time, in seconds: 31 years are less than 2**60 ns. Packet rates: from one in 17 minutes to one a nanosecond.
+LONGEST_S, RATES = 1e9, (1e-3, 1e9)
+#: Digits that a number may have.
+_DIGITS = 40
+_INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", re.ASCII)
 _ESCAPES = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
 
 
@@ -167,12 +174,11 @@ def data(text: str) -> bytes:
 
 def integer(text: str) -> int:
     """Return a decimal, octal (`0…`) or hexadecimal (`0x…`) integer."""
-    try:
-        digits = text.lstrip("+-")
-        base = 16 if digits[:2].lower() == "0x" else 8 if digits[:1] == "0" and len(digits) > 1 else 10
-        return int(text, base)
-    except ValueError:
-        raise ValueError(f"'{text}' is not an integer") from None
+    if len(text) > _DIGITS or not _INTEGER.fullmatch(text):
+        raise ValueError(f"'{shown(text)}' is not an integer")
+    digits = text.lstrip("+-")
+    base = 16 if digits[:2].lower() == "0x" else 8 if digits[:1] == "0" and len(digits) > 1 else 10
+    return int(text, base)
 
 
 def between(low: int, high: int) -> Callable[[str], int]:
@@ -181,7 +187,7 @@ def between(low: int, high: int) -> Callable[[str], int]:
     def bounded(text: str) -> int:
         value = integer(text)
         if not low <= value <= high:
-            raise ValueError(f"{value} is not from {low} to {high}")
+            raise ValueError(f"{shown(value)} is not from {low} to {high}")
         return value
 
     return bounded
@@ -191,44 +197,43 @@ def boolean(text: str) -> bool:
     """Return a Click boolean: true, false, yes, no, 1, 0."""
     value = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(text.lower())
     if value is None:
-        raise ValueError(f"'{text}' is not a boolean (true or false)")
+        raise ValueError(f"'{shown(text)}' is not a boolean (true or false)")
     return value
 
 
-def scaled(text: str, units: dict[str, float], what: str) -> float:
-    """Return a number with one of some units; `what` says what would be right."""
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)", text)
+def scaled(text: str, units: dict[str, float], what: str, low: float, high: float) -> float:
+    """Return a number with one of some units, from `low` to `high`; `what` says what would be right."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)", text, re.ASCII)
     unit = found and found[2].lower()
-    if not found or unit not in units:
-        raise ValueError(f"'{text}' is not {what}")
-    return float(found[1]) * units[str(unit)]
+    if not found or unit not in units or len(text) > _DIGITS:
+        raise ValueError(f"'{shown(text)}' is not {what}")
+    value = float(found[1]) * units[str(unit)]
+    if not low <= value <= high:
+        raise ValueError(f"{text} is not from {low:g} to {high:g}: it must be {what}")
+    return value
 
 
 def seconds(text: str) -> float:
     """Return a time in seconds: `1.5`, `10ms`, `2 min`."""
-    return scaled(text, _TIME, "a time (as in 10ms, 1.5s or 2min)")
+    return scaled(text, _TIME, "a time (as in 10ms, 1.5s or 2min)", 0, LONGEST_S)
 
 
 def rate(text: str) -> float:
     """Return a packet rate in packets a second: `1000`, `10kpps`, `1.5Mpps`."""
-    value = scaled(text, _RATE, "a rate (as in 10000, 10kpps or 1.5Mpps)")
-    if value <= 0:
-        raise ValueError("a rate must be positive")
-    return value
+    return scaled(text, _RATE, "a rate (as in 10000, 10kpps or 1.5Mpps)", *RATES)
+
+
+_BYTE = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|0*[0-9]{1,2})"
+_ADDRESS = re.compile(r"\.".join([_BYTE] * 4), re.ASCII)
 
 
 def ip(text: str) -> int:
     """Return an IPv4 address as an integer in network order."""
-    parts = text.split(".")
-    if len(parts) == 4:
-        try:
-            a, b, c, d = (int(p, 10) for p in parts)
-        except ValueError:
-            a = -1
-        else:
-            if 0 <= a < 256 and 0 <= b < 256 and 0 <= c < 256 and 0 <= d < 256:
-                return a << 24 | b << 16 | c << 8 | d
-    raise ValueError(f"'{text}' is not an IP address (as in 10.0.0.1)")
+    found = _ADDRESS.fullmatch(text) if len(text) <= _DIGITS else None
+    if not found:
+        raise ValueError(f"'{shown(text)}' is not an IP address (as in 10.0.0.1)")
+    a, b, c, d = (int(part) for part in found.groups())
+    return a << 24 | b << 16 | c << 8 | d
 
 
 def prefix(text: str) -> tuple[int, int]:
@@ -237,9 +242,10 @@ def prefix(text: str) -> tuple[int, int]:
     try:
         if not slash:
             return ip(address), 32
-        whole = ".".join((address.split(".") + ["0"] * 4)[:4]) if mask.isdigit() else address
+        short = re.fullmatch(r"[0-9]{1,2}", mask, re.ASCII)
+        whole = ".".join((address.split(".", 4) + ["0"] * 4)[:4]) if short and address.count(".") < 4 else address
         value = ip(whole)
-        if mask.isdigit():
+        if short:
             length = int(mask)
         else:
             bits = ip(mask)
@@ -249,7 +255,7 @@ def prefix(text: str) -> tuple[int, int]:
         if length > 32:
             raise ValueError
     except ValueError:
-        raise ValueError(f"'{text}' is not an IP prefix (as in 10.0.0.0/8)") from None
+        raise ValueError(f"'{shown(text)}' is not an IP prefix (as in 10.0.0.0/8)") from None
     return value, length
 
 
@@ -262,7 +268,7 @@ def ether(text: str) -> int:
     """Return an Ethernet address, `02:00:00:00:00:01` or with dashes, as an integer."""
     parts = re.split("[:-]", text)
     if len(parts) != 6 or not all(re.fullmatch("[0-9a-fA-F]{1,2}", p) for p in parts):
-        raise ValueError(f"'{text}' is not an Ethernet address (as in 02:00:00:00:00:01)")
+        raise ValueError(f"'{shown(text)}' is not an Ethernet address (as in 02:00:00:00:00:01)")
     return int("".join(p.zfill(2) for p in parts), 16)
 
 
@@ -276,7 +282,9 @@ def show_ether(value: int) -> str:
     return value.to_bytes(6, "big").hex(":")
 
 
-def bind(declared: tuple[Argument, ...], given: list[tuple[str, int]]) -> tuple[dict[str, Any], list[ArgumentError]]:
+def bind(
+    declared: tuple[Argument, ...], given: list[tuple[str, int]], bounds: Mapping[str, Range] | None = None
+) -> tuple[dict[str, Any], list[ArgumentError]]:
     """Match the arguments of one element with its declaration.
 
     Parameters
@@ -284,6 +292,8 @@ def bind(declared: tuple[Argument, ...], given: list[tuple[str, int]]) -> tuple[
     declared : tuple of Argument
     given : list of (str, int)
         From :func:`split`.
+    bounds : dict, optional
+        Field name to least and most: what the element's state can hold.
 
     Returns
     -------
@@ -316,6 +326,8 @@ def bind(declared: tuple[Argument, ...], given: list[tuple[str, int]]) -> tuple[
             continue
         try:
             value = argument.kind(text)
+            if bounds and argument.field in bounds and (why := misfit(value, bounds[argument.field])):
+                raise ArgumentError(why)
         except ValueError as error:
             inner = error.offset if isinstance(error, ArgumentError) else 0
             errors.append(ArgumentError(f"{argument.name}: {error}", offset + inner))

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from shm.layout import APART, Layout
 from workers import fuel
 from workers.arguments import Argument, bind, split
+from workers.ranges import ranges
 
 _FAMILIES = (
     "basic",
@@ -176,7 +177,7 @@ class Element:
     @classmethod
     def bind(cls, text: str) -> tuple[dict[str, Any], list[Any]]:
         """Return the values and the errors of a configuration string."""
-        values, errors = bind(cls.arguments, split(text))
+        values, errors = bind(cls.arguments, split(text), ranges(cls.state))
         return values, errors if errors else cls.check(values)
 
     @classmethod

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import sys
+
 from shm.memory import load64, store64, unlikely
-from workers.arguments import Argument, between, boolean, integer, string
+from workers.arguments import Argument, between, boolean, string
 from workers.element import Element, cap
 from workers.packet import CLONE, DROP, headroom
 
-_BYTE = between(0, 255)
+_BYTE, _OUTPUT = between(0, 255), between(-1, 255)
 
 
 class Null(Element):
@@ -165,14 +167,14 @@ class CheckPaint(Element):
 class Switch(Element):
     """Sends every packet to one output, chosen by hand.
 
-    Syntax: `Switch([OUTPUT])`, OUTPUT 0 by default; -1 drops.
+    Syntax: `Switch([OUTPUT])`, OUTPUT 0 by default; -1, or an output that is not connected, drops.
 
     Handlers: `switch` (read, write).
     """
 
     ports = "1/1-"
     processing = "h/h"
-    arguments = (Argument("OUTPUT", integer, 0),)
+    arguments = (Argument("OUTPUT", _OUTPUT, 0),)
     state = {"output": "i8", "ports": "i8"}
     reasons = ("switched_off",)
 
@@ -184,7 +186,7 @@ class Switch(Element):
 
     @staticmethod
     def _switch(state, text):
-        state["output"] = integer(text)
+        state["output"] = _OUTPUT(text)
 
     read_handlers = {"switch": cap("output")}
     write_handlers = {"switch": _switch}
@@ -237,14 +239,14 @@ class Print(Element):
     Syntax: `Print([LABEL, MAXLENGTH, CONTENTS c, ACTIVE a])`
 
     MAXLENGTH bytes are shown in hexadecimal (default 24, -1 all; CONTENTS false: none). The line is
-    Click's: label, length, contents. Lines that nobody takes are dropped and counted; packets are not.
+    Click's: label, length, contents.
 
     Handlers: `active` (read, write).
     """
 
     arguments = (
         Argument("LABEL", string, ""),
-        Argument("MAXLENGTH", integer, 24),
+        Argument("MAXLENGTH", between(-1, 65535), 24),
         Argument("CONTENTS", boolean, True, keyword=True),
         Argument("ACTIVE", boolean, True, keyword=True, live=True),
     )
@@ -261,7 +263,7 @@ class Print(Element):
             size = len(packet.data) if state["maxlength"] < 0 else int(state["maxlength"])
             shown = packet.data[:size].hex(" ", -4).split(" ") if state["contents"] else []
             head = f"{label}: " if label else ""
-            context.say(f"{head}{len(packet.data):4d} | {' '.join(shown)}".rstrip())
+            print(f"{head}{len(packet.data):4d} | {' '.join(shown)}".rstrip(), file=sys.stderr, flush=True)
         yield 0, packet
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from workers.arguments import Argument, between, boolean, integer, ip
+from workers.arguments import Argument, ArgumentError, between, boolean, integer, ip
 from workers.checksum import checksum
 from workers.element import Drop, Element, SlowPacket
 from workers.elements.ip import addresses
@@ -18,6 +18,8 @@ _CODES = {
 }
 #: ICMP messages about which no error is sent (RFC 1812, section 4.3.2.7).
 _ERRORS = {3, 4, 5, 11, 12}
+#: Addresses that BADADDRS may list.
+_BAD = 32
 _LOOSE, _STRICT = 131, 137
 
 
@@ -61,7 +63,7 @@ class ICMPError(Element):
         "mtu": "i8",
         "pmtu": "i8",
         "set_fix_anno": "i8",
-        "bad": "32*i8",
+        "bad": f"{_BAD}*i8",
         "bad_count": "i8",
         "identification": "i8",
     }
@@ -69,19 +71,24 @@ class ICMPError(Element):
 
     @classmethod
     def set_up(cls, state, values):
+        state["code"] = cls._code(values)
+        state["bad"][: len(values["badaddrs"])] = values["badaddrs"]
+        state["bad_count"] = len(values["badaddrs"])
+
+    @staticmethod
+    def _code(values):
         names = _CODES.get(values["type"], {})
-        code = values["code"]
-        state["code"] = names[code] if code in names else between(0, 255)(code)
-        state["bad"][: len(values["badaddrs"])] = values["badaddrs"][:32]
-        state["bad_count"] = len(values["badaddrs"][:32])
+        return names[values["code"]] if values["code"] in names else between(0, 255)(values["code"])
 
     @classmethod
     def check(cls, values):
-        from workers.arguments import ArgumentError
-
-        names = _CODES.get(values["type"], {})
-        if values["code"] not in names and not values["code"].isdigit():
-            return [ArgumentError(f"CODE: '{values['code']}' is not a number, nor one of {', '.join(names)}")]
+        try:
+            cls._code(values)
+        except ValueError as error:
+            names = ", ".join(_CODES.get(values["type"], {}))
+            return [ArgumentError(f"CODE: {error}, nor one of {names}" if names else f"CODE: {error}")]
+        if len(values["badaddrs"]) > _BAD:
+            return [ArgumentError(f"BADADDRS: {len(values['badaddrs'])} addresses; at most {_BAD}")]
         return []
 
     @staticmethod

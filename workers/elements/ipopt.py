@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from shm.memory import load8, unlikely
-from workers.arguments import Argument, ip
+from workers.arguments import Argument, ArgumentError, ip
 from workers.checksum import checksum
 from workers.element import Drop, Element
 from workers.elements.ip import addresses
 from workers.packet import DROP, PUNT
 
 _END, _NOP, _RECORD_ROUTE, _TIMESTAMP = 0, 1, 7, 68
+#: Addresses that OTHERADDRS may list.
+_OTHERS = 15
 
 
 class IPGWOptions(Element):
@@ -28,12 +30,17 @@ class IPGWOptions(Element):
     processing = "a/ah"
     bad_port = 1
     arguments = (Argument("MYADDR", ip, live=True), Argument("OTHERADDRS", addresses, []))
-    state = {"myaddr": "i8", "others": "15*i8", "other_count": "i8"}
+    state = {"myaddr": "i8", "others": f"{_OTHERS}*i8", "other_count": "i8"}
     reasons = ("ip_options", "no_ip_header")
 
     @classmethod
+    def check(cls, values):
+        count = len(values["otheraddrs"])
+        return [ArgumentError(f"OTHERADDRS: {count} addresses; at most {_OTHERS}")] if count > _OTHERS else []
+
+    @classmethod
     def set_up(cls, state, values):
-        others = values["otheraddrs"][:15]
+        others = values["otheraddrs"]
         state["others"][: len(others)] = others
         state["other_count"] = len(others)
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 from shm.memory import load32, unlikely
 from workers.arguments import Argument, ArgumentError, between, ip, prefix, show_ip, words
 from workers.element import Element, Needs
@@ -20,7 +22,7 @@ def route(text):
         raise ValueError(f"'{text}' is not ADDR/MASK [GATEWAY] OUTPUT")
     address, length = prefix(parts[0])
     output = parts[-1]
-    if not output.isdigit() or int(output) > 255:
+    if not re.fullmatch("[0-9]{1,3}", output, re.ASCII) or int(output) > 255:
         raise ArgumentError(f"output '{output}' is not a number from 0 to 255", text.rindex(output))
     return address, length, ip(parts[1]) if len(parts) == 3 else 0, int(output)
 
@@ -122,7 +124,9 @@ def control(fib, outputs, name, text):
                 fib.remove(address, length)
         return
     if name == "remove":
-        address, length = prefix(words(text)[0] if text.strip() else "")
+        parts = words(text)
+        # Click takes the whole route, too.
+        address, length = route(text)[:2] if len(parts) > 1 else prefix(parts[0] if parts else text.strip())
         fib.remove(address, length)
         return
     address, length, gateway, output = route(text.strip())
