@@ -7,132 +7,86 @@ platform can reach the socket. What can be read without asking is read from shar
 
 from __future__ import annotations
 
-import contextlib
 import json
-import selectors
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vre.connections import LONGEST, Connections, reachable
 from vre.errors import PlatformError, nearest
+from vre.fields import MAX_CORES, choice, integer
+from vre.verbs import NAME, VALUE, Verb, parse, text, understand
 
 if TYPE_CHECKING:
     from vre.platform import Platform
 
-#: Longest request: a configuration's text fits many times.
-_LONGEST = 1 << 22
+#: Longest answer in bytes.
+_LONGEST_ANSWER = 1 << 24
 
 
-class ControlServer:
+class ControlServer(Connections):
     """Serves requests, one after the other, whenever the platform has time for them."""
 
     def __init__(self, path: Path, platform: Platform) -> None:
-        self._path, self._platform = path, platform
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._unread: dict[socket.socket, bytes] = {}
+        self._platform = platform
+        super().__init__(path, self._said)
 
-    def serve(self) -> None:
-        """Answer what has been asked; never wait."""
-        for key, _ in self._selector.select(0):
-            if key.fileobj is self._listener:
-                client, _ = self._listener.accept()
-                client.settimeout(1.0)
-                self._selector.register(client, selectors.EVENT_READ)
-                self._unread[client] = b""
-            else:
-                self._read(key.fileobj)  # type: ignore[arg-type]
-
-    def _read(self, client: socket.socket) -> None:
-        try:
-            data = client.recv(65536)
-        except OSError:
-            data = b""
-        self._unread[client] += data
-        if not data or len(self._unread[client]) > _LONGEST:
-            self._drop(client)
-            return
-        *lines, self._unread[client] = self._unread[client].split(b"\n")
-        for line in lines:
-            answer = self._answer(line)
-            try:
-                client.sendall(json.dumps(answer).encode() + b"\n")
-            except OSError:
-                self._drop(client)
-                return
-
-    def _drop(self, client: socket.socket) -> None:
-        self._selector.unregister(client)
-        del self._unread[client]
-        client.close()
-
-    def _answer(self, line: bytes) -> dict[str, Any]:
-        return self._platform.boundary.answer("request", "control socket", self._do, line)
-
-    def _do(self, line: bytes) -> dict[str, Any]:
-        try:
-            request = json.loads(line)
-            verb = _VERBS[request["do"]]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return {"error": "not a request of this version of vre"}
-        return {"ok": True, **(verb(self._platform, request) or {})}
-
-    def close(self) -> None:
-        """Stop serving."""
-        for client in list(self._unread):
-            self._drop(client)
-        self._selector.close()
-        self._listener.close()
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+    def _said(self, line: bytes) -> bytes:
+        answer = self._platform.boundary.answer("request", "control socket", do, self._platform, line)
+        said = json.dumps(answer, default=str).encode()
+        if len(said) > _LONGEST_ANSWER:
+            return json.dumps({"error": f"the answer has {len(said)} bytes: too many"}).encode()
+        return said
 
 
-def _read(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
-    return {"value": platform.read(request["what"])}
+def do(platform: Platform, line: bytes) -> dict[str, Any]:
+    """Do what a line asks for; return the answer. Raises whatever is wrong with it."""
+    verb, values = understand(VERBS, parse(line))
+    return {"ok": True, **(verb.do(platform, **values) or {})}
 
 
-def _write(platform: Platform, request: dict[str, Any]) -> None:
-    platform.write(request["what"], request["value"])
+def _read(platform: Platform, what: str) -> dict[str, Any]:
+    return {"value": platform.read(what)}
 
 
-def _add(platform: Platform, request: dict[str, Any]) -> None:
+def _write(platform: Platform, what: str, value: str) -> None:
+    platform.write(what, value)
+
+
+def _add(platform: Platform, file: str, router: str) -> None:
     from vre.config import load_model
 
-    model = load_model(Path(request["file"]))
-    name = request["router"]
-    if name not in model.routers:
-        raise PlatformError(f"{request['file']} has no router '{name}'{nearest(name, model.routers)}")
-    platform.add(model.routers[name])
+    model = load_model(Path(file))
+    if router not in model.routers:
+        raise PlatformError(f"{file} has no router '{router}'{nearest(router, model.routers)}")
+    platform.add(model.routers[router])
 
 
-def _remove(platform: Platform, request: dict[str, Any]) -> None:
-    platform.remove(request["router"])
+def _remove(platform: Platform, router: str) -> None:
+    platform.remove(router)
 
 
-def _replace(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
-    return {"rested_s": platform.replace(request["router"], request["config"], request["file"])}
+def _replace(platform: Platform, router: str, config: str, file: str) -> dict[str, Any]:
+    return {"rested_s": platform.replace(router, config, file)}
 
 
-def _move(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
-    return {"rested_s": platform.move(request["path"], request["core"])}
+def _move(platform: Platform, path: str, core: int) -> dict[str, Any]:
+    return {"rested_s": platform.move(path, core)}
 
 
-def _views(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
-    return {"rows": {"events": platform.recent_events, "domus": platform.domus.rows}[request["what"]]()}
+def _views(platform: Platform, what: str) -> dict[str, Any]:
+    return {"rows": {"events": platform.recent_events, "domus": platform.domus.rows}[what]()}
 
 
-_VERBS: dict[str, Callable[[Platform, dict[str, Any]], dict[str, Any] | None]] = {
-    "read": _read,
-    "write": _write,
-    "add": _add,
-    "remove": _remove,
-    "replace": _replace,
-    "move": _move,
-    "view": _views,
+#: All that a platform can be asked.
+VERBS = {
+    "read": Verb(_read, {"what": text(NAME)}),
+    "write": Verb(_write, {"what": text(NAME), "value": text(VALUE)}),
+    "add": Verb(_add, {"file": text(4096), "router": text(NAME)}),
+    "remove": Verb(_remove, {"router": text(NAME)}),
+    "replace": Verb(_replace, {"router": text(NAME), "config": text(LONGEST), "file": text(4096)}),
+    "move": Verb(_move, {"path": text(NAME), "core": integer(0, MAX_CORES)}),
+    "view": Verb(_views, {"what": choice("events", "domus")}),
 }
 
 
@@ -140,7 +94,8 @@ def ask(path: Path, /, **request: Any) -> dict[str, Any]:
     """Ask the platform whose socket is at `path`. Raises PlatformError with its answer where that is an error."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         try:
-            client.connect(str(path))
+            with reachable(path) as address:
+                client.connect(address)
             client.sendall(json.dumps(request).encode() + b"\n")
             with client.makefile("rb") as answers:
                 answer = json.loads(answers.readline() or b"{}")

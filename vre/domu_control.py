@@ -15,47 +15,39 @@ back as `{"error": text}`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from vre.boundary import Boundary
+from vre.escape import escape
 from vre.handle import RouterHandle
+from vre.verbs import Verb, text, understand
 from workers.arguments import ip
 from workers.element import load
 
-
-def _text(message: dict[str, Any], field: str) -> str:
-    value = message.get(field)
-    if not isinstance(value, str) or len(value) > 1000:
-        raise ValueError(f"'{field}' must be a string of at most 1000 characters")
-    return value
+_TEXT = text(1000)
 
 
-def _add_route(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
-    router.write(f"{_text(message, 'table')}.add", _text(message, "route"))
-    return {}
+def _add_route(router: RouterHandle, table: str, route: str) -> None:
+    router.write(f"{table}.add", route)
 
 
-def _remove_route(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
-    router.write(f"{_text(message, 'table')}.remove", _text(message, "route"))
-    return {}
+def _remove_route(router: RouterHandle, table: str, route: str) -> None:
+    router.write(f"{table}.remove", route)
 
 
-def _set_address(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
+def _set_address(router: RouterHandle, element: str, address: str) -> None:
     """Change the address that an element stands for: an ARPQuerier's, an ICMPError's, a FixIPSrc's."""
-    element = _text(message, "element")
     fields = [a.field for a in load()[router.read(f"{element}.class")].arguments if a.live and a.kind is ip]
     if not fields:
         raise ValueError(f"'{element}' has no address that can be set")
-    router.write(f"{element}.{fields[0]}", _text(message, "address"))
-    return {}
+    router.write(f"{element}.{fields[0]}", address)
 
 
-def _read(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
-    return {"value": router.read(_text(message, "handler"))[:2000]}
+def _read(router: RouterHandle, handler: str) -> dict[str, Any]:
+    return {"value": router.read(handler)[:2000]}
 
 
-def _counters(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
+def _counters(router: RouterHandle) -> dict[str, Any]:
     stats = router.stats()
     return {
         "injected": stats.injected,
@@ -65,20 +57,22 @@ def _counters(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_VERBS: dict[Any, Callable[[RouterHandle, dict[str, Any]], dict[str, Any]]] = {
-    "add_route": _add_route,
-    "remove_route": _remove_route,
-    "set_address": _set_address,
-    "read": _read,
-    "counters": _counters,
+#: All that a domU may ask for.
+VERBS = {
+    "add_route": Verb(_add_route, {"table": _TEXT, "route": _TEXT}),
+    "remove_route": Verb(_remove_route, {"table": _TEXT, "route": _TEXT}),
+    "set_address": Verb(_set_address, {"element": _TEXT, "address": _TEXT}),
+    "read": Verb(_read, {"handler": _TEXT}),
+    "counters": Verb(_counters, {}),
 }
 
 
 def answer(boundary: Boundary, router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
     """Do what a router's domU asks for, if it may; return the answer."""
-    verb = message.get("do")
-    if not isinstance(verb, str) or verb not in _VERBS:
-        return {"error": f"'do' must be one of {', '.join(_VERBS)}"}
-    who = f"router {router.name}"
-    said = boundary.answer(f"its domU's request '{verb}'", who, lambda: {"ok": True, **_VERBS[verb](router, message)})
-    return {"error": said["error"][:1000]} if "error" in said else said
+    said = boundary.answer("a request of its domU", f"router {router.name}", _do, router, message)
+    return {"error": escape(said["error"], 1000)} if "error" in said else said
+
+
+def _do(router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
+    verb, values = understand(VERBS, message)
+    return {"ok": True, **(verb.do(router, **values) or {})}

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""Lines in, lines out, over a socket that any number of clients may use or abuse: nobody ever waits for one.
+
+| bound | what follows |
+| --- | --- |
+| CLIENTS connections | the one that has done nothing for longest makes room for the next |
+| LONGEST bytes without the end of a line | the connection ends |
+| HELD bytes read or to be sent, of all | the one that holds most ends |
+| PATIENCE_S with half a line sent, or an answer not read | the connection ends |
+| BATCH lines, or BUSY_S, in a look | the others wait for the next look, each client in turn |
+
+Of each client one line is answered at a time: while its answer has not been read no more is read from it, so what it
+sends beyond that stays in its own socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import selectors
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Most clients at once.
+CLIENTS = 64
+#: Longest line, in bytes: a configuration's text fits many times.
+LONGEST = 1 << 22
+#: Bytes that all clients together may have here.
+HELD = 1 << 26
+#: How long a client may leave off in the middle of something.
+PATIENCE_S = 10.0
+#: Lines that are answered in one look, and when no further one is begun.
+BATCH, BUSY_S = 32, 0.005
+#: Bytes that are read of a client at once.
+_READ = 1 << 16
+#: Longest path of a socket, in bytes (sun_path, less the NUL).
+_LONGEST_PATH = 107
+
+
+@dataclass
+class _Client:
+    """One connection. `since` is when it last did something, `searched` up to where there is no end of a line."""
+
+    since: float
+    unread: bytearray = field(default_factory=bytearray)
+    unsent: bytearray = field(default_factory=bytearray)
+    searched: int = 0
+    ended: bool = False
+
+    @property
+    def held(self) -> int:
+        return len(self.unread) + len(self.unsent)
+
+
+class Connections:
+    """A listening socket and its clients.
+
+    Parameters
+    ----------
+    path : Path
+        Where it listens.
+    answer : callable
+        Takes a line, returns what is sent back, without the ends of lines.
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(
+        self, path: Path, answer: Callable[[bytes], bytes], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path, self._answer, self._clock = path, answer, clock
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        with reachable(path) as address:
+            self._listener.bind(address)
+        self._listener.listen()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        #: Who has done nothing for longest, or was served last, is first.
+        self._clients: OrderedDict[socket.socket, _Client] = OrderedDict()
+
+    def serve(self) -> None:
+        """Take what has come, answer some of it, send what can be sent; never wait."""
+        now = self._clock()
+        for key, events in self._selector.select(0):
+            if key.fileobj is self._listener:
+                self._accept(now)
+            elif key.fileobj in self._clients:
+                if events & selectors.EVENT_WRITE:
+                    self._send(key.fileobj, now)  # type: ignore[arg-type]
+                if events & selectors.EVENT_READ:
+                    self._read(key.fileobj, now)  # type: ignore[arg-type]
+        self._answer_some(now)
+        self._lose_patience(now)
+
+    def _accept(self, now: float) -> None:
+        for _ in range(CLIENTS):
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # nobody waits any more, or this process has no descriptor left: later, perhaps
+                return
+            client.setblocking(False)
+            if len(self._clients) == CLIENTS:
+                self._drop(min(self._clients, key=lambda c: self._clients[c].since))
+            self._clients[client] = _Client(now)
+            self._watch(client)
+
+    def _watch(self, client: socket.socket) -> None:
+        """Look out for what a client may do next: read its answer, or else send a line."""
+        state = self._clients[client]
+        reads = not state.ended and not state.unsent and state.searched == len(state.unread)
+        wanted = (selectors.EVENT_READ if reads else 0) | (selectors.EVENT_WRITE if state.unsent else 0)
+        known = client in self._selector.get_map()
+        if known and not wanted:
+            self._selector.unregister(client)
+        elif known:
+            self._selector.modify(client, wanted)
+        elif wanted:
+            self._selector.register(client, wanted)
+
+    def _read(self, client: socket.socket, now: float) -> None:
+        state = self._clients[client]
+        try:
+            data = client.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        state.ended = not data
+        state.since = now
+        state.unread += data
+        state.searched = self._end_of_line(state)
+        if state.searched == len(state.unread) and (state.ended or len(state.unread) > LONGEST):
+            self._drop(client)
+            return
+        self._watch(client)
+
+    @staticmethod
+    def _end_of_line(state: _Client) -> int:
+        """Return where the first line ends, or how much there is where none does."""
+        found = state.unread.find(b"\n", state.searched)
+        return len(state.unread) if found < 0 else found
+
+    def _answer_some(self, now: float) -> None:
+        end = self._clock() + BUSY_S
+        for _ in range(BATCH):
+            client = next((c for c, s in self._clients.items() if not s.unsent and s.searched < len(s.unread)), None)
+            if client is None or self._clock() > end:
+                return
+            state = self._clients[client]
+            line = bytes(state.unread[: state.searched])
+            del state.unread[: state.searched + 1]
+            state.searched = 0
+            state.searched = self._end_of_line(state)
+            self._clients.move_to_end(client)
+            state.unsent += self._answer(line) + b"\n"
+            self._send(client, now)
+
+    def _send(self, client: socket.socket, now: float) -> None:
+        state = self._clients[client]
+        try:
+            sent = client.send(state.unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._drop(client)
+            return
+        if sent:
+            state.since = now
+        del state.unsent[:sent]
+        if state.ended and not state.unsent and state.searched == len(state.unread):
+            self._drop(client)
+            return
+        self._watch(client)
+
+    def _lose_patience(self, now: float) -> None:
+        for client, state in list(self._clients.items()):
+            if state.held and now - state.since > PATIENCE_S and (state.unsent or state.searched == len(state.unread)):
+                self._drop(client)
+        while sum(state.held for state in self._clients.values()) > HELD:
+            self._drop(max(self._clients, key=lambda c: self._clients[c].held))
+
+    def _drop(self, client: socket.socket) -> None:
+        if client in self._selector.get_map():
+            self._selector.unregister(client)
+        del self._clients[client]
+        client.close()
+
+    def close(self) -> None:
+        """Stop serving."""
+        for client in list(self._clients):
+            self._drop(client)
+        self._selector.close()
+        self._listener.close()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+
+@contextlib.contextmanager
+def reachable(path: Path) -> Iterator[str]:
+    """Give an address for the socket at `path` that is short enough, however long the path is."""
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        yield str(path)
+        return
+    if len(os.fsencode(path.name)) > _LONGEST_PATH - 32:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
