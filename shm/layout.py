@@ -144,6 +144,7 @@ NOTE = Layout(
         "param_off": "u1",  # where an IP option is wrong (RFC 792, parameter problem)
         "fix_src": "u1",  # the source address is to be set on the way out
         "device": "u2",  # index of the port it came in by
+        "stripped": "u2",  # bytes in front of the frame that it carried once
     },
     size=32,
 )

@@ -182,14 +182,15 @@ class Bench:
         tx = [ring for port in self.builder.ports.values() for ring in port.tx.values()]
         return [*tenant.rx.values(), *tx, *tenant.program.rings]
 
+    def buffers(self):
+        """Return (references of small buffers, of large ones) that are owned by some word."""
+        slots = [view(plan.slots, SLOT.dtype, plan.count) for plan in self.rings()]
+        spares = view(load64(self.core + CORE["spare"]), "u4", 2 * SPARES)
+        return [np.concatenate([*(s[name] for s in slots), spares[i::2]]) for i, name in enumerate(("small", "large"))]
+
     def references(self):
         """Return every buffer reference that is owned by some word."""
-        found = []
-        for plan in self.rings():
-            slots = view(plan.slots, SLOT.dtype, plan.count)
-            found += [slots["small"], slots["large"]]
-        found.append(view(load64(self.core + CORE["spare"]), "u4", 2 * SPARES))
-        return np.concatenate(found)
+        return np.concatenate(self.buffers())
 
     def assert_sound(self):
         """Every packet is accounted for, every buffer has one owner, every ring is between turns."""

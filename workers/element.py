@@ -51,7 +51,8 @@ REGISTRY: dict[str, type[Element]] = {}
 class SlowPacket:
     """A packet on the slow path: bytes and annotations in Python objects.
 
-    `net` and `mac` are offsets into `data`, None where unset.
+    `net` and `mac` are offsets into `data`, None where unset. Of an IP header at least 20 bytes are there; one that has
+    been stripped is known no more. `stripped` is what was in front and can be uncovered: it ends where `data` begins.
     """
 
     data: bytearray
@@ -65,12 +66,15 @@ class SlowPacket:
     vlan: int = 0
     device: int = 0
     time: int = 0
+    stripped: bytes = b""
 
     def strip(self, size: int) -> None:
         """Remove `size` bytes at the front (negative: prepend zeros); header annotations move along."""
         if size >= 0:
+            self.stripped += bytes(self.data[:size])
             del self.data[:size]
         else:
+            self.stripped = self.stripped[:size]
             self.data[:0] = bytes(-size)
         for name in ("net", "mac"):
             place = getattr(self, name)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from shm.layout import IN_LARGE, LINE, SLOT
-from shm.memory import acquire64, be16, be32, copy, kernel, load8, load32, load64, store16, store64
+from shm.memory import acquire64, be16, be32, copy, kernel, load8, load32, load64, store16, store64, unlikely
 from shm.outside import CLAIM, CLAIMS
 from shm.ring import FULL, MASK, NEXT_HEAD, POOL, TAGS, commit_head, room, slot_at
 from workers.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address, pack
@@ -25,7 +25,11 @@ def deliver(ring, frame, length, time, tag):
     pool = load64(ring + POOL)
     slot = slot_at(ring, head)
     large = length > SMALL_ROOM
-    copy(pool + load32(slot + 4 * large) * LINE + HEADROOM, frame, length)
+    target = pool + load32(slot + 4 * large) * LINE + HEADROOM
+    if unlikely(length < 8):
+        # A port reads the first word of every frame, however short.
+        store64(target, 0)
+    copy(target, frame, length)
     store64(slot + _TIME, pack(time, length, HEADROOM + IN_LARGE * large))
     store64(ring + NEXT_HEAD, head + 1)
 

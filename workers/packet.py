@@ -4,6 +4,17 @@
 While a path handles a packet it is one :data:`PACKET` record on the kernel's stack, so its fields live in
 registers. In a ring it is a descriptor, and a note where annotations must survive. The frame itself never
 moves: it stays in a buffer, and `owner` is the address of the word that owns that buffer.
+
+What else is in the buffer was another packet's, often another router's. Hence the invariant, wherever a packet is::
+
+    buffer + GUARD <= floor <= data <= data + length <= buffer + room
+    net is 0, or floor <= net and net + 20 <= data + length
+
+The bytes from `floor` on are what this packet has carried. It moves down with :func:`prepend`, which writes, and never
+up; :func:`uncover` gives back what was stripped, and not a byte more. The end of a packet only moves down. So what an
+element may do with `net` depends on nothing that elements between have done, and a copy that keeps its place in a
+buffer of the same size (:func:`clone`) keeps all of it. The slow path and the I/O channel, where packets are made of
+bytes again, hold headers against the packet before they believe in them.
 """
 
 from __future__ import annotations
@@ -26,11 +37,15 @@ from shm.ring import MASK, NEXT_HEAD, NOTES, SLOT_SIZE, SLOTS, swap
 
 #: Bytes kept free before a received frame, for headers to be prepended.
 HEADROOM = LINE
+#: Of these the first, never used: a word that ends in a frame's first bytes lies in the buffer all the same.
+GUARD = 8
 #: Bytes of a frame that a small and a large buffer hold.
 SMALL_ROOM, LARGE_ROOM = 2 * LINE, 32 * LINE
 #: Distances between buffers: an odd number of lines, so that headers spread over all cache sets.
 SMALL_STRIDE, LARGE_STRIDE = HEADROOM + SMALL_ROOM, HEADROOM + LARGE_ROOM
 assert (SMALL_STRIDE // LINE) % 2 and (LARGE_STRIDE // LINE) % 2
+#: Bytes of the shortest IP header (RFC 791): where an annotation says that there is one, so many are there.
+IP_HEADER = 20
 
 #: Slots between the one filled and the one asked for.
 PLACE_AHEAD = 16
@@ -46,6 +61,7 @@ PACKET = Layout(
         "owner": "i8",  # address of the word that owns the buffer
         "buffer": "i8",  # address of the buffer's first byte
         "room": "i8",  # bytes in the buffer
+        "floor": "i8",  # address of the first byte that the packet has carried: what was stripped is from here on
         "net": "i8",  # address of the IP header, 0 where unset
         "mac": "i8",  # address of the Ethernet header, 0 where unset
         "time": "i8",
@@ -65,6 +81,7 @@ _SPARE, _SPARE_USED, _CORE_POOL = CORE["spare"], CORE["spare_used"], CORE["pool"
 _NET, _MAC, _ENTRY = NOTE["net"], NOTE["mac"], NOTE["entry"]
 _VLAN, _PAINT, _TYPE, _PARAM = NOTE["vlan"], NOTE["paint"], NOTE["type"], NOTE["param_off"]
 _FIX, _DEVICE, _NOTE_SIZE = NOTE["fix_src"], NOTE["device"], NOTE.size
+assert NOTE["stripped"] == _DEVICE + 2  # see put_note
 
 # What a path's function returns instead of an output port.
 #: Drop the packet for the element's first reason; DROP - i for its reason number i.
@@ -102,7 +119,7 @@ def receive(packet, slot, pool):
     packet["owner"] = word
     packet["buffer"] = buffer
     packet["room"] = LARGE_STRIDE if large else SMALL_STRIDE
-    packet["data"] = buffer + (offset & (IN_LARGE - 1))
+    packet["data"] = packet["floor"] = buffer + (offset & (IN_LARGE - 1))
     packet["length"] = described >> 32 & 0xFFFF
     unannotated(packet, described & 0xFFFFFFFF)
 
@@ -117,15 +134,15 @@ def transfer(packet, other):
     other["owner"] = packet["owner"]
     other["buffer"] = packet["buffer"]
     other["room"] = packet["room"]
-    other["data"] = packet["data"]
-    other["length"] = packet["length"]
-    annotate(other, packet, packet["data"])
+    assume(other, packet, 0)
 
 
 @kernel
-def annotate(other, packet, start):
-    """Give `other` the annotations of `packet`; its own frame begins at `start`."""
-    shift = start - packet["data"]
+def assume(other, packet, shift):
+    """Give `other` the place and the annotations of `packet`, whose bytes it has `shift` bytes further."""
+    other["data"] = packet["data"] + shift
+    other["floor"] = packet["floor"] + shift
+    other["length"] = packet["length"]
     other["net"] = packet["net"] + shift if packet["net"] else 0
     other["mac"] = packet["mac"] + shift if packet["mac"] else 0
     other["time"] = packet["time"]
@@ -211,7 +228,7 @@ def put_note(note, packet, entry):
     store8(note + _TYPE, packet["type"])
     store8(note + _PARAM, packet["param_off"])
     store8(note + _FIX, packet["fix_src"])
-    store16(note + _DEVICE, packet["device"])
+    store32(note + _DEVICE, packet["device"] | packet["data"] - packet["floor"] << 16)
 
 
 @kernel
@@ -223,6 +240,8 @@ def read_note(ring, index, packet):
 @kernel
 def get_note(note, packet):
     """Restore the annotations of a packet from the note at `note`; return the entry it was noted for."""
+    last = load32(note + _DEVICE)
+    packet["floor"] = packet["data"] - (last >> 16)
     packet["dst"] = load32(note)
     packet["net"] = absolute(packet, load32(note + _NET))
     packet["mac"] = absolute(packet, load32(note + _MAC))
@@ -231,7 +250,7 @@ def get_note(note, packet):
     packet["type"] = load8(note + _TYPE)
     packet["param_off"] = load8(note + _PARAM)
     packet["fix_src"] = load8(note + _FIX)
-    packet["device"] = load16(note + _DEVICE)
+    packet["device"] = last & 0xFFFF
     return load16(note + _ENTRY)
 
 
@@ -250,7 +269,7 @@ def spare_packet(packet, core, size):
     packet["owner"] = word
     packet["buffer"] = buffer
     packet["room"] = LARGE_STRIDE if large else SMALL_STRIDE
-    packet["data"] = buffer + HEADROOM
+    packet["data"] = packet["floor"] = buffer + HEADROOM
     packet["length"] = size
     unannotated(packet, 0)
 
@@ -263,19 +282,42 @@ def spare_done(core):
 
 @kernel
 def clone(packet, core, twin):
-    """Open `twin` as a copy of `packet`, annotations and all, in a spare buffer of the core."""
-    spare_packet(twin, core, packet["length"])
-    # Keep the headroom: what was stripped can be unstripped from a copy too.
-    headroom = packet["data"] - packet["buffer"]
-    if headroom > HEADROOM and headroom + packet["length"] > twin["room"]:
-        headroom = HEADROOM
-    start = twin["buffer"] + headroom
-    copy(start - headroom, packet["data"] - headroom, headroom + packet["length"])
-    twin["data"] = start
-    annotate(twin, packet, start)
+    """Open `twin` as a copy of `packet`, annotations and what was stripped included, in a spare buffer of the core.
+
+    It lies there as the packet does in its own buffer, which is as large: so all that is in the one is in the other.
+    """
+    spare_packet(twin, core, packet["room"] - HEADROOM)
+    shift = twin["buffer"] - packet["buffer"]
+    floor = packet["floor"]
+    copy(floor + shift, floor, packet["data"] + packet["length"] - floor)
+    assume(twin, packet, shift)
 
 
 @kernel
 def headroom(packet):
     """Return how many bytes can be prepended."""
-    return packet["data"] - packet["buffer"]
+    return packet["data"] - packet["buffer"] - GUARD
+
+
+@kernel
+def prepend(packet, size):
+    """Let a packet begin `size` bytes earlier, which the caller writes; he has asked for the :func:`headroom`."""
+    data = packet["data"] - size
+    packet["data"] = data
+    packet["length"] += size
+    if data < packet["floor"]:
+        packet["floor"] = data
+    return data
+
+
+@kernel
+def stripped(packet):
+    """Return how many bytes can be uncovered: those that the packet has carried."""
+    return packet["data"] - packet["floor"]
+
+
+@kernel
+def uncover(packet, size):
+    """Let a packet begin `size` bytes earlier, with what stands there, of what was :func:`stripped`."""
+    packet["data"] -= size
+    packet["length"] += size

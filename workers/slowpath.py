@@ -20,7 +20,7 @@ from shm.memory import acquire64, load64, record, store64
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, POOL, TAIL, available, commit_head, commit_tail, logged, room, slot_at
 from workers.element import RAISED, SlowPacket, load
 from workers.outcome import MOST, Outcome, Raised, settled
-from workers.packet import HEADROOM, LARGE_STRIDE, SMALL_ROOM, note_at
+from workers.packet import GUARD, HEADROOM, IP_HEADER, LARGE_STRIDE, SMALL_STRIDE, note_at
 from workers.shape import Shape, offsets, reach, reasons
 from workers.stride import charge
 from workers.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit, finish
@@ -28,8 +28,8 @@ from workers.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit
 #: Time for the slow path between two slices: a fifth of a slice, or a single packet where that takes longer.
 BUDGET_NS = 200_000
 _SLOT = struct.Struct("<IIIHH")
-_NOTE = struct.Struct("<IiiHHBBBBH")
-assert NOTE["device"] == 20 and NOTE["paint"] == 16
+_NOTE = struct.Struct("<IiiHHBBBBHH")
+assert NOTE["device"] == 20 and NOTE["paint"] == 16 and NOTE["stripped"] == 22
 
 Tick = Callable[[], int]
 
@@ -39,12 +39,14 @@ def read_packet(ring: int, index: int) -> tuple[SlowPacket, int]:
     small, large, stamp, size, offset = _SLOT.unpack(ctypes.string_at(slot_at(ring, index), _SLOT.size))
     reference = large if offset & IN_LARGE else small
     address = load64(ring + POOL) + reference * LINE + (offset & (IN_LARGE - 1))
-    dst, net, mac, entry, vlan, paint, kind, param, fix, device = _NOTE.unpack(
+    dst, net, mac, entry, vlan, paint, kind, param, fix, device, stripped = _NOTE.unpack(
         ctypes.string_at(note_at(ring, index), _NOTE.size)
     )
-    packet = SlowPacket(bytearray(ctypes.string_at(address, size)), time=stamp)
-    # Only the frame comes along: what an annotation points to in front of it has stayed behind.
-    packet.net, packet.mac = (p if 0 <= p <= size else None for p in (net, mac))
+    carried = ctypes.string_at(address - stripped, stripped + size)
+    packet = SlowPacket(bytearray(carried[stripped:]), time=stamp, stripped=carried[:stripped])
+    # What an annotation points to in front of the frame is no header of the packet's now.
+    packet.net = net if 0 <= net <= size - IP_HEADER else None
+    packet.mac = mac if 0 <= mac <= size else None
     packet.dst, packet.vlan, packet.paint, packet.type = dst, vlan, paint, kind
     packet.param_off, packet.fix_src, packet.device = param, fix, device
     return packet, entry
@@ -54,6 +56,7 @@ class Frame(NamedTuple):
     """A packet as it goes into a ring."""
 
     data: bytes
+    stripped: bytes
     time: int
     note: bytes
 
@@ -69,12 +72,14 @@ def framed(packet: SlowPacket, entry: int) -> Frame:
     if not isinstance(packet.data, bytes | bytearray | memoryview):
         raise TypeError(f"a packet's data are bytes, not {type(packet.data).__name__}")
     data = bytes(packet.data)
-    if len(data) > LARGE_STRIDE:
+    if len(data) > LARGE_STRIDE - GUARD:
         raise ValueError(f"a packet of {len(data)} bytes fits into no buffer")
     for place in (packet.net, packet.mac):
         if place is not None and not 0 <= place <= len(data):
             raise ValueError(f"an annotation points to byte {place} of a packet of {len(data)}")
-    places = (MISSING if p is None else p for p in (packet.net, packet.mac))
+    stripped = bytes(packet.stripped)[max(0, len(packet.stripped) + GUARD + len(data) - LARGE_STRIDE) :]
+    has_header = packet.net is not None and packet.net + IP_HEADER <= len(data)
+    places = (packet.net if has_header else MISSING, MISSING if packet.mac is None else packet.mac)
     note = _NOTE.pack(
         packet.dst,
         *places,
@@ -85,9 +90,10 @@ def framed(packet: SlowPacket, entry: int) -> Frame:
         packet.param_off,
         packet.fix_src,
         packet.device,
+        len(stripped),
     )
     struct.pack("<I", packet.time)
-    return Frame(data, packet.time, note)
+    return Frame(data, stripped, packet.time, note)
 
 
 def put_packet(ring: int, packet: SlowPacket, entry: int) -> bool:
@@ -112,12 +118,13 @@ def write_packet(ring: int, index: int, packet: SlowPacket, entry: int) -> None:
 
 def write_frame(ring: int, index: int, frame: Frame) -> None:
     """Write a frame and its note into the slot for `index`, in that slot's own buffer."""
-    size, slot = len(frame.data), slot_at(ring, index)
-    large = size > SMALL_ROOM
-    reference = _SLOT.unpack(ctypes.string_at(slot, _SLOT.size))[large]
+    size, stripped, slot = len(frame.data), len(frame.stripped), slot_at(ring, index)
     # What has got longer in front takes the room that is kept there.
-    start = min(HEADROOM, LARGE_STRIDE - size)
-    ctypes.memmove(load64(ring + POOL) + reference * LINE + start, frame.data, size)
+    start = min(max(HEADROOM, GUARD + stripped), LARGE_STRIDE - size)
+    large = start + size > SMALL_STRIDE
+    reference = _SLOT.unpack(ctypes.string_at(slot, _SLOT.size))[large]
+    buffer = load64(ring + POOL) + reference * LINE
+    ctypes.memmove(buffer + start - stripped, frame.stripped + frame.data, stripped + size)
     small_large = ctypes.string_at(slot, 8)
     described = small_large + struct.pack("<IHH", frame.time, size, start | (IN_LARGE if large else 0))
     ctypes.memmove(slot, described, _SLOT.size)

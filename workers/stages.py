@@ -140,7 +140,13 @@ def compile_process(cls: type[Element]) -> Callable[..., None]:
         "stack_record": stack_record,
         "unannotated": unannotated,
     }
-    names |= {"S": cls.layout().dtype, "R": PACKET.dtype, "SLOT_BYTES": SLOT_BYTES, "DROPPED": DROPPED}
+    names |= {
+        "S": cls.layout().dtype,
+        "R": PACKET.dtype,
+        "SLOT_BYTES": SLOT_BYTES,
+        "SLOT_START": SLOT_START,
+        "DROPPED": DROPPED,
+    }
     exec(_RUN.replace("ARGUMENTS", arguments), names)
     return numba.njit(error_model="numpy")(names["run"])
 
@@ -155,10 +161,13 @@ def run(state_at, data, table, rows):
         packet["buffer"] = buffer
         packet["room"] = SLOT_BYTES
         packet["data"] = buffer + row[2]
+        # What was stripped in here may be put back.
+        packet["floor"] = buffer + min(row[2], SLOT_START)
         packet["length"] = row[1]
         unannotated(packet, 0)
-        if row[4] & 0xFFFF:
-            packet["net"] = packet["data"] + (row[4] & 0xFFFF) - 1
+        net = buffer + SLOT_START + (row[4] & 0xFFFF) - 1
+        if row[4] & 0xFFFF and packet["floor"] <= net and net + 20 <= packet["data"] + packet["length"]:
+            packet["net"] = net
         packet["paint"] = row[4] >> 16 & 0xFF
         port = row[3]
         out = handle(ARGUMENTS)

@@ -37,9 +37,9 @@ def walk(nodes, data):
     at = 0
     while at >= 0:
         offset, mask, value, yes, no, takes = nodes[at // 48]
-        word = int.from_bytes((data[offset : offset + 4] + bytes(4))[:4], "little")
-        reaches = mask >> (8 * max(0, min(4, len(data) - offset)))
-        assert (len(data) < takes) == (offset + 4 > len(data) and reaches > 0)
+        # The word ends where the comparison does, and what it has of the bytes before the packet counts for nothing.
+        assert offset + 4 == takes and mask & (1 << 8 * max(0, -offset)) - 1 == 0
+        word = int.from_bytes((b"\xee" * 4 + data)[offset + 4 : offset + 8], "little")
         at = yes if len(data) >= takes and word & mask == value else no
     return None if at == FAIL else -2 - at
 

@@ -8,7 +8,7 @@ import sys
 from shm.memory import load64, store64, unlikely
 from workers.arguments import Argument, between, boolean, string
 from workers.element import Element, cap
-from workers.packet import CLONE, DROP, headroom
+from workers.packet import CLONE, DROP, stripped, uncover
 
 _BYTE, _OUTPUT = between(0, 255), between(-1, 255)
 
@@ -214,9 +214,11 @@ class Strip(Element):
 
 
 class Unstrip(Element):
-    """Puts back LENGTH bytes at the front of each packet: what was stripped, where it still stands.
+    """Puts back LENGTH bytes at the front of each packet: what was stripped, or written over it since.
 
     Syntax: `Unstrip(LENGTH)`
+
+    A packet that never carried so many is dropped.
     """
 
     cycles = 20
@@ -226,10 +228,9 @@ class Unstrip(Element):
 
     @staticmethod
     def process(state, packet):
-        if headroom(packet) < state["length"]:
+        if stripped(packet) < state["length"]:
             return DROP
-        packet["data"] -= state["length"]
-        packet["length"] += state["length"]
+        uncover(packet, state["length"])
         return 0
 
 
@@ -293,7 +294,11 @@ class Touch(Element):
     Syntax: `Touch`
     """
 
+    reasons = ("too_short",)
+
     @staticmethod
     def process(state, packet):
+        if unlikely(packet["length"] < 8):
+            return DROP
         store64(packet["data"], load64(packet["data"]) + 1)
         return 0

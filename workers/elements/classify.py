@@ -99,13 +99,16 @@ def tree(patterns: list[Pattern]) -> list[tuple[int, int, int, int, int, int]]:
         nodes.append((0, 0, 0, 0, 0, 0))
         yes = build(rest, known | {test: True})
         no = build(rest, known | {test: False})
-        takes = test.offset + -(-test.mask.bit_length() // 8)
-        nodes[here] = (test.offset, test.mask, test.value, yes, no, takes)
+        # The word that ends where the comparison does: none reaches beyond the packet. It may begin before, in what
+        # every buffer keeps free there.
+        last = -(-test.mask.bit_length() // 8)
+        shift, takes = 8 * (4 - last), test.offset + last
+        nodes[here] = (takes - 4, test.mask << shift, test.value << shift, yes, no, takes)
         return here * _NODE.size
 
     root = build([_Open(i, p.tests, p.refused) for i, p in enumerate(patterns)], {})
     if root < 0:
-        nodes.append((0, 0, 0, root, root, 0))
+        nodes.append((-4, 0, 0, root, root, 0))
     return nodes
 
 

@@ -7,7 +7,7 @@ from shm.memory import copy, load64, put_be32, store16, unlikely
 from shm.ring import TAGS, room
 from workers.arguments import Argument, string
 from workers.element import Element, cap
-from workers.packet import BROADCAST, DROP, HOST, MULTICAST, OTHERHOST, TAKEN, headroom, place
+from workers.packet import BROADCAST, DROP, HOST, MULTICAST, OTHERHOST, TAKEN, headroom, place, prepend
 
 _DEVICE = (Argument("DEVNAME", string),)
 
@@ -78,7 +78,7 @@ class ToDevice(Element):
     arguments = _DEVICE
     driver = "pull"
     state = {"ring": "i8", "vlan": "i8", "router": "i8", "count": "i8"}
-    reasons = ("tx_ring_full", "no_headroom")
+    reasons = ("tx_ring_full", "no_headroom", "too_short")
     read_handlers = {"count": cap("count")}
 
     @staticmethod
@@ -89,10 +89,11 @@ class ToDevice(Element):
         if unlikely(state["vlan"] >= 0):
             if headroom(packet) < 4:
                 return DROP - 1
-            packet["data"] -= 4
-            packet["length"] += 4
-            copy(packet["data"], packet["data"] + 4, 12)
-            put_be32(packet["data"] + 12, 0x81000000 | state["vlan"])
+            if packet["length"] < 14:
+                return DROP - 2
+            data = prepend(packet, 4)
+            copy(data, data + 4, 12)
+            put_be32(data + 12, 0x81000000 | state["vlan"])
         # The wire keeps accounts by router, and several routers send through one ring.
         at = place(ring, packet, core)
         store16(load64(ring + TAGS) + 2 * at, state["router"])

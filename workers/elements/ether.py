@@ -6,7 +6,7 @@ from __future__ import annotations
 from shm.memory import kernel, load16, load32, put_be16, put_be32, store16, store32, store64, unlikely
 from workers.arguments import Argument, between, ether
 from workers.element import Element
-from workers.packet import BROADCAST, DROP, MULTICAST, headroom
+from workers.packet import BROADCAST, DROP, MULTICAST, headroom, prepend
 
 
 @kernel
@@ -21,9 +21,7 @@ def put_addresses(data, source, target):
 @kernel
 def encapsulate(packet, ethertype, source, target):
     """Prepend an Ethernet header; the caller has seen to the headroom."""
-    data = packet["data"] - 14
-    packet["data"] = data
-    packet["length"] += 14
+    data = prepend(packet, 14)
     packet["mac"] = data
     put_addresses(data, source, target)
     put_be16(data + 12, ethertype)
@@ -52,9 +50,7 @@ class EtherEncap(Element):
     def process(state, packet):
         if unlikely(headroom(packet) < 14):
             return DROP
-        data = packet["data"] - 14
-        packet["data"] = data
-        packet["length"] += 14
+        data = prepend(packet, 14)
         packet["mac"] = data
         # The header as it lies in memory, laid out once: two stores, which overlap.
         store64(data, state["first"])

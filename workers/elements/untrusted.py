@@ -35,7 +35,7 @@ from shm.memory import copy, kernel, load64, store64
 from workers.arguments import Argument, string
 from workers.checksum import header_fault
 from workers.element import Element, Needs
-from workers.packet import DROP, HEADROOM, TAKEN, get_note, put_note, spare_done, spare_packet
+from workers.packet import DROP, GUARD, HEADROOM, TAKEN, get_note, put_note, spare_done, spare_packet
 from workers.turn import drop, made
 
 _NOTES, _NOTE_SIZE = CHANNEL["notes"], NOTE.size
@@ -60,11 +60,12 @@ def net_mark(packet):
 @kernel
 def validate_again(packet):
     """Check what stands in the packet now: nothing that was known of it before it left counts any more."""
-    if packet["mac"] < packet["data"]:
+    end = packet["data"] + packet["length"]
+    if packet["mac"] < packet["data"] or packet["mac"] + 14 > end:
         packet["mac"] = 0
-    if packet["net"] == 0:
+    net = packet["net"]
+    if net == 0:
         return 0
-    net, end = packet["net"], packet["data"] + packet["length"]
     if net < packet["data"] or header_fault(net, end - net, 1) < 0:
         return -1
     return 0
@@ -166,9 +167,10 @@ class Untrusted(Element):
             get_note(load64(channel + _NOTES) + slot * _NOTE_SIZE, packet)
             packet["data"] = start
             packet["time"] = time_of(channel, slot)
-        for i in range(0, HEADROOM, 8):
-            # Whose bytes were here before is not this router's business, should it unstrip.
+        for i in range(GUARD, HEADROOM, 8):
+            # What was stripped stayed behind: where it is put back, it is zeros.
             store64(start - HEADROOM + i, 0)
+        packet["floor"] = start - HEADROOM + GUARD
         copy(packet["data"], slot_address(channel, slot) + offset, length)
         retrieve(core, channel, slot)
         if validate_again(packet) < 0:
