@@ -199,6 +199,7 @@ CORE = Layout(
         "virtual": "i8",  # set once: time is logical, and turns take what their model says
         "turn_cost": "i8",  # set once, virtual: ticks of a turn itself, packets or not
         "controller": "i8",  # set once, virtual: address of the memory CONTROLLER, or 0
+        "journal": "i8",  # set once: address of its JOURNAL, see shm.journal
         "incarnation": "i8",  # supervisor: number of the worker that is to run this core
         "restarts": "i8",  # supervisor: workers that died and were replaced
         "roster": "i8",  # supervisor: counts changes of which tasks run here

@@ -70,9 +70,10 @@ LINK = Layout(
     size=LINE,
 )
 LINK_BITS = 8
-#: Bytes a frame takes on the wire besides its own: preamble and gap (IEEE 802.3). Sizes of generated frames
-#: count the check sequence, as everyone's do.
+#: Bytes that a frame takes on the wire besides its own, check sequence included: preamble and gap (IEEE 802.3).
 FRAME_EXTRA = 20
+#: Bytes of a frame's check sequence, which buffers do not hold, and of the smallest frame with it.
+FCS, SMALLEST = 4, 64
 
 #: What one router sent through one port. Written by the wire.
 #: Latencies are counted in 32 linear steps (2**SUB_BITS) per power of two: 3 % resolution.
@@ -140,6 +141,7 @@ WIRE = Layout(
         "virtual": "i8",  # set once: time is logical, and a round is for the time it is told
         "finished": "i8",  # all finite sources are done
         "patience": "i8",  # rounds in a row that may move nothing before the interpreter has a look
+        "journal": "i8",  # set once: address of its JOURNAL, see shm.journal
     },
     size=2 * APART,
 )

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import sys
 from collections import Counter
 
 import numpy as np
 
 from shm.channel import CHANNEL
+from shm.journal import take
 from shm.layout import CORE, RING, SLOT, SPARES, TASK
 from shm.memfd import release, renew
 from shm.memory import load16, load64, store64
@@ -128,7 +130,13 @@ class Bench:
             while slow.pending():
                 slow.run()
                 done += 1
+        self.heed()
         return done
+
+    def heed(self):
+        """Show what elements have printed."""
+        for record in take(load64(self.core + CORE["journal"]), 1000):
+            print(record.text, file=sys.stderr)
 
     def settle(self, turns=50):
         """Take turns until nothing moves."""

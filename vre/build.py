@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shm import journal
 from shm.layout import (
     CLIENT,
     CLIENTS,
@@ -96,14 +97,16 @@ class CorePlan:
         self.spare = space.spares(arena, SPARES)
         self.clients, self.passes = arena.take(8 * CLIENTS), arena.take(8 * CLIENTS)
         self.recorder = arena.take(DECISIONS * DECISION.size)
+        self.journal = arena.take(journal.footprint(journal.CORE_BYTES))
 
     def fill(self, pool: int) -> None:
         """Write the first values."""
         core = view(self.address, CORE.dtype)[0]
-        for name in ("undo", "spare", "clients", "passes", "recorder"):
+        for name in ("undo", "spare", "clients", "passes", "recorder", "journal"):
             core[name] = getattr(self, name)
         core["pool"] = pool
         view(self.passes, "i8", CLIENTS)[:] = IDLE_PASS
+        journal.set_up(self.journal, journal.CORE_BYTES)
 
     def enlist(self, client: int) -> int:
         """Put a client into the core's table; return its index there."""
@@ -183,6 +186,7 @@ class Builder:
                 {
                     "address": core.address,
                     "tx": [port.tx[number].address for port in self.ports.values()],
+                    "journal": core.journal,
                     "nic": number >= self.model.cores,
                 }
                 for number, core in enumerate(self.cores)

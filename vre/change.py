@@ -178,6 +178,7 @@ class Changes:
         for plan in fresh:
             self.links.fill_source(plan)
         platform.publish()
+        platform.report_notes()
 
     def remove(self, name: str) -> None:
         """Remove a router; what waits in its rings goes with it."""

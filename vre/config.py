@@ -21,9 +21,11 @@ from vre.machine import MACHINES
 from vre.model import Cable, Capture, Domu, Generator, Link, Model, Nic, Replay, Router, RouterPort, Sink
 from vre.toml import Document
 from vre.validate import validate
+from workers.capture_reader import CaptureError, Findings, read_records
 from workers.files import place, read_text
 from workers.jail import TIERS
 from workers.stride import DISCIPLINES
+from workers.traffic import MOST_FLOWS
 
 
 def load_model(file: Path, name: str | None = None) -> Model:
@@ -148,7 +150,7 @@ class _Reader:
         kinds = {
             "rate": fields.sending_rate,
             "size": fields.frame_size,
-            "flows": fields.integer(1, 65536),
+            "flows": fields.integer(1, MOST_FLOWS),
             "burst": fields.integer(1, 256),
             "ttl": fields.integer(1, 255),
             "count": fields.integer(1, 1 << 62),
@@ -166,10 +168,9 @@ class _Reader:
         path = place(fields.string(value), self.folder)
         if not path.exists():
             raise ValueError(f"there is no file {path}")
-        from workers.traffic import CaptureError, read_capture
-
         try:
-            read_capture(path)
+            for _ in read_records(path, Findings()):
+                pass
         except CaptureError as error:
             raise ValueError(str(error)) from None
         return str(path)

@@ -20,7 +20,8 @@ from shm.memory import load64, release64, store64
 from shm.outside import WIRE
 from vre.errors import PlatformEnded, PlatformError
 from vre.host import Plan
-from vre.supervisor import GiveUp, Recover, Restart, Supervisor, cause
+from vre.supervisor import GiveUp, Quarantine, Recover, Restart, Stamped, Supervisor, cause
+from vre.watchdog import path_of
 from workers.process import take_processor
 from workers.recovery import channels_on, recover, ring_ends
 
@@ -55,6 +56,8 @@ class Crew:
         self._asked: dict[int, set[int]] = {}
         #: Called every LOOK_S.
         self.watch: Callable[[], None] = lambda: None
+        #: Called with what must not run any more, while no worker runs on its core.
+        self.quarantine: Callable[[Quarantine], None] = lambda what: None
         self.supervisor = Supervisor()
 
     @property
@@ -207,7 +210,8 @@ class Crew:
             self._exited(message["exited"], message["status"])
 
     def _exited(self, pid: int, status: int) -> None:
-        decision = self.supervisor.exited(pid, status, time.monotonic())
+        path = self._stamped(pid)
+        decision = self.supervisor.exited(pid, status, time.monotonic(), path)
         mine = self._numbers.pop(pid)
         if isinstance(decision, GiveUp):
             raise PlatformEnded(decision.reason)
@@ -220,8 +224,12 @@ class Crew:
             self._asked.get(decision.core, set()).discard(mine)
             self._fork_standby(decision.core)
             return
+        if isinstance(decision, Recover) and load64(place + CORE["left"]) >= mine:
+            return  # it had handed over: the core is the next one's
         lost = recover(place, *ring_ends(self.manifest, decision.core), channels_on(self.manifest, decision.core))
         store64(place + CORE["restarts"], load64(place + CORE["restarts"]) + 1)
+        if decision.quarantine:
+            self.quarantine(decision.quarantine)
         # The dead hand nothing over.
         if isinstance(decision, Recover):
             release64(place + CORE["left"], number - 1)
@@ -231,7 +239,16 @@ class Crew:
             release64(place + CORE["incarnation"], number + 1)
             self._wake(decision.core)
             self._fork_standby(decision.core)
-        self._report(f"core {decision.core}: worker {pid} {cause(status)}; {lost} packets lost; replaced")
+        within = f" in router {path.router}, path {path.name}" if path else ""
+        self._report(f"core {decision.core}: worker {pid} {cause(status)}{within}; {lost} packets lost; replaced")
+
+    def _stamped(self, pid: int) -> Stamped | None:
+        """Return the path that a worker, which has ended, was in."""
+        core = self.supervisor.cores.get(pid, self.supervisor.retired.get(pid))
+        # A standby's core is another's, and so is that of one that had handed over.
+        if core is None or load64(self._cores[core] + CORE["pid"]) != pid:
+            return None
+        return path_of(self.manifest, load64(self._cores[core] + CORE["task"]))
 
     def expel(self, core: int) -> None:
         """Kill a core's worker, and let the standby go on as soon as that will never run again."""

@@ -1,13 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Text that somebody else wrote, made fit for a terminal and a log."""
+"""Text that somebody else wrote: :mod:`shm.escape`, by the name it has for what a user touches."""
 
-from __future__ import annotations
+from shm.escape import LONGEST_LINE, escape
 
-#: Longest line of others that is passed on, in characters.
-LONGEST_LINE = 200
-
-
-def escape(text: str, longest: int = LONGEST_LINE) -> str:
-    """Return a line of at most `longest` characters, and "..." where it was longer, that does nothing to a terminal."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: longest + 1])
-    return shown if len(shown) <= longest else shown[:longest] + "..."
+__all__ = ["LONGEST_LINE", "escape"]

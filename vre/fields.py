@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from shm.outside import FCS, SMALLEST
 from workers.arguments import BITS, RATES, ether, prefix, rate, scaled, seconds
+from workers.packet import LARGE_ROOM
 from workers.ranges import shown
 
 #: Most cores of a platform: a bound for mistakes, not for the design.
@@ -83,12 +85,14 @@ def replay_rate(value: Any) -> float | str | None:
 
 
 def frame_size(value: Any) -> int | str:
-    """Take a frame size in bytes, or "imix"."""
+    """Take a frame size in bytes, check sequence included, or "imix"."""
     if value == "imix":
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and 14 + 28 <= value <= 2048:
+    if isinstance(value, int) and not isinstance(value, bool) and SMALLEST <= value <= LARGE_ROOM + FCS:
         return value
-    raise ValueError(f'must be from 42 to 2048, or "imix", not {shown(repr(value))}')
+    raise ValueError(
+        f'must be from {SMALLEST} to {LARGE_ROOM + FCS} (check sequence included), or "imix", not {shown(repr(value))}'
+    )
 
 
 def destinations(value: Any) -> tuple[str, ...]:

@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from shm.layout import CLIENTS, CONTROLLER, CORE, LINE
+from shm import journal
+from shm.layout import CLIENTS, CONTROLLER, CORE
 from shm.memory import load64, release64, store64
 from shm.outside import (
     CABLE,
     CAPTURE,
-    FRAME,
-    FRAME_EXTRA,
     LINK,
     LINK_BITS,
     PART_BITS,
@@ -25,81 +21,18 @@ from shm.outside import (
     WIRE,
 )
 from shm.ring import FULL
-from shm.segment import Arena
 from vre.build import Builder
-from vre.model import IMIX, Cable, Capture, Generator, Nic, Replay
+from vre.errors import PlatformError
+from vre.model import Cable, Capture, Generator, Replay
+from vre.sources import SourcePlan, generator_sources, replay_sources
 from vre.space import view
 from vre.tenant import Tenant, receives
-from workers.traffic import Frame, generated, read_capture, sort_frames
+from workers.capture_reader import CaptureError
 
 #: Bytes of pcapng that may wait to be written to a file.
 CAPTURE_BYTES = 1 << 20
 #: Sources that a wire can serve.
 SOURCES = 4096
-
-
-@dataclass
-class SourcePlan:
-    """A source to be: whose ring, which frames, how fast."""
-
-    router: str | None
-    nic: str
-    frames: list[Frame]
-    rate: float | None
-    recorded: bool = False
-    limit: int = -1
-    burst: int = 1
-    address: int = 0
-    blob: int = 0
-    entries: int = 0
-
-    def plan(self, arena: Arena) -> None:
-        """Take memory for it."""
-        self.address = arena.take(SOURCE.size)
-        distinct = {frame.data for frame in self.frames}
-        self.blob = arena.take(sum(-(-len(d) // LINE) * LINE for d in distinct) + LINE, LINE)
-        self.entries = arena.take(max(1, len(self.frames)) * FRAME.size)
-
-    def manifest(self) -> dict[str, Any]:
-        """Return what readers need to know of it."""
-        return {"address": self.address, "router": self.router, "nic": self.nic, "finite": self.limit >= 0}
-
-
-def generator_sources(builder: Builder, nic: Nic, link: Generator, takers: list[str], names: list[str]) -> Any:
-    """Yield the sources of a generator for the routers in `names`, of all the `takers` that share its rate."""
-    routers = builder.model.routers
-    macs = [routers[name].ports[nic.name].mac for name in takers]
-    sizes = IMIX if link.size == "imix" else ((int(link.size), 1),)
-    frames = generated(link, [0x0256_FFFF_FFFD if m is None else m for m in macs], sizes)
-    size = sum(s * n for s, n in sizes) / sum(n for _, n in sizes)
-    top = nic.speed / 8 / (size + FRAME_EXTRA) if nic.speed else None
-    rate = min(link.rate, top) if link.rate and top else link.rate or top
-    for i, (name, mine) in enumerate(zip(takers, frames, strict=True)):
-        if name not in names:
-            continue
-        # A count that does not divide evenly: the first routers get one more.
-        share = -1 if link.count is None else (link.count + len(takers) - 1 - i) // len(takers)
-        own = link.rates.get(name) if link.rates else None
-        each = own if own else rate / len(takers) if rate else None
-        yield SourcePlan(name, nic.name, mine, each, limit=share, burst=link.burst)
-
-
-def replay_sources(builder: Builder, nic: Nic, link: Replay, takers: list[str], names: list[str]) -> Any:
-    """Yield the sources of a replayed capture for the routers in `names`; with all takers also what nobody takes."""
-    routers = builder.model.routers
-    frames = read_capture(link.pcap)
-    ports = [routers[name].ports[nic.name] for name in takers]
-    sorted_frames, rest = sort_frames(frames, [(p.mac, p.vlan) for p in ports], nic.queues == "multi")
-    total = len(frames)
-    for name, mine in [*zip(takers, sorted_frames, strict=True), (None, rest)]:
-        if not mine or (name not in names and not (name is None and set(takers) <= set(names))):
-            continue
-        recorded = link.rate == "recorded"
-        rate = None if recorded or link.rate is None else float(link.rate) * len(mine) / total
-        limit = -1 if link.loop else len(mine)
-        if name is None and rate is None and not recorded and link.loop and not builder.ports[nic.name].queue:
-            continue  # as fast as nobody takes them: there is no such rate
-        yield SourcePlan(name, nic.name, mine, rate, recorded, limit)
 
 
 @dataclass
@@ -112,6 +45,7 @@ class Links:
     captures: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     cables: dict[str, int] = field(default_factory=dict)
     speeds: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  #: what whoever asked for the links should know
 
     def __post_init__(self) -> None:
         model, space = self.builder.model, self.builder.space
@@ -120,6 +54,7 @@ class Links:
         self.core_list = arena.take(8 * model.cores)
         self.controller = arena.take(CONTROLLER.size)
         self.table = arena.take(8 * SOURCES)
+        self.journal = arena.take(journal.footprint(journal.WIRE_BYTES))
         self.sink_base = arena.take(max(1, len(model.nics) * model.places) * SINK.size)
         self.accounts = {nic: arena.take(8 * CLIENTS) for nic in model.nics}
         for nic in model.nics.values():
@@ -142,7 +77,7 @@ class Links:
                 if isinstance(link, Generator) and takers:
                     fresh += generator_sources(builder, nic, link, takers, names)
                 elif isinstance(link, Replay):
-                    fresh += replay_sources(builder, nic, link, takers, names)
+                    fresh += replay_sources(builder, nic, link, takers, names, self.notes)
         for name in {plan.router: None for plan in fresh}:
             arena = builder.space.part("traffic", name or "0")
             for plan in fresh:
@@ -158,6 +93,8 @@ class Links:
         wire["sources"], wire["sinks"] = self.table, self.sink_base
         wire["sink_count"] = len(builder.ports) * len(builder.cores)
         wire["cores"] = self.core_list
+        wire["journal"] = self.journal
+        journal.set_up(self.journal, journal.WIRE_BYTES)
         paced = builder.cores[: builder.model.cores]
         wire["core_count"] = len(paced) if self.dilated else 0
         view(self.core_list, "i8", len(paced))[:] = [plan.address for plan in paced]
@@ -196,24 +133,18 @@ class Links:
     def fill_source(self, plan: SourcePlan) -> None:
         """Write a source's record, and let the wire serve it."""
         source = view(plan.address, SOURCE.dtype)[0]
-        places: dict[bytes, int] = {}
-        at = plan.blob
-        for frame in plan.frames:
-            if frame.data not in places:
-                places[frame.data] = at
-                ctypes.memmove(at, frame.data, len(frame.data))
-                at += -(-len(frame.data) // LINE) * LINE
-        entries = view(plan.entries, FRAME.dtype, len(plan.frames))
-        entries["address"] = [places[frame.data] for frame in plan.frames]
-        entries["length"] = [len(frame.data) for frame in plan.frames]
-        entries["time_ns"] = np.array([frame.time_ns for frame in plan.frames], dtype=np.int64)
-        source["frames"], source["count"], source["limit"] = plan.entries, len(plan.frames), plan.limit
+        schedule = plan.schedule
+        try:
+            schedule.write()
+        except CaptureError as error:
+            raise PlatformError(str(error)) from None
+        source["frames"], source["count"], source["limit"] = schedule.entries, schedule.count, plan.limit
         source["burst"], source["start_ns"] = plan.burst, -1
         source["gate"] = self.wire + WIRE["gate"]
-        if plan.recorded:
+        if schedule.recorded:
             source["interval"] = -1
-            last = plan.frames[-1].time_ns
-            source["period_ns"] = last + last // max(1, len(plan.frames) - 1) + 1
+            last = schedule.last_ns
+            source["period_ns"] = last + last // max(1, schedule.count - 1) + 1
         elif plan.rate:
             source["interval"] = interval(plan.rate)
         self._point(source, plan)
@@ -264,6 +195,7 @@ class Links:
         return {
             "address": self.wire,
             "controller": self.controller,
+            "journal": self.journal,
             "sources": [plan.manifest() for plan in self.sources],
             "captures": [[nic, address, path] for nic, (address, _, path) in self.captures.items()],
         }

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from vre.graph import Graph
 
-#: The simple Internet mix: frame size and share of the packets (7:4:1).
+#: The simple Internet mix: frame size, check sequence included, and share of the packets (7:4:1).
 IMIX = ((64, 7), (576, 4), (1518, 1))
-#: The sizes that benchmarks of network devices go through (RFC 2544, section 9.1).
+#: The sizes that benchmarks of network devices go through (RFC 2544, section 9.1), check sequence included.
 FRAME_SIZES = (64, 128, 256, 512, 1024, 1280, 1518)
 #: A finite amount of RX buffering at each port and router, and of TX buffering at each port and core.
 RING_SLOTS = 512
@@ -24,9 +24,10 @@ class Generator:
     rate : float, optional
         Packets a second, all routers of the port together; None: as fast as the rings take them.
     size : int or "imix"
-        Frame size in bytes, without frame check sequence: 60 and less are sent as 60.
+        Frame size in bytes, from 64 to 2052, frame check sequence included (RFC 2544): an Ethernet frame of 1518
+        carries an IP packet of 1500.
     flows : int
-        Different (source address, source port) pairs.
+        Different (source address, source port) pairs, at most 2**18.
     burst : int
         Packets sent back to back.
     ttl : int

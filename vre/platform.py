@@ -26,8 +26,10 @@ from vre.domus import Domus
 from vre.errors import ConfigError, PlatformError, Problem
 from vre.handle import RouterHandle
 from vre.handlers import Handlers
+from vre.journals import Journals
 from vre.machine import MACHINES
 from vre.model import RING_SLOTS, Capture, Model
+from vre.outlet import Outlet, to_stream
 from vre.rebalance import Rebalancer
 from vre.requests import Requests
 from vre.roster import place_all, set_weights
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 #: How long a request may wait.
 _TEND_S = 0.02
+#: How long what was said is given to be read at the end, in seconds.
+_FLUSH_S = 0.5
+#: Looks at the journals at the end: more than there is in them.
+_LAST_LOOKS = 100
 #: Events that are remembered.
 _EVENTS = 1000
 
@@ -88,7 +94,10 @@ class Platform(Description, Requests):
     ) -> None:
         quantum = quantum or MACHINES[settings.get("machine", "host")].quantum
         self.model = model or Model(name or f"p{os.getpid()}", cores, clock, idle, quantum, **settings)
-        self.say: Say = say or (lambda text: None)
+        # In virtual time nobody is held up by who reads.
+        threaded = self.model.clock != "virtual"
+        self._voice = Outlet(say or (lambda text: None), threaded)
+        self._lines = Outlet(to_stream(), threaded)
         self.events: deque[str] = deque(maxlen=_EVENTS)
         self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
         self.boundary = Boundary(self.report)
@@ -158,7 +167,11 @@ class Platform(Description, Requests):
         self._handlers = Handlers(self.model, self.builder)
         self._engine = self._make_engine()
         self._cleanup.callback(self._engine.end)
-        self._began = self._engine.now()
+        engine = self._engine
+        self._began = engine.now()
+        self.watchdog = Watchdog(self.manifest, self._deadline, engine.pid, engine.expel, self.report)
+        if isinstance(engine, Crew):
+            engine.quarantine = lambda what: self.watchdog.quarantine(what, engine.now())
         self._prepare_domus(crossing)
         self._engine.launch(self._directory.path / "manifest.json")
         self.ns_per_tick = self.manifest["ns_per_tick"]
@@ -168,14 +181,17 @@ class Platform(Description, Requests):
         self.reader = Reader(self.manifest)
         self.changes = Changes(self)
         self._rebalancer = Rebalancer(self)
-        engine = self._engine
-        self.watchdog = Watchdog(self.manifest, self._deadline, engine.pid, engine.expel, self.report)
-        self._engine.watch = self._watch
+        self.journals = Journals(self.manifest, self.report, self._lines.say)
+        if isinstance(self._engine, Crew):
+            self._engine.watch = self._watch
+        else:
+            self._engine.each_step = self.journals.look
         self.domus.launch(list(self.builder.tenants.values()), self.wait)
         self._control = ControlServer(self._directory.path / "control", self)
         self._cleanup.callback(self._control.close)
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)
         self._ready = True
+        self.report_notes()
 
     def _fit_machine(self) -> None:
         """Give ports that say nothing the speed and the buffer of the machine's."""
@@ -205,6 +221,7 @@ class Platform(Description, Requests):
         return self.model.routers[router].deadline_ns / 1e9
 
     def _watch(self) -> None:
+        self.journals.look()
         self.domus.look()
         self.watchdog.look(self.now())
 
@@ -215,11 +232,20 @@ class Platform(Description, Requests):
             return Simulation(self.manifest, self.model, self.say)
         return Crew(self.manifest, self.plan, self.say, self.report)
 
+    def say(self, text: str) -> None:
+        """Tell whoever started the platform something; nobody waits until it is read."""
+        self._voice.say(text)
+
     def report(self, event: str) -> None:
         """Take note of an event."""
         self.events.append(event)
         self._events.append({"s": round(self.now() - self._began, 3), "event": event})
         self.say(event)
+
+    def report_notes(self) -> None:
+        """Report what is odd about the links that have been planned, once."""
+        while self.links.notes:
+            self.report(self.links.notes.pop(0))
 
     def recent_events(self) -> list[dict[str, Any]]:
         """Return the last events, each with its time in seconds since the start."""
@@ -370,6 +396,9 @@ class Platform(Description, Requests):
     def halt(self) -> None:
         """Let cores and wire end their work, but keep the memory: accounts can be read exactly."""
         self._engine.halt()
+        for _ in range(_LAST_LOOKS):
+            if not self.journals.look():
+                break
 
     def stop(self) -> None:
         """End everything and remove every trace."""
@@ -377,6 +406,8 @@ class Platform(Description, Requests):
             self.halt()
         self._ready = False
         self._cleanup.close()
+        for outlet in (self._voice, self._lines):
+            outlet.flush(_FLUSH_S)
 
     # Views.
 

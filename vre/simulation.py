@@ -55,6 +55,8 @@ class Simulation:
         self._captures: list[CaptureFile] = []
         self._turn = 0
         self.watch: Callable[[], None] = lambda: None
+        #: Called at the end of each step.
+        self.each_step: Callable[[], object] = lambda: None
 
     def launch(self, manifest: Path) -> None:
         """Compile, and set the clock to 0."""
@@ -142,6 +144,7 @@ class Simulation:
                 self._run_slow(core)
             for capture in self._captures:
                 capture.drain()
+            self.each_step()
             self._ticks = until
         finite = [s["address"] for s in self.manifest["wire"]["sources"] if s["finite"]]
         if finite and all(load64(source + SOURCE["done"]) for source in finite):

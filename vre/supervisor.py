@@ -4,10 +4,15 @@
 | who ended | how | what follows |
 | --- | --- | --- |
 | worker | any way, unasked | its core is recovered and a new worker forked |
-| worker | too often: MAX_RESTARTS in WINDOW_S | the platform ends |
+| worker | in the same path: PATH_DEATHS in WINDOW_S | also, the path is quarantined |
+| worker | in paths of the same router: ROUTER_DEATHS in WINDOW_S | also, all of the router's paths are |
+| worker | in no path, too often: MAX_RESTARTS in WINDOW_S | the platform ends |
 | wire, zygote | any way, unasked | the platform ends |
 | worker, wire | asked to hand over to the next one | nothing |
 | worker | asked to, but killed before it had | its core is recovered; the next one waits already |
+
+A worker stamps the path that it is in, so it is known which one ended it. What a router does to workers
+costs it its paths, and never the platform.
 """
 
 from __future__ import annotations
@@ -18,6 +23,25 @@ from dataclasses import dataclass, field
 
 #: Restart intensity, as Erlang's supervisors limit it.
 MAX_RESTARTS, WINDOW_S = 20, 10.0
+#: How many workers a path may end, and all paths of a router.
+PATH_DEATHS, ROUTER_DEATHS = 3, 6
+
+
+@dataclass(frozen=True)
+class Stamped:
+    """The path of a router that a worker was in when it ended; `task` is the address of its record."""
+
+    router: str
+    name: str
+    task: int
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """Let a path run no more until it is released, or all of a router's where `path` is None."""
+
+    router: str
+    path: Stamped | None = None
 
 
 @dataclass(frozen=True)
@@ -25,6 +49,7 @@ class Restart:
     """Recover core `core` and fork a new worker for it."""
 
     core: int
+    quarantine: Quarantine | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +57,7 @@ class Recover:
     """Recover core `core`, whose next worker waits for it."""
 
     core: int
+    quarantine: Quarantine | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +75,8 @@ class Supervisor:
     wires: set[int] = field(default_factory=set)
     retired: dict[int, int | None] = field(default_factory=dict)  #: asked to hand over: pid to core, None: wire
     stopping: bool = False
-    _deaths: dict[int, deque[float]] = field(default_factory=dict)
+    #: When workers ended, by core, or by router and path.
+    _deaths: dict[int | str | Stamped, deque[float]] = field(default_factory=dict)
 
     def forked(self, pid: int, core: int | None) -> None:
         """Take note of a new worker, or of a wire where `core` is None."""
@@ -66,10 +93,22 @@ class Supervisor:
         else:
             self.retired[pid] = self.cores.pop(pid)
 
-    def exited(self, pid: int, status: int, now: float) -> Restart | Recover | GiveUp | None:
-        """Decide what follows the end of a process; `status` is negative for a signal, `now` in s."""
+    def exited(
+        self, pid: int, status: int, now: float, path: Stamped | None = None
+    ) -> Restart | Recover | GiveUp | None:
+        """Decide what follows the end of a process.
+
+        Parameters
+        ----------
+        pid, status : int
+            `status` is negative for a signal.
+        now : float
+            In s.
+        path : Stamped, optional
+            What a worker was in.
+        """
         if pid in self.retired:
-            return self._retired(pid, status)
+            return self._retired(pid, status, now, path)
         core = self.cores.pop(pid, None)
         was_wire = pid in self.wires
         self.wires.discard(pid)
@@ -79,21 +118,40 @@ class Supervisor:
             return GiveUp(f"the wire process {cause(status)}")
         if core is None:
             return None
-        deaths = self._deaths.setdefault(core, deque())
-        deaths.append(now)
-        while now - deaths[0] > WINDOW_S:
-            deaths.popleft()
-        if len(deaths) > MAX_RESTARTS:
-            return GiveUp(
-                f"core {core} has ended {len(deaths)} times in {WINDOW_S:.0f} s; the last one {cause(status)}"
-            )
+        if path:
+            return Restart(core, self._blame(path, now))
+        deaths = self._count(core, now)
+        if deaths > MAX_RESTARTS:
+            return GiveUp(f"core {core} has ended {deaths} times in {WINDOW_S:.0f} s; the last one {cause(status)}")
         return Restart(core)
 
-    def _retired(self, pid: int, status: int) -> Recover | GiveUp | None:
+    def _retired(self, pid: int, status: int, now: float, path: Stamped | None) -> Recover | GiveUp | None:
         core = self.retired.pop(pid)
         if status == 0 or self.stopping:
             return None
-        return GiveUp(f"the wire process {cause(status)}") if core is None else Recover(core)
+        if core is None:
+            return GiveUp(f"the wire process {cause(status)}")
+        return Recover(core, self._blame(path, now) if path else None)
+
+    def _blame(self, path: Stamped, now: float) -> Quarantine | None:
+        """Count a death for a path and its router; return what they lose by it."""
+        of_path, of_router = self._count(path, now), self._count(path.router, now)
+        if of_router >= ROUTER_DEATHS:
+            self._deaths.pop(path.router)
+            return Quarantine(path.router)
+        if of_path >= PATH_DEATHS:
+            # Released, it may end as many again.
+            self._deaths.pop(path)
+            return Quarantine(path.router, path)
+        return None
+
+    def _count(self, whose: int | str | Stamped, now: float) -> int:
+        """Count a death; return how many there have been in WINDOW_S."""
+        deaths = self._deaths.setdefault(whose, deque())
+        deaths.append(now)
+        while now - deaths[0] > WINDOW_S:
+            deaths.popleft()
+        return len(deaths)
 
 
 def cause(status: int) -> str:

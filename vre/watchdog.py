@@ -3,7 +3,7 @@
 
 A worker stamps the task that it is about to run, and since when, and clears the stamp after. Here the stamps are read,
 every 5 ms. A stamp that stays past the deadline costs the worker its life; its core goes on in the standby, without the
-path, which is quarantined until somebody releases it.
+path, which is quarantined until somebody releases it. So is one in which workers end (:mod:`vre.supervisor`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from shm.layout import CORE, TASK
 from shm.memory import acquire64, load64, store64
 from vre.domu_policy import Progress
 from vre.schedstat import Schedstat
+from vre.supervisor import PATH_DEATHS, ROUTER_DEATHS, WINDOW_S, Quarantine, Stamped
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A path that has been taken from its core, at `at` seconds of the platform's time."""
+    """A path that has been taken from its core, at `at` seconds of the platform's time; 0 ms: workers ended in it."""
 
     router: str
     path: str
@@ -68,26 +69,19 @@ class Watchdog:
             task = acquire64(place + CORE["task"])
             if task == 0 or core["nic"]:
                 continue
-            known = self._task(task)
+            known = path_of(self._manifest, task)
             if known is None:
                 continue
-            router, path = known
             progress = self._progress.setdefault(number, Progress(0.0))
-            progress.deadline = self._deadline(router)
+            progress.deadline = self._deadline(known.router)
             pid = self._pid(number)
             if self._times.setdefault(number, Schedstat(pid)).pid != pid:
                 self._times[number] = Schedstat(pid)
             self._times[number].look(now)
             waited = self._times[number].waited_s
             if pid and progress.hung(True, load64(place + CORE["since"]), now, waited):
-                self._take_away(Quarantined(router, path, task, number, (now - progress.since) * 1e3, now))
-
-    def _task(self, address: int) -> tuple[str, str] | None:
-        for router in self._manifest["routers"]:
-            for task in router["tasks"]:
-                if task["address"] == address:
-                    return router["name"], task["name"]
-        return None
+                held_ms = (now - progress.since) * 1e3
+                self._take_away(Quarantined(known.router, known.name, task, number, held_ms, now))
 
     def _take_away(self, found: Quarantined) -> None:
         store64(found.task + TASK["enabled"], 0)
@@ -99,10 +93,42 @@ class Watchdog:
         )
         self._expel(found.core)
 
+    def quarantine(self, what: Quarantine, now: float) -> None:
+        """Take away a path, or all of a router's: workers ended in it. Another core's turn of it is its last."""
+        where = {
+            task["address"]: task["core"]
+            for router in self._manifest["routers"]
+            if router["name"] == what.router
+            for task in router["tasks"]
+            if what.path is None or what.path.task == task["address"]
+        }
+        for task in where.keys() - {found.task for found in self.quarantined}:
+            store64(task + TASK["enabled"], 0)
+            path = path_of(self._manifest, task)
+            assert path
+            self.quarantined.append(Quarantined(path.router, path.name, task, where[task], 0.0, now))
+        which, times = (f"path {what.path.name} has", PATH_DEATHS) if what.path else ("its paths have", ROUTER_DEATHS)
+        self._report(
+            f"router {what.router}: {which} ended workers {times} times in {WINDOW_S:.0f} s; "
+            "quarantined until it is released"
+        )
+
     def release(self, router: str) -> int:
         """Let a router's paths run again; return how many were quarantined."""
         mine = [found for found in self.quarantined if found.router == router]
         for found in mine:
             store64(found.task + TASK["enabled"], 1)
             self.quarantined.remove(found)
+            # Its worker may have left out what such a path needs in the interpreter.
+            roster = self._manifest["cores"][found.core]["address"] + CORE["roster"]
+            store64(roster, load64(roster) + 1)
         return len(mine)
+
+
+def path_of(manifest: dict[str, Any], task: int) -> Stamped | None:
+    """Return which router's path a task is, None where it is none's: a port's classifier, or gone."""
+    for router in manifest["routers"]:
+        for one in router["tasks"]:
+            if one["address"] == task:
+                return Stamped(router["name"], one["name"], task)
+    return None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -77,11 +78,8 @@ class Worker:
         roster = load64(self.core + CORE["roster"])
         known = {slow.task: slow for slow in self.slow}
         # A task of a router that came after this worker was forked is not for it: another worker will come.
-        self.slow = [
-            known.get(task) or SlowTask(self.core, task, self._shapes[task], self._ticks)
-            for task in tasks_on(self.core)
-            if task in self._shapes
-        ]
+        here = [task for task in tasks_on(self.core) if task in self._shapes and load64(task + TASK["enabled"])]
+        self.slow = [slow for task in here if (slow := known.get(task) or self._slow_path(task))]
         self._empty = not any(tasks_on(self.core))
         if self._meter:
             self._meter.close()
@@ -92,9 +90,29 @@ class Worker:
         clients = {(load64(task + TASK["client"]), load64(task + TASK["slot"])) for task in crossing}
         self._charged = sorted(clients)
         if load64(self.core + CORE["pid"]) == os.getpid():
-            for channel in {channel for task in crossing for channel in self._channels[task]}:
-                self._map(channel)
+            for task in set(crossing) & set(here):
+                with self._stamped(task):
+                    for channel in self._channels[task]:
+                        self._map(channel)
         release64(self.core + CORE["seen_roster"], roster)
+
+    def _slow_path(self, task: int) -> SlowTask | None:
+        """Return the slow path of a task; None where it cannot be had yet, in a process that is no core's worker."""
+        if load64(self.core + CORE["pid"]) == os.getpid():
+            with self._stamped(task):
+                return SlowTask(self.core, task, self._shapes[task], self._ticks)
+        try:
+            return SlowTask(self.core, task, self._shapes[task], self._ticks)
+        except Exception:  # the worker meets it again, with the path's stamp: it is the router's matter
+            return None
+
+    @contextlib.contextmanager
+    def _stamped(self, task: int) -> Iterator[None]:
+        """Do something for a path: should it end this worker, the path is to blame (see vre.supervisor)."""
+        store64(self.core + CORE["since"], self._ticks())
+        store64(self.core + CORE["task"], task)
+        yield
+        store64(self.core + CORE["task"], 0)
 
     def _map(self, channel: int) -> None:
         """Map a channel's memory, where it is another than before."""
@@ -142,14 +160,21 @@ class Worker:
         if load64(core + CORE["roster"]) != load64(core + CORE["seen_roster"]):
             self.look_round()
         moved = self._slice(core, self._ticks() + ticks)
-        if self._meter:
-            self._meter.after_slice()
+        self._count_lines()
         handled = run_slow(self.slow, self._ticks, self._slow_ticks)
         self._charge_domus()
         store64(core + CORE["slices"], load64(core + CORE["slices"]) + 1)
         # Last: who waits for it may take away what was in hand until now.
         release64(core + CORE["heartbeat"], load64(core + CORE["heartbeat"]) + 1)
         return moved, handled
+
+    def _count_lines(self) -> None:
+        """Let the meter look; where it cannot any more, what paths declare holds again."""
+        try:
+            if self._meter:
+                self._meter.after_slice()
+        except (OSError, ArithmeticError, ValueError):
+            self._meter = None
 
     def _step(self, sleeps: bool) -> None:
         core = self.core

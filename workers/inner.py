@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from shm.channel import (
     SLOTS,
     UP,
 )
+from shm.journal import take
 from shm.layout import CORE, SLOT
 from shm.memfd import map_at
 from shm.memory import acquire64, copy, kernel, load64, release64, store64
@@ -50,6 +52,8 @@ _HEAD, _TAIL, _GIFTS = CHANNEL["head"], CHANNEL["tail"], CHANNEL["gifts"]
 _REQUESTS, _RETURNS, _TIME = DOWN.size, UP.size, SLOT["time"]
 #: The bridge's own counts: requests taken, returns given, slots held from which on, how many, empty slots, kept.
 TAKEN, GIVEN, FIRST, HELD, EMPTY, STAYED = range(6)
+#: Lines of its journal that are passed on between two slices.
+_LINES = 64
 #: Longest that the graph runs before the channel is looked at again, and the slow path between two such times.
 _SLICE_NS, _SLOW_NS = 100_000, 100_000
 
@@ -198,6 +202,7 @@ class Inner:
         self._ticks: Callable[[], int] = kernels["ticks"]
         calibration = calibrate(self._ticks)
         self._core = manifest["cores"][0]["address"]
+        self._journal = load64(self._core + CORE["journal"])
         set_up_core(self._core, manifest, calibration)
         store64(self._core + CORE["spin_ticks"], 1)
         shape = shape_of(manifest["routers"][0])
@@ -221,6 +226,9 @@ class Inner:
         store64(self._core + CORE["next_poll"], 0)
         busy += self._slice(self._core, self._ticks() + self._slice_ticks)
         busy += run_slow(self._slow, self._ticks, self._slow_ticks)
+        # Nobody else reads this journal: what the graph prints goes to the domU's own log.
+        for record in take(self._journal, _LINES):
+            print(record.text, file=sys.stderr)
         for guest in self.guests:
             busy += guest.serve()
         arrays = self._counts, self._held, self._gifts, self._tx, self._rings, self._channels

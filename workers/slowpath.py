@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from shm.journal import LINE as SAID
+from shm.journal import NOBODY, put
 from shm.layout import CLIENT, CORE, IDLE_PASS, IN_LARGE, LINE, MISSING, NOTE, TASK
 from shm.memory import acquire64, load64, record, store64
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, POOL, TAIL, available, commit_head, commit_tail, logged, room, slot_at
@@ -134,16 +136,21 @@ def write_frame(ring: int, index: int, frame: Frame) -> None:
 class Context:
     """What a slow path may ask of its surroundings."""
 
-    def __init__(self, core: int, connected: set[int], inject: int) -> None:
+    def __init__(self, core: int, connected: set[int], inject: int, router: int = NOBODY, element: int = -1) -> None:
         self._core = core
         self._connected = connected
         self._inject = inject
+        self._router, self._element = router, element
         self.touched: set[int] = set()
 
     @property
     def now_ns(self) -> int:
         """The core's clock."""
         return load64(self._core + CORE["clock_ns"])
+
+    def say(self, text: str) -> None:
+        """Show people a line; where nobody reads what was shown before, it is dropped and counted."""
+        put(load64(self._core + CORE["journal"]), SAID, self._router, self._element, text)
 
     def connected(self, output: int) -> bool:
         """Return whether an output of the element leads anywhere."""
@@ -235,7 +242,9 @@ class SlowTask:
     def _account(self, element: int, taken: int, act: Callable[[Any, Context], Iterator[Any]]) -> set[int]:
         """Let an element act on `taken` packets; send on, or count, what comes of it; return the rings it has used."""
         cls, place = self.classes[element], self.block + self.places[element]
-        context = Context(self.core, {output for e, output in self.next if e == element}, self.inject)
+        router = load64(load64(self.task + TASK["client"]) + CLIENT["router"])
+        connected = {output for e, output in self.next if e == element}
+        context = Context(self.core, connected, self.inject, router, element)
         state = record(place, cls.layout().dtype)
         bad_port = cls.bad_port if context.connected(cls.bad_port) else 0
         rings = self._rings(state, cls)

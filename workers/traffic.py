@@ -1,30 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""What links send: generated frames and captures, as schedules for the wire."""
+"""What generators send: frames, as schedules for the wire."""
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from shm.outside import FCS
 from workers.arguments import prefix
 from workers.checksum import checksum
-from workers.files import CAPTURE_BYTES, open_file, place
 
-#: The only link type that ports take.
-_ETHERNET = 1
-#: Frames of a generator's schedule: a multiple of the IMIX round of 12.
+#: Frames of a generator's schedule, at least: a multiple of the IMIX round of 12.
 ROUND = 1536
+#: Most flows of a generator: each has its frame in memory, for each router.
+MOST_FLOWS = 1 << 18
 #: Test network of RFC 2544: sources from its lower half, destinations from its upper.
 _SOURCES, _DESTINATIONS = 0xC6120000, 0xC6130000
 _SENDER = 0x0256_FFFF_FFFE
-
-
-class CaptureError(ValueError):
-    """A capture file that cannot be replayed."""
 
 
 @dataclass(frozen=True)
@@ -35,64 +29,9 @@ class Frame:
     time_ns: int
 
 
-class _Exact:
-    """A file whose reads are whole, or empty at the end."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.name = file.name
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        if 0 < len(data) < size:
-            raise CaptureError(f"truncated: {len(data)} bytes where {size} should be")
-        return data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-def read_capture(path: Path | str) -> list[Frame]:
-    """Read a pcap or pcapng file of Ethernet frames.
-
-    Raises
-    ------
-    CaptureError
-        It is empty, truncated, of another link type or no capture at all.
-    """
-    import dpkt
-
-    try:
-        fd = open_file(place(path, os.getcwd()), CAPTURE_BYTES)
-    except OSError as error:
-        raise CaptureError(f"cannot read {path}: {error.strerror}") from None
-    with os.fdopen(fd, "rb") as file:
-        exact = _Exact(file)
-        if not file.peek(1):
-            raise CaptureError(f"{path} is empty: no capture header")
-        try:
-            reader = dpkt.pcap.UniversalReader(exact)
-            if reader.datalink() != _ETHERNET:
-                raise CaptureError(f"{path} has link type {reader.datalink()}; only Ethernet (1) can be replayed")
-            frames = [(float(time), bytes(data)) for time, data in reader]
-        except CaptureError as error:
-            raise CaptureError(str(error) if str(path) in str(error) else f"{path} is {error}") from None
-        except (ValueError, dpkt.dpkt.Error) as error:
-            raise CaptureError(f"{path} is not a pcap or pcapng file ({error})") from None
-    if not frames:
-        raise CaptureError(f"{path} holds no frames")
-    first = min(time for time, _ in frames)
-    # Times may go backwards in a capture; a frame is then due with the one before it.
-    done, latest = [], 0
-    for time, data in frames:
-        latest = max(latest, round((time - first) * 1e9))
-        done.append(Frame(data, latest))
-    return done
-
-
 def udp_frame(source: int, target: int, flow: int, ttl: int, size: int, mac: int) -> bytes:
-    """Return an Ethernet frame with a UDP packet and right checksums, `size` bytes long."""
-    length = max(size, 42) - 14
+    """Return an Ethernet frame with a UDP packet and right checksums, `size` bytes long with its check sequence."""
+    length = size - FCS - 14
     header = bytearray(20)
     header[0], header[8], header[9] = 0x45, ttl, 17
     header[2:4] = length.to_bytes(2, "big")
@@ -114,14 +53,14 @@ def generated(link: Any, macs: list[int], sizes: tuple[tuple[int, int], ...]) ->
     macs : list of int
         One for each router that gets a share, equal shares all.
     sizes : tuple of (int, int)
-        Frame sizes and how many of each per round.
+        Frame sizes, check sequence included, and how many of each per round.
     """
     chance = random.Random(link.seed)
     targets = list(_targets(link.destinations, link.flows))
     mix = [size for size, count in sizes for _ in range(count)]
     rounds = []
     for mac in macs:
-        chosen = mix * (ROUND // len(mix) if len(mix) > 1 or link.flows > 1 else 1)
+        chosen = mix * (-(-max(ROUND, link.flows) // len(mix)) if len(mix) > 1 or link.flows > 1 else 1)
         chance.shuffle(chosen)
         known: dict[tuple[int, int], bytes] = {}
         frames = []
@@ -147,42 +86,3 @@ def _targets(destinations: tuple[str, ...], flows: int) -> Iterator[int]:
         address, length = parsed[i % len(parsed)]
         host = (i // len(parsed) + 1) % max(1, (1 << (32 - length)) - 1) if length < 32 else 0
         yield address + host
-
-
-def sort_frames(
-    frames: list[Frame], claims: list[tuple[int | None, int]], strip: bool = True
-) -> tuple[list[list[Frame]], list[Frame]]:
-    """Sort a capture's frames by who gets them, as a NIC with a queue for each router does.
-
-    Parameters
-    ----------
-    frames : list of Frame
-    claims : list of (int or None, int)
-        MAC (None: whatever nobody else claims) and VLAN (-1: untagged) of each router.
-    strip : bool
-        Take off a VLAN's tag, as a NIC does that sorts by it.
-
-    Returns
-    -------
-    sorted, rest : list of list of Frame, list of Frame
-        Broadcasts go to every router of the VLAN.
-    """
-    found: list[list[Frame]] = [[] for _ in claims]
-    rest = []
-    for frame in frames:
-        data, vlan = frame.data, -1
-        if len(data) >= 18 and data[12:14] == b"\x81\x00":
-            vlan = int.from_bytes(data[14:16], "big") & 0xFFF
-        mine = [i for i, (_, claimed) in enumerate(claims) if claimed == vlan]
-        if mine and vlan >= 0 and strip:
-            frame = Frame(data[:12] + data[16:], frame.time_ns)
-        mac = int.from_bytes(data[:6], "big")
-        takers = mine if mac >> 40 & 1 else [i for i in mine if claims[i][0] == mac]
-        takers = takers or [i for i in mine if claims[i][0] is None]
-        if not mine:
-            takers = [i for i, (wanted, claimed) in enumerate(claims) if wanted is None and claimed == -1]
-        for i in takers:
-            found[i].append(frame)
-        if not takers:
-            rest.append(frame)
-    return found, rest

@@ -29,12 +29,14 @@ from shm.memory import (
 )
 from shm.outside import (
     CAPTURE,
+    FCS,
     FRAME,
     FRAME_EXTRA,
     LINK,
     LINK_BITS,
     PART_BITS,
     SINK,
+    SMALLEST,
     SOURCE,
     SOURCE_INTERVAL_BITS,
     SUB_BITS,
@@ -227,7 +229,10 @@ def sent_at(link, length, since, clock):
         begin = since << LINK_BITS
     if begin >= clock << LINK_BITS:
         return -1
-    begin += (length + FRAME_EXTRA) * load64(link + LINK["byte_time"])
+    size = length + FCS
+    if size < SMALLEST:
+        size = SMALLEST  # what is shorter is padded
+    begin += (size + FRAME_EXTRA) * load64(link + LINK["byte_time"])
     store64(link + LINK["free"], begin)
     return begin >> LINK_BITS
 

@@ -118,7 +118,7 @@ def test_a_finite_run_ends_by_itself_and_every_packet_is_accounted_for(lab):
         assert one["injected"] == one["forwarded"] + sum(one["dropped"].values()) + one["in_flight"]
         assert {"entitled", "share", "cycles_per_packet"} <= set(one)
     assert set(routers["red"]["latency_us"]) == {"mean", "p50", "p99", "p99_9", "max"}
-    from workers.traffic import read_capture
+    from tests.captures import read_capture
 
     frames = read_capture(lab.parent / "out.pcapng")
     assert len(frames) == routers["red"]["forwarded"] + routers["blue"]["forwarded"]

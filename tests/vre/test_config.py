@@ -49,7 +49,7 @@ def test_a_good_file(tmp_path):
         (("cores = 2", "cores = 0"), 3, "cores: must be an integer from 1 to 256"),
         (("cores = 2", "corse = 2"), 3, "unknown key 'corse' in platform; did you mean cores?"),
         (('"1Mpps"', '"fast"'), 5, "rate: 'fast' is not a rate"),
-        (('size = "imix"', "size = 9000"), 5, "size: must be from 42 to 2048"),
+        (('size = "imix"', "size = 9000"), 5, "size: must be from 64 to 2052"),
         (('"60%"', "-1"), 8, "entitlement: must be a positive weight"),
         (("ToDevice(eth1)", "ToDevice(eth9)"), 9, "there is no port 'eth9'; did you mean eth1"),
         (("Counter", "Conter"), 9, "unknown element class 'Conter'; did you mean Counter"),

@@ -7,7 +7,7 @@ from vre.allocation import allocate, expected_shares, placement
 from vre.config import from_text
 from vre.host import fit
 from vre.model import Model, Router
-from vre.supervisor import GiveUp, Restart, Supervisor, cause
+from vre.supervisor import GiveUp, Quarantine, Recover, Restart, Stamped, Supervisor, cause
 
 TWO_PATHS = "FromDevice(a) -> Queue -> ToDevice(b); FromDevice(b) -> Counter -> ToDevice(a);"
 ONE = "FromDevice(a) -> ToDevice(b);"
@@ -71,6 +71,36 @@ def test_old_deaths_are_forgotten_and_other_exits_told_apart():
     supervisor.forked(6, 0)
     assert supervisor.exited(6, 0, 0.0) is None
     assert cause(-11) == "was killed by SIGSEGV"
+
+
+def test_who_ends_workers_loses_the_path_then_the_router_and_never_the_platform():
+    supervisor, taken = Supervisor(), []
+    paths = [Stamped("red", f"path {i}", 64 * i) for i in range(50)]
+    for pid in range(200):
+        supervisor.forked(pid, 0)
+        decision = supervisor.exited(pid, -11, pid / 100, paths[pid // 3 % 50] if pid % 4 else paths[0])
+        assert isinstance(decision, Restart) and decision.core == 0
+        taken.append(decision.quarantine)
+    assert taken[:3] == [None, None, Quarantine("red", paths[0])]
+    assert taken.count(Quarantine("red")) == 200 // 6
+    supervisor.forked(999, 0)
+    assert supervisor.exited(999, -9, 2.1) == Restart(0), "what paths did does not count for the core"
+
+
+def test_a_path_that_ends_a_worker_now_and_then_is_left_alone():
+    supervisor, path = Supervisor(), Stamped("red", "path", 64)
+    for pid in range(100):
+        supervisor.forked(pid, 0)
+        assert supervisor.exited(pid, -9, pid * 5.1, path) == Restart(0)
+
+
+def test_a_worker_that_ends_in_a_path_before_it_has_handed_over_counts_too():
+    supervisor, path = Supervisor(), Stamped("red", "path", 64)
+    for pid in range(3):
+        supervisor.forked(pid, 0)
+        supervisor.retire(pid)
+        last = supervisor.exited(pid, -9, 0.1 * pid, path)
+    assert last == Recover(0, Quarantine("red", path))
 
 
 def test_a_host_with_too_few_processors_dilates():

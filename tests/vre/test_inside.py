@@ -14,6 +14,7 @@ import vre
 from shm.channel import CHANNEL, UP
 from shm.layout import CLIENT
 from shm.memory import load64
+from tests.captures import read_capture
 from tests.vre.helpers import assert_accounts
 from tests.vre.test_domus import needs_jail, wait_for
 from vre.bench import RFC1812
@@ -21,7 +22,6 @@ from vre.config import from_text
 from vre.errors import ConfigError, HandlerError, PlatformError
 from vre.inside import bridge, into_domu
 from vre.model import Router
-from workers.traffic import read_capture
 
 pytestmark = needs_jail
 

@@ -8,12 +8,13 @@ import sys
 
 import pytest
 
+from tests.captures import read_capture
 from vre.config import from_text, load_model
 from vre.errors import ConfigError
 from workers import files
+from workers.capture_reader import CaptureError
 from workers.outline import outline
 from workers.sources import Shelf, read_folder
-from workers.traffic import CaptureError, read_capture
 
 GOOD = "class X:\n    def push(self, packet):\n        pass\n"
 

@@ -16,7 +16,8 @@ from tests.harness import Bench
 from tests.workers.frames import udp
 from vre.model import IMIX, Generator
 from vre.stats import bucket_top
-from workers.traffic import Frame, generated, sort_frames
+from workers.replay import Sorter
+from workers.traffic import generated
 from workers.wire import bucket, run_source
 
 
@@ -117,7 +118,7 @@ def test_generated_frames_are_valid_and_mixed_as_asked():
     link = Generator(size="imix", flows=48, ttl=9, destinations=("10.0.0.0/8", "192.168.1.7/32"), seed=3)
     (frames,) = generated(link, [0x020000000001], IMIX)
     sizes = [len(f.data) for f in frames]
-    assert [sizes.count(s) * 12 / len(sizes) for s in (64, 576, 1518)] == [7, 4, 1]
+    assert [sizes.count(s) * 12 / len(sizes) for s in (60, 572, 1514)] == [7, 4, 1], "sizes count the check sequence"
     first = ip_of(frames[0].data)
     assert first.ttl == 9
     chosen = first.copy()
@@ -131,9 +132,11 @@ def test_sorting_by_mac_and_vlan_like_a_nic_with_a_queue_per_router():
     tag = b"\x81\x00\x00\x07"
     plain, cast, other = udp(), udp(mac="ff:ff:ff:ff:ff:ff"), udp(mac="02:00:00:00:00:55")
     tagged = plain[:12] + tag + plain[12:]
-    frames = [Frame(f, 0) for f in (plain, cast, other, tagged)]
-    (one, two, rest_of_vlan), rest = sort_frames(frames, [(0x020000000001, -1), (0x020000000002, -1), (None, 7)])
-    assert [f.data for f in one] == [plain, cast]
-    assert [f.data for f in two] == [cast]
-    assert [f.data for f in rest_of_vlan] == [plain], "the tag is taken off"
-    assert [f.data for f in rest] == [other]
+    sorter = Sorter([(0x020000000001, -1), (0x020000000002, -1), (None, 7)])
+    assert sorter.sort(plain) == ([0], plain)
+    assert sorter.sort(cast) == ([0, 1], cast)
+    assert sorter.sort(other) == ([], other)
+    assert sorter.sort(tagged) == ([2], plain), "the tag is taken off"
+    priority = plain[:12] + b"\x81\x00\xe0\x00" + plain[12:]
+    assert sorter.sort(priority) == ([0], plain), "VLAN 0 is a priority and no VLAN"
+    assert sorter.sort(plain[:13]) == ([], plain[:13]), "a frame without a header is for nobody"

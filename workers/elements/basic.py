@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from shm.memory import load64, store64, unlikely
 from workers.arguments import Argument, between, boolean, string
 from workers.element import Element, cap
@@ -240,7 +238,7 @@ class Print(Element):
     Syntax: `Print([LABEL, MAXLENGTH, CONTENTS c, ACTIVE a])`
 
     MAXLENGTH bytes are shown in hexadecimal (default 24, -1 all; CONTENTS false: none). The line is
-    Click's: label, length, contents.
+    Click's: label, length, contents. Lines that nobody takes are dropped and counted; packets are not.
 
     Handlers: `active` (read, write).
     """
@@ -264,7 +262,7 @@ class Print(Element):
             size = len(packet.data) if state["maxlength"] < 0 else int(state["maxlength"])
             shown = packet.data[:size].hex(" ", -4).split(" ") if state["contents"] else []
             head = f"{label}: " if label else ""
-            print(f"{head}{len(packet.data):4d} | {' '.join(shown)}".rstrip(), file=sys.stderr, flush=True)
+            context.say(f"{head}{len(packet.data):4d} | {' '.join(shown)}".rstrip())
         yield 0, packet
 
 

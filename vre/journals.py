@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""Reading the journals of cores and wire: lines go to people, faults become events.
+
+The same fault of the same element is an event the 1st, the 10th, the 100th ... time; all are counted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from shm.journal import FAULT, NOBODY, Record, dropped, take
+
+#: Records that are taken from one journal at one look: some milliseconds of the platform's time.
+_MOST = 256
+#: Different faults that are counted apart; beyond that the oldest is forgotten.
+_KINDS = 1024
+
+
+class Journals:
+    """The journals of one platform.
+
+    Parameters
+    ----------
+    manifest : dict
+        What is where.
+    report : callable
+        Told of events.
+    show : callable
+        Given the lines that elements print.
+    """
+
+    def __init__(self, manifest: dict[str, Any], report: Callable[[str], None], show: Callable[[str], None]) -> None:
+        self._manifest, self._report, self._show = manifest, report, show
+        #: (router, element, type of the exception) to how many packets it was raised about.
+        self.faults: OrderedDict[tuple[str, str, str], int] = OrderedDict()
+
+    def _all(self) -> list[int]:
+        return [*(core["journal"] for core in self._manifest["cores"]), self._manifest["wire"]["journal"]]
+
+    def look(self) -> bool:
+        """Pass on the next records of each journal, a bounded number; return whether there were any."""
+        any_found = False
+        for journal in self._all():
+            for record in take(journal, _MOST):
+                any_found = True
+                if record.kind == FAULT:
+                    self._fault(record)
+                else:
+                    self._show(record.text)
+        return any_found
+
+    def _fault(self, record: Record) -> None:
+        router, element = self._names(record)
+        key = (router, element, record.text.partition(":")[0])
+        count = self.faults.pop(key, 0) + 1
+        self.faults[key] = count
+        if len(self.faults) > _KINDS:
+            self.faults.popitem(last=False)
+        if count == 10 ** (len(str(count)) - 1):
+            who = f"router {router}: {element}: " if router else ""
+            self._report(f"{who}{record.text}" + (f" ({count} times by now)" if count > 1 else ""))
+
+    def _names(self, record: Record) -> tuple[str, str]:
+        for router in self._manifest["routers"]:
+            if router["index"] == record.router:
+                known = 0 <= record.element < len(router["elements"])
+                return router["name"], router["elements"][record.element]["name"] if known else "a path"
+        return "", ""
+
+    def dropped(self) -> dict[str, int]:
+        """Return how many records of each router found no room; the platform's own are under the name ""."""
+        indices = {router["name"]: router["index"] for router in self._manifest["routers"]} | {"": NOBODY}
+        counts = {name: sum(dropped(journal, index) for journal in self._all()) for name, index in indices.items()}
+        return {name: count for name, count in counts.items() if count}

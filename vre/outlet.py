@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""Lines for people, written by a thread of their own: nobody who has something to say waits for who reads it.
+
+What is said goes into a queue of bounded size. What finds no room there is dropped and counted, and what cannot be
+written (a pipe whose reader has gone) is, too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+#: Characters that may wait to be written.
+_ROOM = 1 << 20
+
+
+class Outlet:
+    """A bounded queue of lines in front of something that may block.
+
+    Parameters
+    ----------
+    write : callable
+        Called with each line, in the outlet's own thread. What it raises drops the line.
+    threaded : bool
+        False: lines are written at once, by who says them; for who may wait, as in virtual time.
+    """
+
+    def __init__(self, write: Callable[[str], None], threaded: bool = True) -> None:
+        self._write, self._threaded = write, threaded
+        self._lines: deque[str] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._waiting = 0  # characters in the queue, and of the line in hand
+        self.dropped = 0
+
+    def say(self, text: str) -> None:
+        """Queue a line; where there is no room, drop and count it. Never waits for a reader."""
+        if not self._threaded:
+            self._out(text)
+            return
+        with self._changed:
+            if self._waiting + len(text) > _ROOM:
+                self.dropped += 1
+                return
+            self._lines.append(text)
+            self._waiting += len(text)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="vre-outlet", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._lines:
+                    self._changed.wait()
+                text = self._lines.popleft()
+            self._out(text)
+            with self._changed:
+                self._waiting -= len(text)
+                self._changed.notify_all()
+
+    def _out(self, text: str) -> None:
+        try:
+            self._write(text)
+        except Exception:  # whatever is wrong with who reads: it costs a line
+            self.dropped += 1
+
+    def flush(self, seconds: float) -> bool:
+        """Wait, at most so long, until all that was said is written; return whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._waiting == 0, seconds)
+
+
+def to_stream(stream: Any = None) -> Callable[[str], None]:
+    """Return what writes a line to a stream, standard error if none is given, past the stream's own buffer.
+
+    A thread that blocks in a buffered write would hold the buffer's lock, and the interpreter would wait for that at
+    its end.
+    """
+
+    def write(text: str) -> None:
+        target = stream or sys.stderr
+        try:
+            fd = target.fileno()
+        except (AttributeError, OSError, ValueError):  # a notebook's, or one that a test has put in place
+            target.write(text + "\n")
+            return
+        data = (text + "\n").encode(errors="backslashreplace")
+        while data:
+            data = data[os.write(fd, data) :]
+
+    return write
