@@ -129,7 +129,10 @@ def entitlement_text(text: str) -> float:
     """Take an entitlement as it is written to a handler: `2`, `0.5`, `60%`."""
     if text.endswith("%"):
         return entitlement(text)
-    return scaled(text, {"": 1.0}, 'a weight (as in 2), or a share (as in "60%")', *WEIGHTS)
+    try:
+        return scaled(text, {"": 1.0}, 'a weight (as in 2), or a share (as in "60%")', *WEIGHTS)
+    except ValueError as error:
+        raise ValueError(f"must be a positive weight: {error}") from None
 
 
 def duration_ns(value: Any) -> int:

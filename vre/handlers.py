@@ -46,11 +46,12 @@ class Handlers:
         fixed = {"name": element["name"], "class": element["class"], "config": element["config"]}
         if what in fixed:
             return fixed[what]
-        readers = {a.field: cap(a.field) for a in cls.arguments if a.live and a.field in cls.state} | cls.read_handlers
-        if fib:
+        readers = {field: cap(field) for field in cls.live()} | cls.read_handlers
+        if fib is not None:
             readers["table"] = lambda _: show_table(fib)
         if what == "handlers":
-            return "".join(f"{name}\n" for name in sorted({*fixed, *readers, *cls.write_handlers, "handlers"}))
+            reads, writes = cls.handlers()
+            return "".join(f"{name}\n" for name in sorted({*fixed, *reads, *writes, "handlers"}))
         if what not in readers:
             raise HandlerError(f"'{element['name']}' has no read handler '{what}'{nearest(what, readers)}")
         return readers[what](state)
@@ -60,19 +61,18 @@ class Handlers:
         element, cls, state, what = self._find(router, handler)
         fib = self._fib(router, element["name"])
         try:
-            if fib and what in ("add", "set", "remove", "ctrl", "flush"):
+            if fib is not None and what in cls.table_writes:
                 outputs = {e[1] for e in self._model.routers[router].graph.edges if self._is(router, e[0], element)}
                 control(fib, max(outputs, default=-1) + 1, what, text)
                 return
-            live = {a.field: a for a in cls.arguments if a.live and a.field in cls.state}
-            bounded = Bounded(state, cls.state)
+            bounded, live = Bounded(state, cls.state), cls.live()
             if what in cls.write_handlers:
                 cls.write_handlers[what](bounded, text)
             elif what in live:
                 bounded[what] = live[what].kind(text)
             else:
                 raise HandlerError(
-                    f"'{element['name']}' has no write handler '{what}'{nearest(what, [*live, *cls.write_handlers])}"
+                    f"'{element['name']}' has no write handler '{what}'{nearest(what, cls.handlers()[1])}"
                 )
         except ValueError as error:
             raise HandlerError(str(error)) from None

@@ -140,6 +140,8 @@ class Element:
     reasons: ClassVar[tuple[str, ...]] = ()
     read_handlers: ClassVar[dict[str, Callable[[Any], str]]] = {}
     write_handlers: ClassVar[dict[str, Callable[[Any, str], None]]] = {}
+    table_reads: ClassVar[tuple[str, ...]] = ()  #: handlers that concern its forwarding table, where it has one
+    table_writes: ClassVar[tuple[str, ...]] = ()
     driver: ClassVar[str] = ""
     spreads: ClassVar[bool] = False
     keeps: ClassVar[tuple[str, ...]] = ()  #: state fields and areas that live on when a configuration is replaced
@@ -210,6 +212,17 @@ class Element:
     @classmethod
     def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         """Fill what is not simply an argument."""
+
+    @classmethod
+    def live(cls) -> dict[str, Argument]:
+        """Return the arguments that handlers of their names read and write while it runs, by state field."""
+        return {a.field: a for a in cls.arguments if a.live and a.field in cls.state}
+
+    @classmethod
+    def handlers(cls) -> tuple[list[str], list[str]]:
+        """Return what can be read of it and written to it, besides `name`, `class`, `config` and `handlers`."""
+        reads, writes = {*cls.live(), *cls.read_handlers}, {*cls.live(), *cls.write_handlers}
+        return sorted(reads | set(cls.table_reads)), sorted(writes | set(cls.table_writes))
 
     @classmethod
     def summary(cls) -> str:

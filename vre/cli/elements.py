@@ -51,7 +51,7 @@ def _write_skeleton(file: Path) -> None:
 
 def describe(cls: type[Element]) -> dict[str, object]:
     """Return an element's declaration as plain data."""
-    live = [a.field for a in cls.arguments if a.live]
+    reads, writes = cls.handlers()
     return {
         "name": cls.__name__,
         "summary": cls.summary(),
@@ -59,8 +59,8 @@ def describe(cls: type[Element]) -> dict[str, object]:
         "processing": cls.processing,
         "arguments": [a.name for a in cls.arguments],
         "drops": list(cls.reasons),
-        "read": sorted({*cls.read_handlers, *live}),
-        "write": sorted({*cls.write_handlers, *live}),
+        "read": reads,
+        "write": writes,
         "path": "fast" if cls.process and not cls.slow else "slow" if not cls.process else "fast, with a slow path",
     }
 
@@ -70,6 +70,9 @@ def page(cls: type[Element]) -> str:
     facts = describe(cls)
     lines = [f"{cls.__name__}  ({cls.ports} ports, processing {cls.processing}, {facts['path']})", ""]
     lines += (inspect.getdoc(cls) or "").splitlines()
+    reads, writes = cls.handlers()
+    lines += ["", f"Can be read: {', '.join(['name', 'class', 'config', 'handlers', *reads])}."]
+    lines += [f"Can be written: {', '.join(writes)}."] if writes else []
     if cls.reasons:
         lines += ["", f"Drops packets for: {', '.join(cls.reasons)}."]
     return "\n".join(lines)

@@ -36,7 +36,8 @@ class RadixIPLookup(Element):
     without a route are dropped. 100,000 routes load in under 2 s. CAPACITY is the number of distinct /16
     and /24 blocks to keep free for longer prefixes added later (256 by default).
 
-    Handlers: `table` (read), `lookup`, `add`, `set`, `remove`, `ctrl`, `flush` (write).
+    Handlers: `table` (read); `add`, `set` (a route), `remove` (ADDR/MASK), `ctrl` (such commands, one a line), `flush`
+    (write).
     """
 
     cycles = 250
@@ -50,6 +51,7 @@ class RadixIPLookup(Element):
     state = {"table": "i8", "hops": "i8", "chunks": "i8"}
     reasons = ("no_route",)
     fib = True
+    table_reads, table_writes = ("table",), ("add", "set", "remove", "ctrl", "flush")
 
     @classmethod
     def outputs(cls, values):
