@@ -13,7 +13,7 @@ from __future__ import annotations
 from shm.memory import acquire64, copy, kernel, load8, load16, load64, prefetch, stack_record
 from shm.outside import CLAIM, CLAIMS, CLASSIFIER
 from shm.ring import MASK, POOL, SLOTS, TAGS, available, bump, commit_head, commit_tail, room
-from workers.nic import claimant
+from workers.nic import claimant, comes_untagged
 from workers.packet import PACKET, frame_address, place, receive
 from workers.turn import AHEAD, begin, claim, commit, finish, keep, log_is_full, look
 
@@ -44,7 +44,7 @@ def owner(claims, ring, index, packet):
         found = claim_of(claims, load16(load64(ring + TAGS) + 2 * (index & load64(ring + MASK))))
     else:
         found = claimant(claims, data, packet["length"])
-    if found and load64(found + CLAIM["vlan"]) >= 0:
+    if found and comes_untagged(found, data, packet["length"]):
         copy(data + 4, data, 12)
         packet["data"] += 4
         packet["length"] -= 4

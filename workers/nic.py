@@ -35,11 +35,30 @@ def deliver(ring, frame, length, time, tag):
 
 
 @kernel
+def is_tagged(frame, length):
+    """Return whether a frame carries a VLAN tag (IEEE 802.1Q)."""
+    return length >= 18 and be16(frame + 12) == 0x8100
+
+
+@kernel
 def vlan_of(frame, length):
-    """Return which VLAN a frame is tagged for (IEEE 802.1Q), -1 for none."""
-    if length >= 18 and be16(frame + 12) == 0x8100:
-        return be16(frame + 14) & 0xFFF
+    """Return which VLAN a frame is tagged for, -1 for none: tag 0 says a priority, and no VLAN."""
+    if is_tagged(frame, length):
+        vlan = be16(frame + 14) & 0xFFF
+        return vlan if vlan else -1
     return -1
+
+
+@kernel
+def comes_untagged(claim, frame, length):
+    """Return whether a frame's tag is taken off for a CLAIM: who gets what nobody claims gets it tag and all."""
+    return is_tagged(frame, length) and load64(claim + CLAIM["vlan"]) == vlan_of(frame, length)
+
+
+@kernel
+def takes_rest(claim):
+    """Return whether a CLAIM is for what nobody else claims, of VLANs that nobody is on, too."""
+    return load64(claim) < 0 and load64(claim + CLAIM["vlan"]) == -1
 
 
 @kernel
@@ -49,15 +68,20 @@ def claimant(claims, frame, length):
         return 0
     mac, vlan = be16(frame) << 32 | be32(frame + 2), vlan_of(frame, length)
     first, count = load64(claims), acquire64(claims + CLAIMS["count"])
-    rest = 0
+    known = rest = others = 0
     for i in range(count):
         claim = first + i * _CLAIM_SIZE
-        if acquire64(claim + CLAIM["ring"]) and load64(claim + CLAIM["vlan"]) == vlan:
+        if acquire64(claim + CLAIM["ring"]) == 0:
+            continue
+        if load64(claim + CLAIM["vlan"]) == vlan:
             if load64(claim) == mac:
                 return claim
+            known = 1
             if load64(claim) < 0 and rest == 0:
                 rest = claim
-    return rest
+        elif takes_rest(claim) and others == 0:
+            others = claim
+    return rest if known else others
 
 
 @kernel
@@ -67,7 +91,7 @@ def take_in(claim, frame, length, time):
     target, router = queue if queue else ring, load64(claim + CLAIM["router"])
     if room(target, 1) == 0:
         store64(ring + FULL, load64(ring + FULL) + 1)
-    elif queue == 0 and load64(claim + CLAIM["vlan"]) >= 0:
+    elif queue == 0 and comes_untagged(claim, frame, length):
         # Who sorts by VLAN takes the tag off.
         slot = slot_at(target, load64(target + NEXT_HEAD))
         deliver(target, frame + 4, length - 4, time, router)
@@ -81,7 +105,8 @@ def take_in(claim, frame, length, time):
 def arrive(claims, frame, length, time):
     """Let a frame come in at the port with these CLAIMS; return how many routers it was for.
 
-    One for a group, or for all, is for every router of its VLAN; one that fits into no buffer is for nobody.
+    One for a group, or for all, is for every router of its VLAN, or for who gets the rest where nobody is on it; one
+    that fits into no buffer, or has no header, is for nobody. Replayed frames are sorted alike: :mod:`workers.replay`.
     """
     if length > LARGE_ROOM:
         return 0
@@ -92,6 +117,12 @@ def arrive(claims, frame, length, time):
             if acquire64(claim + CLAIM["ring"]) and load64(claim + CLAIM["vlan"]) == vlan:
                 take_in(claim, frame, length, time)
                 found += 1
+        if found == 0:
+            for i in range(acquire64(claims + CLAIMS["count"])):
+                claim = load64(claims) + i * _CLAIM_SIZE
+                if acquire64(claim + CLAIM["ring"]) and takes_rest(claim):
+                    take_in(claim, frame, length, time)
+                    found += 1
         return found
     claim = claimant(claims, frame, length)
     if claim == 0:
