@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reference.lpm import SlowTable
+from workers.elements.route import control
 from workers.fib import Fib, FibError, chunks_for, lookup, table_bytes
 
 CHUNKS = 64
@@ -63,6 +64,44 @@ def test_a_full_table_says_so_and_keeps_its_routes():
     with pytest.raises(FibError, match="CAPACITY"):
         fib.add(0x0B000000, 24, 0, 1)
     assert lookup(address, 0x0A000001)
+
+
+ROUTES = [("10.0.0.0", 8, 1), ("10.1.0.0", 16, 2), ("10.1.2.0", 24, 3)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "add 10.0.0.0/8 3",
+        "set 1.0.0.0/8 4",
+        "remove 99.0.0.0/8",
+        "frob",
+        "add",
+        "set 1.2.3.4/33 1",
+        "set 172.16.9.9/32 1",
+    ],
+)
+def test_a_batch_is_carried_out_whole_or_not_at_all(wrong):
+    fib, address, _keep = table(5)
+    control(fib, 4, "ctrl", "\n".join(f"add {net}/{length} {output}" for net, length, output in ROUTES))
+    routes = [dict(level) for level in fib.routes]
+    probes = [0x0A000001, 0x0A010001, 0x0A010201, 0x0A020001, 0xC0A80001, 0]
+    answers = [lookup(address, probe) for probe in probes]
+    # The last but one takes all the room that there is.
+    lines = [
+        "remove 10.1.0.0/16",
+        "set 10.0.0.0/8 9.9.9.9 2",
+        "add 192.168.0.0/16 1",
+        "add 10.1.2.3/32 0",
+        "set 172.17.9.9/32 1",
+        wrong,
+    ]
+    with pytest.raises(ValueError, match=r"\S"):
+        control(fib, 4, "ctrl", "\n".join(lines))
+    assert fib.routes == routes
+    assert [lookup(address, probe) for probe in probes] == answers
+    control(fib, 4, "ctrl", "\n".join(lines[:-2]))
+    assert fib.find(0x0A010203) == (0, 0) and fib.find(0x0A010001) == (0x09090909, 2)
 
 
 def test_100000_routes():

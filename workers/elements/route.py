@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from shm.memory import load32, unlikely
-from workers.arguments import Argument, ArgumentError, between, ip, prefix, show_ip, words
+from workers.arguments import Argument, ArgumentError, between, ip, mask_of, prefix, show_ip, words
 from workers.element import Element, Needs
 from workers.fib import FIRST, FibError, chunks_for, lookup, table_bytes
 from workers.packet import DROP
@@ -114,11 +114,7 @@ def control(fib, outputs, name, text):
         What is wrong with the command; nothing has changed then.
     """
     if name == "ctrl":
-        for line in text.strip().splitlines():
-            verb, _, rest = line.strip().partition(" ")
-            if verb not in ("add", "set", "remove"):
-                raise FibError(f"'{verb}' is not add, set or remove")
-            control(fib, outputs, verb, rest)
+        _batch(fib, outputs, text)
         return
     if name == "flush":
         for length, level in enumerate(fib.routes):
@@ -137,3 +133,25 @@ def control(fib, outputs, name, text):
     if name == "add" and address in fib.routes[length]:
         raise FibError(f"conflict with existing route {show_ip(address)}/{length}")
     fib.add(address, length, gateway, output)
+
+
+def _batch(fib, outputs, text):
+    """Carry out commands, one a line: all, or none where one of them cannot be."""
+    before = []
+    try:
+        for line in text.strip().splitlines():
+            verb, _, rest = line.strip().partition(" ")
+            if verb not in ("add", "set", "remove"):
+                raise FibError(f"'{verb}' is not add, set or remove")
+            address, length = prefix(words(rest)[0] if rest.strip() else "")
+            address &= mask_of(length)
+            before.append((address, length, fib.routes[length].get(address)))
+            control(fib, outputs, verb, rest)
+    except ValueError:
+        # Backwards, so that each finds the room that it had.
+        for address, length, hop in reversed(before):
+            if hop:
+                fib.add(address, length, *hop)
+            elif address in fib.routes[length]:
+                fib.remove(address, length)
+        raise
