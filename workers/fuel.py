@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from workers.packet import PUNT, TAKEN
+
 #: Turns of loops that a packet may take: a fraction of a millisecond.
 FUEL = 1 << 16
 #: Why such an element drops packets, besides what it says itself.
@@ -24,7 +26,12 @@ REASONS = ("out_of_fuel", "failed")
 
 def is_foreign(cls: Any) -> bool:
     """Return whether an element's `process` comes from elsewhere."""
-    return cls.process is not None and not cls.process.__module__.startswith("workers.elements.")
+    return cls.process is not None and not is_ours(cls.process)
+
+
+def is_ours(thing: Any) -> bool:
+    """Return whether a class or function is one of the platform's elements."""
+    return thing.__module__.startswith("workers.elements.")
 
 
 def digest(cls: Any) -> str:
@@ -75,16 +82,20 @@ def metered(cls: Any) -> Callable[..., int]:
 def guarded(cls: Any, compile_: Callable[[Any], Any] = lambda function: function) -> Callable[..., int]:
     """Return a function like an element's `process`, metered, that returns the code of `failed` where it raises.
 
-    `compile_` is what makes what is inside callable from where it runs. Its attribute `of` is the element.
+    So does a code below that of its last reason: its counter would be another's memory. `compile_` is what makes what
+    is inside callable from where it runs. Its attribute `of` is the element.
     """
     arguments = ", ".join(inspect.signature(cls.process).parameters)
     failed = -1 - cls.reasons.index(REASONS[1])
+    # See workers.path: what these two codes ask for is done where they can come, and nowhere else.
+    codes = [PUNT] * (cls.slow is not None) + [TAKEN] * ("TAKEN" in cls.process.__code__.co_names)
     text = f"""
 def process({arguments}):
     try:
-        return inner({arguments})
+        out = inner({arguments})
     except Exception:
         return {failed}
+    return {failed} if out < {-len(cls.reasons)}{"".join(f" and out != {code}" for code in codes)} else out
 """
     names: dict[str, Any] = {"inner": compile_(metered(cls))}
     exec(text, names)

@@ -9,7 +9,7 @@ from typing import Any
 
 from shm.layout import APART
 from workers.element import Element, load
-from workers.fuel import digest, is_foreign
+from workers.fuel import digest, is_ours
 
 #: Name of a drop that any element with a slow path may count: its ring was full.
 SLOW_FULL = "slow_path_full"
@@ -46,7 +46,8 @@ class Shape:
     def key(self) -> str:
         """Return a name for the shape, the same in every process; another one when elements of others change."""
         registry = load()
-        foreign = [digest(registry[name]) for name in sorted(set(self.classes)) if is_foreign(registry[name])]
+        # Also of those that have only a slow path: where all states are follows from theirs.
+        foreign = [digest(registry[name]) for name in sorted(set(self.classes)) if not is_ours(registry[name])]
         return hashlib.sha256(repr((self.classes, self.edges, self.tasks, foreign)).encode()).hexdigest()[:16]
 
 
