@@ -68,8 +68,18 @@ class SlowPacket:
     time: int = 0
     stripped: bytes = b""
 
+    def ip_header(self) -> int:
+        """Return the bytes of the IP header at `net`; 0 where none is whole in `data` (RFC 791, section 3.1)."""
+        if self.net is None or not 0 <= self.net <= len(self.data) - 20:
+            return 0
+        size = (self.data[self.net] & 15) * 4
+        return size if 20 <= size <= len(self.data) - self.net else 0
+
     def strip(self, size: int) -> None:
-        """Remove `size` bytes at the front (negative: prepend zeros); header annotations move along."""
+        """Remove `size` bytes at the front (negative: prepend zeros); header annotations move along.
+
+        What points to bytes that are removed is unset.
+        """
         if size >= 0:
             self.stripped += bytes(self.data[:size])
             del self.data[:size]
@@ -79,7 +89,7 @@ class SlowPacket:
         for name in ("net", "mac"):
             place = getattr(self, name)
             if place is not None:
-                setattr(self, name, place - size)
+                setattr(self, name, place - size if 0 <= place - size <= len(self.data) else None)
 
     def copy(self) -> SlowPacket:
         """Return an independent copy."""

@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from shm.journal import FAULT, NOBODY, put
 from shm.journal import LINE as SAID
-from shm.journal import NOBODY, put
 from shm.layout import CLIENT, CORE, IDLE_PASS, IN_LARGE, LINE, MISSING, NOTE, TASK
 from shm.memory import acquire64, load64, record, store64
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, POOL, TAIL, available, commit_head, commit_tail, logged, room, slot_at
 from workers.element import RAISED, SlowPacket, load
-from workers.outcome import MOST, Outcome, Raised, settled
+from workers.outcome import MOST, Outcome, Raised, settled, told
 from workers.packet import GUARD, HEADROOM, IP_HEADER, LARGE_STRIDE, SMALL_STRIDE, note_at
 from workers.shape import Shape, offsets, reach, reasons
 from workers.stride import charge
@@ -71,20 +71,20 @@ def framed(packet: SlowPacket, entry: int) -> Frame:
     ValueError, TypeError, struct.error
         It fits into no buffer, it is no bytes, or an annotation does not fit its field.
     """
-    if not isinstance(packet.data, bytes | bytearray | memoryview):
-        raise TypeError(f"a packet's data are bytes, not {type(packet.data).__name__}")
+    for part in (packet.data, packet.stripped):
+        if not isinstance(part, bytes | bytearray | memoryview):
+            raise TypeError(f"a packet's data are bytes, not {type(part).__name__}")
     data = bytes(packet.data)
     if len(data) > LARGE_STRIDE - GUARD:
         raise ValueError(f"a packet of {len(data)} bytes fits into no buffer")
-    for place in (packet.net, packet.mac):
-        if place is not None and not 0 <= place <= len(data):
-            raise ValueError(f"an annotation points to byte {place} of a packet of {len(data)}")
     stripped = bytes(packet.stripped)[max(0, len(packet.stripped) + GUARD + len(data) - LARGE_STRIDE) :]
-    has_header = packet.net is not None and packet.net + IP_HEADER <= len(data)
-    places = (packet.net if has_header else MISSING, MISSING if packet.mac is None else packet.mac)
+    # What points to bytes that the packet does not have, or no longer, points to no header.
+    net = packet.net if packet.net is not None and 0 <= packet.net <= len(data) - IP_HEADER else MISSING
+    mac = packet.mac if packet.mac is not None and 0 <= packet.mac <= len(data) else MISSING
     note = _NOTE.pack(
         packet.dst,
-        *places,
+        net,
+        mac,
         entry,
         packet.vlan,
         packet.paint,
@@ -196,8 +196,19 @@ class SlowTask:
         """Return an element that has something to do of itself, and room for what comes of it."""
         if not self._visits or room(self.inject, 1) == 0:
             return None
-        now = load64(self.core + CORE["clock_ns"])
-        return next((element for element, due, state in self._visits if due(state, now)), None)
+        now, found = load64(self.core + CORE["clock_ns"]), None
+        self._stamp()
+        for visit in list(self._visits):
+            element, due, state = visit
+            try:
+                if due(state, now):
+                    found = element
+                    break
+            except Exception as error:  # it is asked no more; what it does with packets goes on
+                self._visits.remove(visit)
+                self._report(element, told(error))
+        store64(self.core + CORE["task"], 0)
+        return found
 
     def current_pass(self) -> int:
         """Return the pass of the task's client: who has had least goes first here, too."""
@@ -210,9 +221,7 @@ class SlowTask:
         self._visited = element is not None
         if element is None and available(self.punt, 1) == 0:
             return
-        before = self._ticks()
-        store64(self.core + CORE["task"], self.task)
-        store64(self.core + CORE["since"], before)
+        before = self._stamp()
         begin(self.core)
         if element is None:
             touched = self._handle(*read_packet(self.punt, claim(self.punt, 1)))
@@ -227,6 +236,18 @@ class SlowTask:
         finish(self.core)
         store64(self.core + CORE["task"], 0)
         self._charge(self._ticks() - before if self._modelled is None else self._modelled)
+
+    def _stamp(self) -> int:
+        """Say whose path this worker is in from now on; return since when."""
+        now = self._ticks()
+        store64(self.core + CORE["since"], now)
+        store64(self.core + CORE["task"], self.task)
+        return now
+
+    def _report(self, element: int, text: str) -> None:
+        """Tell people what an element did that it must not."""
+        router = load64(load64(self.task + TASK["client"]) + CLIENT["router"])
+        put(load64(self.core + CORE["journal"]), FAULT, router, element, text)
 
     def _handle(self, packet: SlowPacket, entry: int) -> set[int]:
         element, port = entry >> PORT_BITS, entry & PORT_MASK
@@ -259,7 +280,8 @@ class SlowTask:
             outcome = settled(cls, lambda: act(state, context), frame, bad_port, MOST + held)
             if outcome.packets + _held(rings) - held < taken:
                 raise Raised("packets are gone without a reason")
-        except Raised:
+        except Raised as error:
+            self._report(element, str(error))
             outcome = _lost(rings, held, taken)
         self._publish(cls, place, outcome, _held(rings) - held - taken)
         return context.touched

@@ -8,10 +8,13 @@ from typing import ClassVar
 
 import pytest
 
+from shm.layout import CORE, TASK
 from shm.memory import load64, store64
-from shm.ring import NEXT_TAIL, length
+from shm.ring import HEAD, NEXT_TAIL, length
 from tests.workers.frames import IN, OUT, udp
 from workers.element import REGISTRY, Drop, Element, Needs, load
+from workers.fuel import guarded
+from workers.packet import PUNT, TAKEN
 from workers.slowpath import put_packet
 
 
@@ -39,9 +42,9 @@ def faulty(monkeypatch, bench):
     load()
     monkeypatch.setitem(REGISTRY, "Faulty", Faulty)
 
-    def make(does):
+    def make(does, behind=""):
         monkeypatch.setattr(Faulty, "does", staticmethod(does))
-        return bench(IN + "f :: Faulty" + OUT)
+        return bench(IN + "f :: Faulty" + behind + OUT)
 
     return make
 
@@ -119,16 +122,48 @@ def deep(state, packet, context):
         changed(device=0.5),
         changed(time=1 << 32),
         changed(time=None),
-        changed(net=-1),
-        changed(net=4096),
-        changed(mac=1 << 40),
         changed(net="here"),
+        changed(net=0.5),
+        changed(stripped=10**9),
     ],
 )
 def test_what_cannot_be_sent_on_is_bounded_and_dropped(faulty, does):
     b = faulty(does)
     assert b.through(udp()) == []
     assert b.dropped == {"raised": 1}
+
+
+def test_what_raised_is_told_once_for_each_packet_with_its_place(faulty, capsys):
+    faulty(raises(ValueError("two\nlines"))).through(udp())
+    assert capsys.readouterr().err.startswith("ValueError: two lines (test_outcome.py:")
+
+
+def due_raises(state, now):
+    raise ValueError("not due")
+
+
+def test_what_raises_when_it_is_asked_whether_it_is_due_is_asked_no_more(monkeypatch, faulty, capsys):
+    monkeypatch.setattr(Faulty, "due", staticmethod(due_raises))
+    b = faulty(lambda state, packet, context: [(0, packet)])
+    assert len(b.through(udp(), udp())) == 2 and load64(b.core + CORE["task"]) == 0
+    assert capsys.readouterr().err.count("not due") == 1
+
+
+def test_what_raises_when_it_is_visited_loses_nothing_but_its_turn(monkeypatch, faulty, capsys):
+    monkeypatch.setattr(Faulty, "due", staticmethod(lambda state, now: True))
+    monkeypatch.setattr(Faulty, "visit", staticmethod(lambda state, context: 1 / 0))
+    b = faulty(lambda state, packet, context: [(0, packet)])
+    b.send(udp())
+    for task, function in zip(b.tasks, b.functions, strict=True):
+        store64(b.core + CORE["task"], task)
+        function(load64(task + TASK["block"]), b.core, task, 64)
+    for _ in range(4):
+        b.slow[0].run()
+    assert b.dropped == {} and load64(b.slow[0].inject + HEAD) == 1
+    monkeypatch.setattr(Faulty, "due", staticmethod(lambda state, now: False))
+    b.slow[0].__init__(b.core, b.tasks[0], b.shape, lambda: 0)
+    b.heed()
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_many_packets_may_come_of_one_but_not_any_number(faulty):
@@ -163,6 +198,37 @@ def test_an_annotation_in_front_of_the_frame_stays_behind(bench):
     b = bench("FromDevice(eth0) -> Strip(14) -> MarkIPHeader -> Strip(20) -> Print(x, ACTIVE false) -> DecIPTTL" + OUT)
     assert b.through(udp()) == []
     assert b.dropped == {"no_ip_header": 1}
+
+
+@pytest.mark.parametrize("place", [-1, 27, 4096, 1 << 40])
+def test_an_annotation_that_points_to_no_header_is_unset(faulty, place):
+    b = faulty(changed(net=place, mac=place), " -> DecIPTTL")
+    assert b.through(udp(size=60)) == []
+    assert b.dropped == {"no_ip_header": 1}
+
+
+class Wild(Element):
+    """Returns what a test wants.
+
+    Syntax: `Wild`
+    """
+
+    state: ClassVar = {"code": "i8"}
+    reasons = ("refused",)
+
+    @staticmethod
+    def process(state, packet):
+        return state["code"]
+
+
+@pytest.mark.parametrize(("code", "reason"), [(-1, "refused"), (-2, "out_of_fuel"), (-3, "failed")])
+def test_codes_of_reasons_are_those_of_its_reasons(code, reason):
+    assert guarded(Wild)({"code": code}, None) == code and Wild.reasons[-1 - code] == reason
+
+
+@pytest.mark.parametrize("code", [-4, -5, -999, PUNT, TAKEN, -(1 << 62)])
+def test_a_code_of_no_reason_counts_in_nobody_elses_memory(code):
+    assert Wild.reasons[-1 - guarded(Wild)({"code": code}, None)] == "failed"
 
 
 def keep(state, packet, context):

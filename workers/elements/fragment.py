@@ -11,7 +11,7 @@ from workers.checksum import checksum
 from workers.element import Drop, Element, SlowPacket
 from workers.packet import DROP, PUNT
 
-_MORE, _PLACE = 0x2000, 0x1FFF
+_DONT, _MORE, _PLACE = 0x4000, 0x2000, 0x1FFF
 
 
 class IPFragmenter(Element):
@@ -19,7 +19,8 @@ class IPFragmenter(Element):
 
     Syntax: `IPFragmenter(MTU [, HONOR_DF h, VERBOSE v, HEADROOM r])`
 
-    MTU is the length of the largest IP packet. HONOR_DF false fragments in spite of "don't fragment".
+    MTU is the length of the largest IP packet. HONOR_DF false fragments in spite of "don't fragment", which
+    the fragments do not carry any more; they get an identification of their own (RFC 6864).
     Fragments leave in order. Packets that fit take the fast path.
     """
 
@@ -33,8 +34,8 @@ class IPFragmenter(Element):
         Argument("VERBOSE", boolean, False),
         Argument("HEADROOM", between(0, 1024), 28, keyword=True),
     )
-    state = {"mtu": "i8", "honor_df": "i8"}
-    reasons = ("too_long", "no_ip_header")
+    state = {"mtu": "i8", "honor_df": "i8", "identification": "i8"}
+    reasons = ("too_long", "no_ip_header", "ip_length")
 
     @staticmethod
     def process(state, packet):
@@ -51,19 +52,28 @@ class IPFragmenter(Element):
 
     @staticmethod
     def slow(state, packet, port, context):
-        if packet.net is None:
+        net, size, mtu = packet.net, packet.ip_header(), int(state["mtu"])
+        if net is None or size == 0:
             yield Drop("no_ip_header")
             return
-        for piece in fragments(packet, int(state["mtu"])):
+        total, flags = (int.from_bytes(packet.data[net + at : net + at + 2], "big") for at in (2, 6))
+        if not size <= total <= len(packet.data) - net or (flags & _PLACE) * 8 + total - size > 0xFFFF:
+            yield Drop("ip_length")
+            return
+        if total <= mtu:
+            yield 0, packet  # the MTU is another by now
+            return
+        if flags & _DONT and not flags & (_MORE | _PLACE):
+            # What was never to be fragmented need not have an identification of its own (RFC 6864, section 4.1).
+            state["identification"] = (int(state["identification"]) + 1) & 0xFFFF
+            packet.data[net + 4 : net + 6] = int(state["identification"]).to_bytes(2, "big")
+        for piece in fragments(packet, net, size, mtu):
             yield 0, piece
 
 
-def fragments(packet: SlowPacket, mtu: int) -> Iterator[SlowPacket]:
-    """Yield the fragments of a packet, in order."""
-    net = packet.net
-    assert net is not None
+def fragments(packet: SlowPacket, net: int, size: int, mtu: int) -> Iterator[SlowPacket]:
+    """Yield the fragments, in order, of a packet whose IP header of `size` bytes is at `net`."""
     head = packet.data[:net]
-    size = (packet.data[net] & 15) * 4
     header = packet.data[net : net + size]
     total = int.from_bytes(header[2:4], "big")
     payload = packet.data[net + size : net + total]
@@ -78,7 +88,7 @@ def fragments(packet: SlowPacket, mtu: int) -> Iterator[SlowPacket]:
         more = _MORE if done + len(part) < len(payload) else flags & _MORE
         out = bytearray(first)
         out[2:4] = (len(first) + len(part)).to_bytes(2, "big")
-        out[6:8] = (flags & ~(_MORE | _PLACE) & 0xFFFF | more | (flags & _PLACE) + done // 8).to_bytes(2, "big")
+        out[6:8] = (flags & ~(_DONT | _MORE | _PLACE) & 0xFFFF | more | (flags & _PLACE) + done // 8).to_bytes(2, "big")
         out[10:12] = b"\0\0"
         out[10:12] = checksum(out).to_bytes(2, "big")
         piece = packet.copy()

@@ -103,10 +103,9 @@ class ICMPError(Element):
 
 def due(packet: SlowPacket, bad: set[int]) -> bool:
     """Return whether an error may be sent about `packet` (RFC 1812, section 4.3.2.7)."""
-    net, data = packet.net, packet.data
-    if net is None or len(data) < net + 20 or packet.type not in (HOST, 3):
+    net, data, size = packet.net, packet.data, packet.ip_header()
+    if net is None or size == 0 or packet.type not in (HOST, 3):
         return False
-    size = (data[net] & 15) * 4
     source = int.from_bytes(data[net + 12 : net + 16], "big")
     target = int.from_bytes(data[net + 16 : net + 20], "big")
     if int.from_bytes(data[net + 6 : net + 8], "big") & 0x1FFF:
@@ -176,7 +175,7 @@ def reverse_route(options: bytes | bytearray, source: int) -> tuple[int, bytes]:
         if size < 2:
             break
         if options[at] in (_LOOSE, _STRICT):
-            passed = bytes(options[at + 3 : at + options[at + 2] - 1])
+            passed = bytes(options[at + 3 : at + min(options[at + 2] - 1, size)])
             hops = [passed[i : i + 4] for i in range(0, len(passed) // 4 * 4, 4)]
             if hops:
                 route = [*reversed(hops[:-1]), source.to_bytes(4, "big")]

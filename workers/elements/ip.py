@@ -10,7 +10,7 @@ from workers.element import Element, Needs
 from workers.packet import DROP
 
 _OFFSET = between(0, 1500)
-#: Sources that no packet may have (RFC 1812, section 5.3.7): "this host" and limited broadcast.
+#: Sources that no packet to a router may have (RFC 1812, section 5.3.7): "this host" and limited broadcast.
 _NEVER_SOURCES = (0x00000000, 0xFFFFFFFF)
 
 
@@ -65,8 +65,9 @@ class CheckIPHeader(Element):
     Syntax: `CheckIPHeader([OFFSET, INTERFACES i, BADSRC b, GOODDST g, CHECKSUM c, VERBOSE v, DETAILS d])`
 
     Checked in this order: the header fits, version, header length, total length, checksum, source address
-    (RFC 1812, section 5.3.7). INTERFACES lists the router's own `ADDR/MASK`: their broadcast addresses
-    become bad sources, the addresses good destinations, for which the source is not checked. Link padding
+    (RFC 1812, section 5.3.7), where bad ones are named. BADSRC lists them. INTERFACES lists the router's own
+    `ADDR/MASK`: their broadcast addresses, 0.0.0.0 and 255.255.255.255 become bad sources, the addresses good
+    destinations, for which the source is not checked, as for those in GOODDST. Link padding
     behind the total length is cut off. Bad packets go to output 1, or are dropped.
 
     Handlers: `drops` (read).
@@ -79,7 +80,7 @@ class CheckIPHeader(Element):
     arguments = (
         Argument("OFFSET", _OFFSET, 0),
         Argument("INTERFACES", interfaces, [], keyword=True),
-        Argument("BADSRC", addresses, None, keyword=True),
+        Argument("BADSRC", addresses, [], keyword=True),
         Argument("GOODDST", addresses, [], keyword=True),
         Argument("CHECKSUM", boolean, True, keyword=True),
         Argument("VERBOSE", boolean, False, keyword=True),
@@ -92,8 +93,9 @@ class CheckIPHeader(Element):
 
     @classmethod
     def _lists(cls, values):
-        bad = list(_NEVER_SOURCES) if values["badsrc"] is None else list(values["badsrc"])
-        good = list(values["gooddst"])
+        bad, good = list(values["badsrc"]), list(values["gooddst"])
+        if values["interfaces"]:
+            bad += _NEVER_SOURCES
         for address, length in values["interfaces"]:
             good.append(address)
             if length < 31:

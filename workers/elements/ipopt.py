@@ -55,6 +55,9 @@ class IPGWOptions(Element):
 
     @staticmethod
     def slow(state, packet, port, context):
+        if packet.ip_header() == 0:
+            yield Drop("no_ip_header")
+            return
         mine = {int(state["myaddr"]), *(int(a) for a in state["others"][: int(state["other_count"])])}
         milliseconds = context.midnight_ms()
         wrong = fill_options(packet.data, packet.net, int(state["myaddr"]), mine, milliseconds)
