@@ -192,9 +192,10 @@ class Crew:
     def _wait(self, done: Callable[[dict[str, Any]], bool]) -> None:
         found = False
         while not found:
-            for message in self._messages(0.1):
+            for message in self._messages(LOOK_S):
                 self._handle(message)
                 found |= done(message)
+            self.watch()
 
     def _handle(self, message: dict[str, Any]) -> None:
         if "progress" in message:
@@ -252,7 +253,9 @@ class Crew:
 
     def expel(self, core: int) -> None:
         """Kill a core's worker, and let the standby go on as soon as that will never run again."""
-        pid = self.pid(core)
+        pid = self.holder(core)
+        if pid == 0:
+            return
         # Taking its memory down takes milliseconds: not of the processor that the standby wants.
         take_processor(self.plan.wire_cpu, pid)
         with contextlib.suppress(ProcessLookupError):
@@ -288,6 +291,13 @@ class Crew:
             return 0
         number = load64(self._cores[core] + CORE["incarnation"])
         return next((p for p, c in self.supervisor.cores.items() if c == core and self._numbers[p] == number), 0)
+
+    def holder(self, core: int) -> int:
+        """Return the process that has a core now: one that was asked to hand over has it until it does. 0 for none."""
+        if core == len(self._cores):
+            return 0
+        pid = load64(self._cores[core] + CORE["pid"])
+        return pid if pid in self._numbers else self.pid(core)
 
     def halt(self) -> None:
         """Let cores and wire end their work: from then on nothing moves."""

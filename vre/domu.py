@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -15,9 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from shm.channel import CHANNEL, FAULTS, reset
+import numpy as np
+import numpy.typing as npt
+
+from shm.channel import CHANNEL, FAULTS, LENT, SLOTS, reset
 from shm.memory import acquire64, load64, store64
-from vre.domu_policy import QUARANTINED, Policy, Progress
+from vre.domu_policy import KIND_BITS, QUARANTINED, Loans, Policy, Progress
 from vre.escape import LONGEST_LINE, escape
 from vre.image import Image
 from vre.inside import clusters
@@ -73,10 +77,15 @@ class Log:
 
 
 class Seen(NamedTuple):
-    """What dom0 sees of a domU: an impossible index, packets that it owes, returns taken, returns refused."""
+    """What dom0 sees of a domU.
+
+    An impossible index; packets that it owes; dom0 is in a turn, or has not looked at its last returns yet; returns
+    accepted, and refused.
+    """
 
     hostile: bool
     owed: bool
+    untaken: bool
     mark: int
     refused: int
 
@@ -114,6 +123,7 @@ class Domu:
     image: Image | None = None
     policy: Policy = field(default_factory=Policy)
     progress: Progress = field(default_factory=lambda: Progress(0.05))
+    loans: Loans = field(default_factory=lambda: Loans(0.05))
     pid: int = 0
     keeper: int = 0
     asked: bool = False
@@ -175,16 +185,27 @@ class Domu:
 
     def seen(self) -> Seen:
         """Return what dom0 sees of it in its channels."""
-        hostile, owed, mark, refused = False, False, 0, 0
+        hostile, untaken, taken = False, False, 0
         for channel in self.channels:
             hostile |= load64(channel + CHANNEL["verdict"]) != 0
             tail = load64(channel + CHANNEL["tail"])
-            out = load64(channel + CHANNEL["head"]) - tail - load64(channel + CHANNEL["gifts"])
-            # Where returns wait for dom0, it is not the domU that is late.
-            owed |= out > 0 and acquire64(load64(channel + CHANNEL["up"])) == tail
-            mark += tail
-            refused += sum(load64(channel + CHANNEL["faults"] + 8 * i) for i in range(len(FAULTS)))
-        return Seen(hostile, owed, mark, refused)
+            # Then it is not the domU that is late.
+            untaken |= acquire64(load64(channel + CHANNEL["up"])) != tail
+            untaken |= load64(channel + CHANNEL["head"]) != load64(channel + CHANNEL["next_head"])
+            taken += tail
+        refused = sum(self.refused().values())
+        owed = bool((self.slots() & KIND_BITS == LENT).any())
+        return Seen(hostile, owed, untaken, taken - refused, refused)
+
+    def refused(self) -> dict[str, int]:
+        """Return how many of its returns were refused, by reason."""
+        counts = [[load64(c + CHANNEL["faults"] + 8 * i) for c in self.channels] for i in range(len(FAULTS))]
+        return {reason: sum(count) for reason, count in zip(FAULTS, counts, strict=True)}
+
+    def slots(self) -> npt.NDArray[np.int64]:
+        """Return a copy of dom0's table of its slots."""
+        tables = [(ctypes.c_int64 * SLOTS).from_address(load64(at + CHANNEL["table"])) for at in self.channels]
+        return np.concatenate([np.ctypeslib.as_array(table) for table in tables])
 
     def until(self, now: float) -> str:
         """Say how long its quarantine lasts."""
@@ -202,6 +223,7 @@ class Domu:
             "cpu": round(self.got, 4),
             "cpu_s": round(self.cpu_ns / 1e9, 3),
             "until": self.until(now) if self.policy.state == QUARANTINED else "",
+            "refused": ", ".join(f"{count} {reason}" for reason, count in self.refused().items() if count),
             "last fault": self.cause,
         }
 

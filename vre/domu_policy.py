@@ -15,7 +15,13 @@ Everything else is not allowed, and raises. (Restart intensity: Erlang's supervi
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from shm.channel import LENT
 
 #: A domU may be started again so often in so many seconds.
 MAX_RESTARTS, WINDOW_S = 3, 10.0
@@ -26,6 +32,8 @@ STARTING, RUNNING, QUARANTINED, ENDED = "starting", "running", "quarantined", "e
 READY, DIED, HUNG, FAILED, OVERDUE, HOSTILE = "ready", "died", "hung", "failed", "overdue", "hostile"
 DUE, RELEASED, STOP = "due", "released", "stop"
 _FAULTS = (DIED, HUNG, FAILED, OVERDUE)
+#: Where in a slot's word it stands what the slot is, see :mod:`shm.channel`.
+KIND_BITS = 3
 
 
 class IllegalTransition(RuntimeError):
@@ -96,7 +104,7 @@ class Progress:
     #: How many deadlines it may take at most, whatever the reason.
     PATIENCE = 20
 
-    def hung(self, owed: bool, mark: int, now: float, waited: float) -> bool:
+    def hung(self, owed: bool, mark: int, now: float, waited: float, untaken: bool = False) -> bool:
         """Return whether the deadline has passed.
 
         Parameters
@@ -104,12 +112,57 @@ class Progress:
         owed : bool
             It has packets that it has not returned.
         mark : int
-            Something that grows with each packet that it returns.
+            Something that grows with each packet that it returns, and that is accepted.
         now, waited : float
             The time, and how long it has waited for a processor since it began, in seconds.
+        untaken : bool
+            It has returned something that nobody has looked at yet: it is not late, but that may be no progress.
         """
         if not owed or mark != self._mark:
             self._mark, self.since, self._waited = mark, now, waited
             return False
+        if untaken:
+            return False
         spent = now - self.since
         return spent - max(0.0, waited - self._waited) > self.deadline or spent > self.PATIENCE * self.deadline
+
+
+class Loans:
+    """Judges whether a domU sits on what it was lent, by dom0's own tables of slots alone.
+
+    A domU that returns one packet now and then makes progress, and may yet hold all others for ever. So the tables are
+    compared with copies of what they were: a slot that was lent before and whose word is the same is still out.
+
+    Parameters
+    ----------
+    deadline : float
+        Seconds that a domU may take to return the next packet.
+    """
+
+    #: How many deadlines a packet may stay in a domU; a channel has ten times as many slots.
+    MOST = 100
+    #: Copies of the tables that are kept at a time.
+    COPIES = 4
+
+    def __init__(self, deadline: float) -> None:
+        self._limit = self.MOST * deadline
+        self._past: deque[tuple[float, float, npt.NDArray[np.int64]]] = deque()
+
+    def overdue(self, words: Callable[[], npt.NDArray[np.int64]], now: float, waited: float) -> bool:
+        """Return whether something is out for longer than it may be.
+
+        Parameters
+        ----------
+        words : callable
+            Returns a copy of the word of each slot.
+        now, waited : float
+            As for :class:`Progress`, and as there what it waited for a processor does not count, for a time.
+        """
+        if not self._past or now - self._past[-1][0] >= self._limit / self.COPIES:
+            self._past.append((now, waited, words()))
+        at, before, old = self._past[0]
+        spent = now - at
+        if spent - max(0.0, waited - before) <= self._limit and spent <= Progress.PATIENCE * self._limit:
+            return False
+        self._past.popleft()
+        return bool(((old == words()) & (old & KIND_BITS == LENT)).any())

@@ -80,7 +80,7 @@ class Domus(Keeper):
             return
         if not self._ready:
             self._say("waiting for the zygote of domUs")
-            self.prepare().await_ready(self.tier)
+            self.prepare().await_ready(self.tier, wait)
             self._ready = True
         for domu in domus:
             domu.progress.deadline = domu.tenant.router.domu.deadline_ns / 1e9

@@ -8,6 +8,7 @@ counted as lost, it has ended; then it is started again, with memory of its own 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from shm.channel import CHANNEL
 from shm.layout import CLIENT, CORE
 from shm.memfd import renew
 from shm.memory import load64, store64
+from vre.attention import Attention
+from vre.boundary import Boundary
 from vre.domu import Domu, Log
 from vre.domu_policy import (
     DIED,
@@ -33,8 +36,10 @@ from vre.domu_policy import (
     RUNNING,
     STARTING,
     STOP,
+    Loans,
     Progress,
 )
+from vre.errors import PlatformEnded, PlatformError
 from vre.escape import escape
 from vre.host import Plan
 from vre.model import Model
@@ -45,6 +50,8 @@ from vre.supervisor import cause
 #: Returns that may be refused in a second before the domU is taken to mean it.
 BAD_RETURNS = 1000
 _TICK_S = 0.1
+#: A zygote that ends again and again is started after pauses of up to so many seconds.
+_LONGEST_PAUSE_S = 60.0
 
 
 class Keeper:
@@ -81,34 +88,56 @@ class Keeper:
         self._nursery: Nursery | None = None
         self._ready = False
         self._slow_look = 0.0
+        #: When a zygote that was lost is started again, 0 where there is one; and how many were.
+        self._lost, self._losses = 0.0, 0
+        #: What deadlines are measured in.
+        self._attention = Attention()
+        #: What goes wrong with one domU goes wrong with that one only.
+        self.boundary = Boundary(report)
         #: Answers what a router's domU asks for, by its router's name.
         self.on_control: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda name, message: {"error": "nobody"}
 
     # Starting.
 
     def _start(self, domu: Domu) -> None:
-        """Give a domU fresh memory, and have it forked."""
+        """Start a domU; one that cannot be started has failed."""
+        domu.begun, domu.ready, domu.ending, domu.cause = self._attention.now, False, "", ""
+        try:
+            self._fork(domu)
+        except PlatformEnded:
+            raise
+        except Exception as error:
+            self._give_up(domu, "cannot be started", error)
+
+    def _give_up(self, domu: Domu, what: str, error: Exception) -> None:
+        """Close a domU that something went wrong with; the others notice nothing."""
+        expected = isinstance(error, (OSError, PlatformError))
+        said = f"{what}: {error}" if expected else self.boundary.note(what, f"router {domu.name}: its domU", error)
+        if domu.closing is None and domu.policy.state in (STARTING, RUNNING):
+            self._close(domu, FAILED, escape(said))
+
+    def _fork(self, domu: Domu) -> None:
+        """Give a domU fresh memory, and have it forked. Raises OSError, PlatformError."""
         assert self._nursery
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        log, theirs_log = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(theirs_log, True)
-        descriptors = [theirs.fileno(), theirs_log]
-        for channel in domu.channels:
-            descriptors += renew(channel)
-        if domu.image:
-            descriptors.append(domu.image.copy())
-        for core in self._cores(domu):
-            # Workers map it when they look round.
-            store64(core + CORE["roster"], load64(core + CORE["roster"]) + 1)
-        message = domu.spec() | {"tier": self.tier, "root": str(self._root), "cpus": self._cpus(domu)}
-        domu.asked = True
-        domu.begun, domu.ready, domu.ending, domu.cause = time.monotonic(), False, "", ""
-        domu.control, domu.log = ours, Log(log)
-        self._nursery.send(message, descriptors)
-        theirs.close()
-        for fd in descriptors[1:]:
-            os.close(fd)
+        with contextlib.ExitStack() as theirs:
+            control, its_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            domu.control = control
+            theirs.callback(its_control.close)
+            control.setblocking(False)
+            log, its_log = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            domu.log = Log(log)
+            theirs.callback(os.close, its_log)
+            os.set_blocking(its_log, True)
+            memory = [fd for channel in domu.channels for fd in renew(channel)]
+            memory += [domu.image.copy()] if domu.image else []
+            for fd in memory:
+                theirs.callback(os.close, fd)
+            for core in self._cores(domu):
+                # Workers map it when they look round.
+                store64(core + CORE["roster"], load64(core + CORE["roster"]) + 1)
+            message = domu.spec() | {"tier": self.tier, "root": str(self._root), "cpus": self._cpus(domu)}
+            self._nursery.send(message, [its_control.fileno(), its_log, *memory])
+            domu.asked = True
 
     def _cpus(self, domu: Domu) -> list[int]:
         core = domu.tenant.router.domu.core
@@ -124,34 +153,79 @@ class Keeper:
 
     def look(self) -> None:
         """Take every step that is due; never wait."""
+        now = time.monotonic()
+        self._attention.look(now)
+        if self._lost:
+            self._begin_again(now)
         if not self._ready:
             return
-        self._listen()
-        now = time.monotonic()
+        try:
+            self._listen()
+        except PlatformError as error:
+            self._lose_zygote(now, error)
+            return
         slowly = now - self._slow_look >= _TICK_S
         if slowly:
             self._slow_look = now
         for domu in list(self.domus.values()):
-            self._look_at(domu, now, slowly)
+            self._guarded(domu, self._look_at, domu, now, slowly)
+
+    def _lose_zygote(self, now: float, error: PlatformError) -> None:
+        """Close all domUs: with the zygote all have ended that were forked from it."""
+        assert self._nursery
+        self._nursery.end()
+        self._nursery, self._ready = None, False
+        self._losses += 1
+        self._lost = now + min(_LONGEST_PAUSE_S, 2.0 ** (self._losses - 1))
+        self._report(f"{error}: it is started again")
+        for domu in self.domus.values():
+            running = domu.asked or domu.keeper
+            domu.kill()
+            domu.await_end()
+            domu.asked = False
+            if running and domu.closing is None and not domu.ending:
+                self._close(domu, DIED, "ended with the zygote that it came from")
+
+    def _begin_again(self, now: float) -> None:
+        """Start the zygote again, a while after it was lost; domUs follow when it is ready."""
+        if self._nursery is None and now >= self._lost:
+            self._nursery = Nursery()
+        try:
+            if self._nursery and self._nursery.ready(self.tier):
+                self._ready, self._lost = True, 0.0
+        except PlatformError as error:
+            self._lose_zygote(now, error)
+
+    def _guarded(self, domu: Domu, step: Callable[..., None], *args: Any) -> None:
+        """Take a step of one domU's; whatever it raises is that domU's end, and no other's."""
+        try:
+            step(*args)
+        except PlatformEnded:
+            raise
+        except Exception as error:
+            self._give_up(domu, "cannot be looked after", error)
 
     def _listen(self) -> None:
         assert self._nursery
         for message in self._nursery.messages():
             if "domu" in message:
-                self._forked(message)
+                domu = self.domus.get(message["domu"])
+                if domu:
+                    self._guarded(domu, self._forked, domu, message)
             elif "exited" in message:
-                self._exited(message["exited"], message["status"])
+                domu = next((d for d in self.domus.values() if d.keeper == message["exited"]), None)
+                if domu:
+                    self._guarded(domu, self._exited, domu, message["status"])
 
-    def _forked(self, message: dict[str, Any]) -> None:
-        domu = self.domus.get(message["domu"])
-        if domu is None:
-            return
+    def _forked(self, domu: Domu, message: dict[str, Any]) -> None:
         domu.keeper, domu.asked = message["keeper"], False
         if "failed" in message:
             domu.cause = f"cannot be jailed ({message['failed']})"
+            if not domu.keeper and domu.closing is None:
+                self._close(domu, FAILED, domu.cause)
             return
         domu.born(message["pid"])
-        domu.begun = time.monotonic()
+        domu.begun = self._attention.now
         if domu.closing is not None or domu.ending:
             # It was closed before it had a name to be killed by.
             domu.kill()
@@ -167,10 +241,7 @@ class Keeper:
             memory = domu.tenant.router.domu.memory
             domu.throttle = self._shares.give(domu.name, domu.pid, weight_of(part), memory)
 
-    def _exited(self, keeper: int, status: int) -> None:
-        domu = next((d for d in self.domus.values() if d.keeper == keeper), None)
-        if domu is None:
-            return
+    def _exited(self, domu: Domu, status: int) -> None:
         # Its last words may say more than its status.
         self._listen_to(domu)
         domu.died()
@@ -196,7 +267,7 @@ class Keeper:
             # It may be ready before its keeper has said who it is; until then it could be neither stopped nor killed.
             if domu.ready and domu.pid and self._mapped(domu):
                 self._open(domu, now)
-            elif now - domu.begun > domu.tenant.router.domu.start_s:
+            elif self._attention.now - domu.begun > domu.tenant.router.domu.start_s:
                 self._close(domu, OVERDUE, f"was not ready after {domu.tenant.router.domu.start_s:g} s")
         elif state == RUNNING:
             self._judge(domu, now)
@@ -214,7 +285,8 @@ class Keeper:
     def _open(self, domu: Domu, now: float) -> None:
         domu.policy.on(READY, now)
         domu.proven = True
-        domu.progress = Progress(domu.progress.deadline, since=now)
+        domu.progress = Progress(domu.progress.deadline, since=self._attention.now)
+        domu.loans = Loans(domu.progress.deadline)
         for channel in domu.channels:
             store64(channel + CHANNEL["open"], 1)
         if domu.policy.restarts and not domu.quiet:
@@ -234,9 +306,14 @@ class Keeper:
         domu.schedstat.look(now)
         if domu.throttle:
             stop_or_go(domu.throttle, domu.pid, now, domu.schedstat.ran_ns)
-        if domu.progress.hung(seen.owed, seen.mark, now, domu.held_up_s):
-            held = now - domu.progress.since
+        # From here on in time in which somebody looked: a platform that was frozen finds nobody late.
+        watched = self._attention.now
+        if domu.progress.hung(seen.owed, seen.mark, watched, domu.held_up_s, seen.untaken):
+            held = watched - domu.progress.since
             self._close(domu, HUNG, f"returned nothing for {held * 1e3:.0f} ms")
+        elif domu.loans.overdue(domu.slots, watched, domu.held_up_s):
+            most = Loans.MOST * domu.progress.deadline
+            self._close(domu, HUNG, f"held packets for longer than {most:g} s")
 
     # Ending, and beginning again.
 
@@ -245,7 +322,7 @@ class Keeper:
         for channel in domu.channels:
             store64(channel + CHANNEL["open"], 0)
         domu.ending, domu.cause = event, why
-        domu.serial, domu.noticed = domu.serial + 1, time.monotonic() - domu.progress.since
+        domu.serial, domu.noticed = domu.serial + 1, self._attention.now - domu.progress.since
         domu.closing = [(core + CORE["heartbeat"], load64(core + CORE["heartbeat"])) for core in self._cores(domu)]
         domu.kill()
 

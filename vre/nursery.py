@@ -9,11 +9,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from vre.errors import PlatformError
-from workers.domu_zygote import MESSAGE
+from workers.domu_zygote import DESCRIPTORS, MESSAGE
 
 #: What of the environment the zygote needs; domUs get nothing of it.
 _KEEP = ("PATH", "PYTHONPATH", "VRE_CACHE", "XDG_CACHE_HOME", "VRE_NAMESPACES", "HOME", "LANG")
@@ -31,13 +32,28 @@ class Nursery:
         environment = {k: v for k, v in os.environ.items() if k in _KEEP} | dict.fromkeys(_ALONE, "1")
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
         theirs.close()
+        self._channel.setblocking(False)
+        self._overdue = time.monotonic() + _START_S
+        #: "own", or from "bubblewrap"; "" until it is ready.
+        self.namespaces = ""
 
-    def await_ready(self, tier: str) -> None:
-        """Wait until it is ready. Raises PlatformError where it is not, or the host lacks what `tier` needs."""
-        self._channel.settimeout(_START_S)
+    def await_ready(self, tier: str, wait: Callable[[float], None] = time.sleep) -> None:
+        """Let time pass by `wait` until it is ready. Raises as :meth:`ready` does."""
+        while not self.ready(tier):
+            wait(0.005)
+
+    def ready(self, tier: str) -> bool:
+        """Return whether it is ready. Raises PlatformError where it ended, or the host lacks what `tier` needs."""
+        if self.namespaces:
+            return True
         answer: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
+        try:
             answer = json.loads(self._channel.recv(MESSAGE) or b"{}")
+        except BlockingIOError:
+            if time.monotonic() < self._overdue:
+                return False
+        except (OSError, ValueError):
+            pass
         if not answer.get("ready"):
             raise PlatformError("the zygote of domUs does not start")
         if not answer["filter"] and tier != "unsafe":
@@ -45,14 +61,19 @@ class Nursery:
                 "this host cannot filter system calls, so untrusted elements cannot be jailed: install libseccomp "
                 "(Debian: libseccomp2), or trust them with --unsafe-trust-elements"
             )
-        #: "own", or from "bubblewrap".
-        self.namespaces: str = answer["namespaces"]
-        self._channel.setblocking(False)
+        self.namespaces = answer["namespaces"]
+        return True
 
     def send(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        """Ask for a domU; a zygote that is gone shows when it is next listened to."""
-        with contextlib.suppress(OSError):
-            socket.send_fds(self._channel, [json.dumps(message).encode()], descriptors)
+        """Ask for a domU. Raises PlatformError where it cannot be asked for: it has too many elements or channels."""
+        data = json.dumps(message).encode()
+        if len(data) > MESSAGE or len(descriptors) > DESCRIPTORS:
+            raise PlatformError(
+                f"it needs {len(data)} bytes of description and {len(descriptors)} descriptors: too many"
+            )
+        # A zygote that is gone shows when it is next listened to.
+        with contextlib.suppress(BrokenPipeError, ConnectionError):
+            socket.send_fds(self._channel, [data], descriptors)
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """Yield what it has said since it was last listened to. Raises PlatformError where it is gone."""

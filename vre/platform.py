@@ -169,7 +169,7 @@ class Platform(Description, Requests):
         self._cleanup.callback(self._engine.end)
         engine = self._engine
         self._began = engine.now()
-        self.watchdog = Watchdog(self.manifest, self._deadline, engine.pid, engine.expel, self.report)
+        self.watchdog = Watchdog(self.manifest, self._deadline, engine.holder, engine.expel, self.report)
         if isinstance(engine, Crew):
             engine.quarantine = lambda what: self.watchdog.quarantine(what, engine.now())
         self._prepare_domus(crossing)
@@ -209,6 +209,7 @@ class Platform(Description, Requests):
             shares = Shares(self.model.name, self._directory.path / "groups")
             self._cleanup.callback(shares.close)
             domus = Domus(self.model, self.manifest, jails, self.plan, shares, self.say, self.report)
+            domus.boundary = self.boundary
             if crossing:
                 domus.prepare()
         else:

@@ -3,7 +3,9 @@
 
 A worker stamps the task that it is about to run, and since when, and clears the stamp after. Here the stamps are read,
 every 5 ms. A stamp that stays past the deadline costs the worker its life; its core goes on in the standby, without the
-path, which is quarantined until somebody releases it. So is one in which workers end (:mod:`vre.supervisor`).
+path, which is quarantined until somebody releases it. So is one in which workers end (:mod:`vre.supervisor`). A worker
+that is in no path, and does not come to the end of a slice either, is replaced, too: it has been stopped, or the system
+holds it up, and nobody's path is to blame.
 """
 
 from __future__ import annotations
@@ -14,9 +16,13 @@ from typing import Any
 
 from shm.layout import CORE, TASK
 from shm.memory import acquire64, load64, store64
+from vre.attention import Attention
 from vre.domu_policy import Progress
 from vre.schedstat import Schedstat
 from vre.supervisor import PATH_DEATHS, ROUTER_DEATHS, WINDOW_S, Quarantine, Stamped
+
+#: How long a worker that is in no path may take to the end of a slice: that takes a millisecond, or 20 if it is idle.
+SILENCE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Watchdog:
     deadline : callable
         A router's name to how long a turn of its paths may take, in seconds.
     pid : callable
-        A core's number to its worker's process, 0 while it has none.
+        A core's number to the process that has it, 0 while none has.
     expel : callable
         Called with a core's number: ends its worker, and lets the standby go on.
     report : callable
@@ -59,39 +65,61 @@ class Watchdog:
         self._manifest, self._deadline, self._report = manifest, deadline, report
         self._pid, self._expel = pid, expel
         self._progress: dict[int, Progress] = {}
+        self._beats: dict[int, Progress] = {}
+        #: What deadlines are measured in: a platform that was frozen finds nobody late.
+        self._attention = Attention()
         self._times: dict[int, Schedstat] = {}
         self.quarantined: list[Quarantined] = []
 
     def look(self, now: float) -> None:
         """Judge every core once; `now` in seconds."""
+        watched = self._attention.look(now)
         for number, core in enumerate(self._manifest["cores"]):
-            place = core["address"]
-            task = acquire64(place + CORE["task"])
-            if task == 0 or core["nic"]:
+            pid = 0 if core["nic"] else self._pid(number)
+            if pid == 0 or load64(core["address"] + CORE["pid"]) != pid:
+                # Nobody has it yet.
+                self._beats.pop(number, None)
                 continue
-            known = path_of(self._manifest, task)
-            if known is None:
-                continue
-            progress = self._progress.setdefault(number, Progress(0.0))
-            progress.deadline = self._deadline(known.router)
-            pid = self._pid(number)
             if self._times.setdefault(number, Schedstat(pid)).pid != pid:
                 self._times[number] = Schedstat(pid)
-            self._times[number].look(now)
-            waited = self._times[number].waited_s
-            if pid and progress.hung(True, load64(place + CORE["since"]), now, waited):
-                held_ms = (now - progress.since) * 1e3
-                self._take_away(Quarantined(known.router, known.name, task, number, held_ms, now))
+                self._beats.pop(number, None)
+            task = acquire64(core["address"] + CORE["task"])
+            known = path_of(self._manifest, task) if task else None
+            if known:
+                self._beats.pop(number, None)
+                self._judge_path(number, core["address"], known, now, watched)
+            else:
+                self._judge_worker(number, core["address"], watched)
+
+    def _judge_path(self, number: int, place: int, path: Stamped, now: float, watched: float) -> None:
+        progress = self._progress.setdefault(number, Progress(0.0))
+        progress.deadline = self._deadline(path.router)
+        if progress.hung(True, load64(place + CORE["since"]), watched, self._waited(number, watched)):
+            held_ms = (watched - progress.since) * 1e3
+            self._take_away(Quarantined(path.router, path.name, path.task, number, held_ms, now))
+
+    def _judge_worker(self, number: int, place: int, watched: float) -> None:
+        progress = self._beats.setdefault(number, Progress(SILENCE_S))
+        if progress.hung(True, load64(place + CORE["heartbeat"]), watched, self._waited(number, watched)):
+            self._beats.pop(number)
+            self._expel(number)
+            self._report(f"core {number}: its worker was in no path and did nothing for {SILENCE_S:g} s")
+
+    def _waited(self, number: int, watched: float) -> float:
+        """Return how long a worker has waited for a processor."""
+        self._times[number].look(watched)
+        return self._times[number].waited_s
 
     def _take_away(self, found: Quarantined) -> None:
         store64(found.task + TASK["enabled"], 0)
         self._progress.pop(found.core)
         self.quarantined.append(found)
+        # First of all: the others wait.
+        self._expel(found.core)
         self._report(
             f"router {found.router}: path {found.path} has held core {found.core} for {found.held_ms:.0f} ms; "
             "quarantined until it is released"
         )
-        self._expel(found.core)
 
     def quarantine(self, what: Quarantine, now: float) -> None:
         """Take away a path, or all of a router's: workers ended in it. Another core's turn of it is its last."""

@@ -36,8 +36,8 @@ from workers.process import follow_parent, wakings
 from workers.seccomp import SeccompError, compile_filter
 from workers.sources import Shelf, read_folder
 
-#: Most bytes of a message.
-MESSAGE = 128 << 10
+#: Most bytes of a message, and descriptors that come with it.
+MESSAGE, DESCRIPTORS = 128 << 10, 50
 #: Descriptors that a domU begins with: control, log, and pairs of channel memory.
 CONTROL, FIRST_CHANNEL = 3, 4
 
@@ -79,10 +79,15 @@ class Zygote:
             if ended:
                 self._reap()
             if told:
-                data, descriptors, _, _ = socket.recv_fds(self.channel, MESSAGE, 64)
+                data, descriptors, _, _ = socket.recv_fds(self.channel, MESSAGE, DESCRIPTORS)
                 if not data:
                     return
-                self._start(json.loads(data), descriptors)
+                message = json.loads(data)
+                try:
+                    self._start(message, descriptors)
+                except Exception as error:
+                    # No process, memory or descriptor is left, or its graph cannot be loaded: that is all.
+                    self.say(domu=message["domu"], keeper=0, failed=f"{type(error).__name__}: {error}"[:2000])
                 for fd in descriptors:
                     os.close(fd)
 
@@ -102,7 +107,12 @@ class Zygote:
             self.code.load(read_manifest(descriptors[-1], message["graph"]))
         told, tell = os.pipe()
         parent = os.getpid()
-        keeper = os.fork()
+        try:
+            keeper = os.fork()
+        except OSError:
+            os.close(told)
+            os.close(tell)
+            raise
         if keeper == 0:
             try:
                 self._keep(message, descriptors, parent, tell)
