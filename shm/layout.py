@@ -166,7 +166,8 @@ CORE = Layout(
         "spare": "i8",  # set once: address of the spare words (small, large) for packets made here
         "spare_used": "i8",  # spare pairs in use
         "pool": "i8",  # set once
-        "line_due": "i8",  # ticks when its next memory access is due, MODEL_BITS after the point
+        "line_due": "i8",  # ticks when its next memory access is due
+        "line_part": "i8",  # what comes after the point of that, MODEL_BITS
         "clock_ns": ("i8", APART),  # the core's own clock: wall, or CPU time in slices where dilated
         "clock_base": "i8",  # dilated: clock at the start of the slice
         "now": "i8",  # ticks at the last decision
@@ -193,6 +194,7 @@ CORE = Layout(
         "spin_ticks": "i8",  # set once: idle this long, a slice ends early; 0: never
         "preempt_ticks": "i8",  # set once: a turn longer than this is checked against the CPU clock
         "ns_per_tick": "f8",  # set once
+        "rebases": "i8",  # how often all passes have been moved back
         "stop": ("i8", 3 * APART),  # supervisor: the worker is to end
         "epoch_ticks": "i8",  # set once: ticks at time 0 of the platform
         "dilated": "i8",  # set once: the core's clock is its CPU time, not the wall clock
@@ -204,6 +206,7 @@ CORE = Layout(
         "restarts": "i8",  # supervisor: workers that died and were replaced
         "roster": "i8",  # supervisor: counts changes of which tasks run here
         "line_pace": "i8",  # supervisor: ticks between its memory accesses, MODEL_BITS after the point; 0: no limit
+        "tick_rate": "i8",  # set once: ns_per_tick, as workers.clock.to_ns takes it
         "pid": ("i8", 4 * APART),  # worker
         "heartbeat": "i8",  # worker: slices completed
         "left": "i8",  # worker: number of the last worker that handed the core over
@@ -238,7 +241,7 @@ DECISIONS = 4096
 CLIENT = Layout(
     "client",
     {
-        "stride": "i8",  # supervisor: pass per tick, fixed point, STRIDE_BITS after the point
+        "stride": "i8",  # pass per tick, fixed point, STRIDE_BITS after the point
         "tasks": "i8",  # supervisor: address of its first TASK on this core, 0 where it has none
         "last": "i8",  # address of the task that ran last
         "used_ticks": "i8",  # ticks charged
@@ -250,6 +253,9 @@ CLIENT = Layout(
         "domu_ns": "i8",  # supervisor: processor time that the router's domU has used
         "debt": "i8",  # supervisor: what of that was on a core's processor, in ticks
         "paid": "i8",  # ticks of that which have been charged
+        "wanted": "i8",  # supervisor: the stride that it is to have; 0: none yet, and no turn
+        "most": "i8",  # most that one turn is charged, so that the product with the stride is a word
+        "rebases": "i8",  # the core's count when its passes were moved back last
     },
     size=APART,
 )
@@ -299,7 +305,8 @@ MODEL_BITS = 8
 CONTROLLER = Layout(
     "controller",
     {
-        "free": "i8",  # ticks, MODEL_BITS after the point, when it has served all it was asked for
+        "free": "i8",  # ticks when it has served all it was asked for
+        "part": "i8",  # what comes after the point of that, MODEL_BITS
         "line_ticks": "i8",  # set once: ticks an access takes, MODEL_BITS after the point
         "lines": "i8",  # accesses served
     },

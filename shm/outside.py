@@ -29,7 +29,7 @@ SOURCE = Layout(
         "burst": "i8",  # set once: frames sent together
         "start_ns": "i8",  # clock when the stream began, -1 before
         "sent": "i8",  # frames offered so far
-        "base": "i8",  # frames offered before the stream began, or began anew
+        "base": "i8",  # frames offered before `start_ns`
         "placed": "i8",  # frames put into the ring
         "bytes": "i8",
         "giants": "i8",  # frames that no buffer holds
@@ -65,11 +65,12 @@ LINK = Layout(
     "link",
     {
         "byte_time": "i8",  # set once: time a byte takes on the wire, in 1 / 2**LINK_BITS ns
-        "free": "i8",  # clock in the same unit when the frame being sent is through
+        "free": "i8",  # clock in ns when the frame being sent is through
+        "part": "i8",  # what comes after the point of that, in the same unit as byte_time
     },
     size=LINE,
 )
-LINK_BITS = 8
+LINK_BITS = 16
 #: Bytes that a frame takes on the wire besides its own, check sequence included: preamble and gap (IEEE 802.3).
 FRAME_EXTRA = 20
 #: Bytes of a frame's check sequence, which buffers do not hold, and of the smallest frame with it.
@@ -136,6 +137,7 @@ WIRE = Layout(
         "core_count": "i8",
         "epoch_ticks": "i8",
         "ns_per_tick": "f8",
+        "tick_rate": "i8",  # the same, as workers.clock.to_ns takes it
         "loops": "i8",
         "last_ns": "i8",  # wall clock of the round before
         "virtual": "i8",  # set once: time is logical, and a round is for the time it is told
@@ -143,5 +145,5 @@ WIRE = Layout(
         "patience": "i8",  # rounds in a row that may move nothing before the interpreter has a look
         "journal": "i8",  # set once: address of its JOURNAL, see shm.journal
     },
-    size=2 * APART,
+    size=3 * APART,
 )

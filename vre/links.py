@@ -202,5 +202,5 @@ class Links:
 
 
 def interval(rate: float) -> int:
-    """Return the time between two frames as a source keeps it."""
-    return max(1, round(1e9 / rate * (1 << SOURCE_INTERVAL_BITS)))
+    """Return the time between two frames as a source keeps it: at most 4.5 minutes, so that 256 times it is a word."""
+    return max(1, round(min(1e9 / rate * (1 << SOURCE_INTERVAL_BITS), 1 << 54)))

@@ -49,16 +49,10 @@ def attach(builder: Builder, tenant: Tenant, number: int, core: int, program: Pr
     """Let a task of a router run on a core."""
     program = program or tenant.program
     if core not in tenant.slots:
-        store64(tenant.client(core) + CLIENT["own_pass"], least_pass(builder, core))
         tenant.slots[core] = builder.cores[core].enlist(tenant.client(core))
     tenant.cores[number] = core
     _point_devices(builder, program, number, core)
     link(builder, tenant.client(core), tenant.slots[core], core, program.tasks[number])
-
-
-def least_pass(builder: Builder, core: int) -> int:
-    """Return the pass of a core's next turn: where one who joins begins."""
-    return load64(builder.cores[core].address + CORE["least_pass"])
 
 
 def _point_devices(builder: Builder, program: Program, number: int, core: int) -> None:
@@ -89,14 +83,17 @@ def place_all(builder: Builder, placement: dict[tuple[str, int], int]) -> None:
 
 
 def set_weights(builder: Builder, weights: dict[tuple[str, int], float]) -> None:
-    """Give every client its stride; `weights` maps (router or classifier, core) to its weight there."""
+    """Let every client have its stride; `weights` maps (router or classifier, core) to its weight there.
+
+    Its worker takes it over, since a stride belongs to a pass.
+    """
     clients = {port.name: port.client for port in builder.ports.values() if port.queue}
     for core in range(len(builder.cores)):
         here = {name: weight for (name, at), weight in weights.items() if at == core}
         for name, stride in zip(here, strides(list(here.values())) if here else [], strict=True):
             tenant = builder.tenants.get(name)
             address = tenant.client(core) if tenant else clients[name]
-            store64(address + CLIENT["stride"], stride)
+            store64(address + CLIENT["wanted"], stride)
 
 
 def discharge(builder: Builder, tenant: Tenant) -> None:

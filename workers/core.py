@@ -18,7 +18,7 @@ from workers.counters import LineMeter, line_meter
 from workers.process import take_processor
 from workers.shape import Shape
 from workers.slowpath import BUDGET_NS, SlowTask, run_slow
-from workers.stride import charge
+from workers.stride import charge_aside
 
 #: Time between two visits to the interpreter.
 SLICE_NS = 1_000_000
@@ -126,7 +126,7 @@ class Worker:
             due = load64(client + CLIENT["debt"]) - load64(client + CLIENT["paid"])
             if due > 0:
                 store64(client + CLIENT["paid"], load64(client + CLIENT["paid"]) + due)
-                charge(client, slot, due, due)
+                charge_aside(client, slot, due)
 
     def take_over(self) -> None:
         """Let this process be the core's."""

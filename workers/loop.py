@@ -11,8 +11,9 @@ from shm.channel import has_returns
 from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, CORE, DECISION, DECISIONS, IDLE_PASS, MODEL_BITS, TASK
 from shm.memory import acquire64, call, cpu_time_ns, kernel, load64, pause, record, settle, store32, store64, ticks
 from shm.ring import HEAD, TAIL
+from workers.clock import to_ns
 from workers.model import modelled
-from workers.stride import MEASURED, charge, join, leave, pick, price, sample
+from workers.stride import MEASURED, REBASE, adopt, charge, join, leave, move_back, pick, price, sample
 
 CORE_RECORD = CORE.dtype
 _TASKS, _LAST, _USED_LINES = CLIENT["tasks"], CLIENT["last"], CLIENT["used_lines"]
@@ -20,6 +21,8 @@ _FUNCTION, _BLOCK, _INPUT, _NEXT = TASK["function"], TASK["block"], TASK["input"
 _INJECT, _RUNNABLE, _ENABLED = TASK["inject"], TASK["runnable"], TASK["enabled"]
 _USED, _PACKETS, _TURNS = TASK["used_ticks"], TASK["packets"], TASK["turns"]
 _EMPTY, _POLLED, _QUANTUM = TASK["empty_turns"], TASK["polled"], TASK["quantum"]
+_STRIDE, _WANTED, _REBASES = CLIENT["stride"], CLIENT["wanted"], CLIENT["rebases"]
+_LEAST, _CORE_REBASES = CORE["least_pass"], CORE["rebases"]
 _LINES, _TASK_LINES = TASK["lines"], TASK["used_lines"]
 _DECISION_SIZE, _D_TASK, _D_PASS = DECISION.size, DECISION["task"], DECISION["pass"]
 _D_TICKS, _D_PACKETS = DECISION["ticks"], DECISION["packets"]
@@ -49,16 +52,28 @@ def has_work(task):
 
 @kernel
 def wake(core, clients, count, passes):
-    """Look at every idle task; let those with work join. Return how many tasks joined."""
+    """Look at every client and idle task; let those with work join. Return how many tasks joined."""
     best = pick(passes, count)
-    floor = load64(core + CORE["least_pass"])
+    floor = load64(core + _LEAST)
     if best >= 0:
         floor = load64(passes + 8 * best)
+    if floor >= REBASE:
+        floor -= REBASE
+        store64(core + _LEAST, floor)
+        store64(core + _CORE_REBASES, load64(core + _CORE_REBASES) + 1)
+    rebases = load64(core + _CORE_REBASES)
     joined = 0
     for c in range(count):
         client = load64(clients + 8 * c)
         if client == 0:
             continue
+        if load64(client + _REBASES) != rebases:
+            move_back(client, passes + 8 * c, rebases)
+        wanted = load64(client + _WANTED)
+        if wanted == 0:
+            continue
+        if wanted != load64(client + _STRIDE):
+            adopt(client, passes + 8 * c, floor)
         runnable = 0
         task = acquire64(client + _TASKS)
         while task:
@@ -99,9 +114,9 @@ def publish_clock(core, now):
     state = record(core, CORE_RECORD)
     state["now"] = now
     if state["dilated"]:
-        clock = state["clock_base"] + int(state["slice_ticks"] * state["ns_per_tick"])
+        clock = state["clock_base"] + to_ns(state["slice_ticks"], state["tick_rate"])
     else:
-        clock = int((now - state["epoch_ticks"]) * state["ns_per_tick"])
+        clock = to_ns(now - state["epoch_ticks"], state["tick_rate"])
     # Never backwards: a preemption found late may have let it run ahead.
     if clock > state["clock_ns"]:
         state["clock_ns"] = clock
@@ -136,7 +151,7 @@ def remember(core, number, now, task, weight_pass, elapsed, packets):
     store64(at, now)
     store64(at + _D_TASK, task)
     store64(at + _D_PASS, weight_pass)
-    store32(at + _D_TICKS, elapsed)
+    store32(at + _D_TICKS, elapsed if elapsed < 0xFFFFFFFF else 0xFFFFFFFF)
     store32(at + _D_PACKETS, packets)
 
 
@@ -155,10 +170,14 @@ def account(core, task, elapsed, packets):
 
 
 @kernel
-def due_after(due, now, lines, pace):
-    """Return when the next memory access is due, after `lines` (MODEL_BITS after the point) from `now` on."""
-    since = now << MODEL_BITS
-    return (due if due > since else since) + (lines * pace >> MODEL_BITS)
+def make_due(state, now, lines):
+    """Set when the next memory access is due, after `lines` (MODEL_BITS after the point) from `now` on."""
+    if state["line_due"] < now:
+        state["line_due"] = now
+        state["line_part"] = 0
+    part = state["line_part"] + (lines * state["line_pace"] >> MODEL_BITS)
+    state["line_due"] += part >> MODEL_BITS
+    state["line_part"] = part & (1 << MODEL_BITS) - 1
 
 
 def run_slice(core, until):
@@ -188,7 +207,7 @@ def run_slice(core, until):
             state["next_poll"] = now + state["poll_ticks"]
         # Pick.
         # A core that has had its share of the memory's accesses rests until the next one is due.
-        rests = state["line_pace"] and state["line_due"] >> MODEL_BITS > now
+        rests = state["line_pace"] and state["line_due"] > now
         chosen = -1 if rests else pick(passes, count)
         if chosen < 0:
             pause()
@@ -224,7 +243,7 @@ def run_slice(core, until):
         if done and discipline == MEASURED:
             sample(task, state["sample"], elapsed, done)
         if state["line_pace"] and done:
-            state["line_due"] = due_after(state["line_due"], now, done * load64(task + _LINES), state["line_pace"])
+            make_due(state, now, done * load64(task + _LINES))
         amount = by_lines if by_memory else price(discipline, task, elapsed, done)
         charge(client, slot, amount, elapsed)
         remember(core, state["decisions"], now, task, least_pass, elapsed, done)

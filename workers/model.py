@@ -13,6 +13,7 @@ from shm.memory import kernel, load64, store64
 
 _COST, _TURN, _POLL, _CONTROLLER = TASK["model_ticks"], CORE["turn_cost"], CORE["poll_ticks"], CORE["controller"]
 _LINES, _LINE_TICKS, _FREE, _SERVED = TASK["lines"], CONTROLLER["line_ticks"], 0, CONTROLLER["lines"]
+_PART = CONTROLLER["part"]
 
 
 @kernel
@@ -31,12 +32,12 @@ def modelled(core, task, begun, packets):
 @kernel
 def use_memory(controller, begun, lines, end):
     """Ask the controller for `lines` from `begun` on; return when they have come, `end` at the earliest."""
-    free = load64(controller + _FREE)
-    start = begun << MODEL_BITS
-    if free > start:
-        start = free
-    free = start + lines * load64(controller + _LINE_TICKS)
-    store64(controller + _FREE, free)
+    done, part = load64(controller + _FREE), load64(controller + _PART)
+    if done < begun:
+        done, part = begun, 0
+    part += lines * load64(controller + _LINE_TICKS)
+    done += part >> MODEL_BITS
+    store64(controller + _FREE, done)
+    store64(controller + _PART, part & (1 << MODEL_BITS) - 1)
     store64(controller + _SERVED, load64(controller + _SERVED) + lines)
-    done = free >> MODEL_BITS
     return done if done > end else end

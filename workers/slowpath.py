@@ -24,7 +24,7 @@ from workers.element import RAISED, SlowPacket, load
 from workers.outcome import MOST, Outcome, Raised, settled, told
 from workers.packet import GUARD, HEADROOM, IP_HEADER, LARGE_STRIDE, SMALL_STRIDE, note_at
 from workers.shape import Shape, offsets, reach, reasons
-from workers.stride import charge
+from workers.stride import charge_aside
 from workers.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit, finish
 
 #: Time for the slow path between two slices: a fifth of a slice, or a single packet where that takes longer.
@@ -308,7 +308,7 @@ class SlowTask:
         core = self.core
         store64(core + CORE["slow_ticks"], load64(core + CORE["slow_ticks"]) + used)
         store64(self.task + TASK["slow_ticks"], load64(self.task + TASK["slow_ticks"]) + used)
-        charge(load64(self.task + TASK["client"]), load64(self.task + TASK["slot"]), used, used)
+        charge_aside(load64(self.task + TASK["client"]), load64(self.task + TASK["slot"]), used)
 
 
 def _held(rings: list[int]) -> int:

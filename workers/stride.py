@@ -16,6 +16,10 @@ the discipline's:
 Over any time in which two clients are backlogged, their charges divided by their weights differ by less than
 the sum of one turn's charge over its weight for each: a client runs only while its pass is the least, so it
 is ahead of any other by at most its last turn. Pure functions of state and time.
+
+Ranges, so that nothing overflows however long a core runs: weights of one core may differ by 2**30, from 1e-3 to 1e6;
+who is entitled to less counts as that. A turn is charged at most `most` ticks, 2**62 / stride. Passes are moved back
+by :data:`REBASE` when the least of them has come so far, and none is further ahead than :data:`FARTHEST`.
 """
 
 from __future__ import annotations
@@ -29,22 +33,36 @@ EXACT, MEASURED = 0, 1
 TURN_CHARGE = 1 << 12
 #: A sample so many times above the estimate is taken for a preemption, unless the one before was, too.
 OUTLIER = 16
+#: A stride is at most so large: the least weight's is 2**30 times the largest's.
+STRIDE_MOST = 1 << STRIDE_BITS + 30
+#: What all passes are moved back by, once the least of them is that: after 17 days at 3 GHz of the largest weight.
+REBASE = 1 << 60
+#: Where a pass ends that is charged for what others did for the client: twice that, far from IDLE_PASS.
+FARTHEST = 1 << 61
+#: What a client may be ahead of the least pass when its stride has become larger.
+_AHEAD = float(1 << 59)
 #: The estimate moves towards a sample by a part of 2**EWMA_BITS.
 EWMA_BITS = 4
 
 _STRIDE, _USED, _OWN, _TURNS = CLIENT["stride"], CLIENT["used_ticks"], CLIENT["own_pass"], CLIENT["turns"]
-_JOINS = CLIENT["joins"]
+_JOINS, _WANTED, _MOST, _REBASES = CLIENT["joins"], CLIENT["wanted"], CLIENT["most"], CLIENT["rebases"]
 _COST, _SAMPLES, _OUTLIERS, _SAMPLE_IN = TASK["cost"], TASK["samples"], TASK["outliers"], TASK["sample_in"]
 
 
 def strides(weights: list[float]) -> list[int]:
     """Return the stride of each weight, in pass per tick, STRIDE_BITS after the point.
 
-    The largest weight gets one pass per tick. A pass keeps PASS_BITS after the point: at 3 GHz, 64 bits last
-    130 days, and even a poll of 50 ticks is charged to within a ten-thousandth.
+    The largest weight gets one pass per tick. A pass keeps PASS_BITS after the point, so that even a poll of 50 ticks
+    is charged to within a ten-thousandth.
     """
     top = max(weights)
-    return [round(top / weight * (1 << STRIDE_BITS)) for weight in weights]
+    return [round(min(top / weight * (1 << STRIDE_BITS), STRIDE_MOST)) for weight in weights]
+
+
+@kernel
+def most_charged(stride):
+    """Return the most that one turn may be charged, in ticks."""
+    return (1 << 62) // stride
 
 
 @kernel
@@ -108,7 +126,51 @@ def charge(client, slot, amount, ticks):
     store64(client + _TURNS, load64(client + _TURNS) + 1)
     if load64(slot) == IDLE_PASS:
         slot = client + _OWN
+    most = load64(client + _MOST)
+    amount = amount if amount < most else most
     store64(slot, load64(slot) + (amount * load64(client + _STRIDE) >> STRIDE_BITS - PASS_BITS))
+
+
+@kernel
+def charge_aside(client, slot, ticks):
+    """Charge a client for what was done for it apart from its turns, while others may have been ahead of it."""
+    charge(client, slot, ticks, ticks)
+    at = client + _OWN if load64(slot) == IDLE_PASS else slot
+    if load64(at) > FARTHEST:
+        store64(at, FARTHEST)
+
+
+@kernel
+def move_back(client, slot, rebases):
+    """Move a client's passes back with all others' of its core; who is idle, and behind, is at the beginning."""
+    own, current = load64(client + _OWN) - REBASE, load64(slot)
+    store64(client + _OWN, own if own > 0 else 0)
+    if current != IDLE_PASS:
+        store64(slot, current - REBASE if current > REBASE else 0)
+    # Last: a worker killed before does it again, which forgives a debt, and starves nobody.
+    store64(client + _REBASES, rebases)
+
+
+@kernel
+def adopt(client, slot, floor):
+    """Let a client have the stride that is wanted; what it is ahead of the least pass stays the same, in ticks.
+
+    (Waldspurger and Weihl, section 4.2: a client's remaining pass is scaled with its stride.)
+    """
+    before, wanted = load64(client + _STRIDE), load64(client + _WANTED)
+    at = client + _OWN if load64(slot) == IDLE_PASS else slot
+    ahead = load64(at) - floor
+    if before == 0 or ahead <= 0:
+        ahead = 0
+    scaled = ahead * (wanted / before) if ahead else 0.0
+    scaled = scaled if scaled < _AHEAD else _AHEAD
+    # A worker killed in between forgives a debt, and makes none larger.
+    if wanted < before and ahead:
+        store64(at, floor + int(scaled))
+    store64(client + _MOST, most_charged(wanted))
+    store64(client + _STRIDE, wanted)
+    if wanted > before and ahead:
+        store64(at, floor + int(scaled))
 
 
 @kernel

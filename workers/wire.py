@@ -26,6 +26,7 @@ from shm.memory import (
     store32,
     store64,
     ticks,
+    unlikely,
 )
 from shm.outside import (
     CAPTURE,
@@ -57,6 +58,7 @@ from shm.ring import (
     room,
     slot_at,
 )
+from workers.clock import to_ns
 from workers.nic import arrive, deliver
 from workers.packet import HEADROOM, LARGE_ROOM, frame_address
 
@@ -64,8 +66,13 @@ from workers.packet import HEADROOM, LARGE_ROOM, frame_address
 BATCH = 512
 #: Slots ahead of the one being written whose buffer is asked for.
 AHEAD = 8
+#: Longest latency that is told from a clock that was read too early, in TIME_UNIT_NS: 137 s less half a second.
+LATENCY_MOST = (1 << 32) - (1 << 24)
 #: Pauses between two rounds that move nothing.
 PAUSES = 16
+#: A source that has run for so long begins anew, where a multiple of its interval is: elapsed ns << 16 is a word.
+LONG_NS = 1 << 46
+_PART = (1 << SOURCE_INTERVAL_BITS) - 1
 _TIME = SLOT["time"]
 _SOURCE, _SINK, _WIRE, _CAPTURE = SOURCE.dtype, SINK.dtype, WIRE.dtype, CAPTURE.dtype
 _SINK_SIZE, _FRAME_SIZE = SINK.size, FRAME.size
@@ -82,18 +89,44 @@ def stamp(clock_ns):
 
 
 @kernel
+def begin_anew(state, clock):
+    """Let a source's stream have begun later, by whole rounds or bursts, without a change of when what is due; return
+    what has elapsed since."""
+    elapsed = clock - state["start_ns"]
+    if state["interval"] < 0:
+        rounds = (state["sent"] - state["base"]) // state["count"]
+        passed, frames = rounds * state["period_ns"], rounds * state["count"]
+    elif state["interval"] * state["burst"] <= LONG_NS:
+        # 2**SOURCE_INTERVAL_BITS bursts take a whole number of ns.
+        step = state["interval"] * state["burst"]
+        passed = elapsed // step * step
+        frames = (elapsed // step << SOURCE_INTERVAL_BITS) * state["burst"]
+    else:
+        # So slow that a burst takes longer than a second: what is lost is less than a ns in twenty hours.
+        step = state["interval"] * state["burst"]
+        bursts = elapsed // (step >> SOURCE_INTERVAL_BITS)
+        passed = bursts * (step >> SOURCE_INTERVAL_BITS) + (bursts * (step & _PART) >> SOURCE_INTERVAL_BITS)
+        frames = bursts * state["burst"]
+    state["start_ns"] += passed
+    state["base"] += frames
+    return elapsed - passed
+
+
+@kernel
 def due(source, clock):
     """Return how many frames a source should send now, with those that will find no room."""
     state = record(source, _SOURCE)
     if state["interval"] == 0:
         return BATCH
     elapsed = clock - state["start_ns"]
+    if unlikely(elapsed >= LONG_NS):
+        elapsed = begin_anew(state, clock)
     if state["interval"] > 0:
         # Whole bursts, the first at the start.
         whole = (elapsed << SOURCE_INTERVAL_BITS) // (state["interval"] * state["burst"]) + 1
         return whole * state["burst"] - (state["sent"] - state["base"])
     count, at, wanted = state["count"], state["next"], 0
-    begun = state["sent"] // count * state["period_ns"]
+    begun = (state["sent"] - state["base"]) // count * state["period_ns"]
     while wanted < BATCH:
         if at + wanted >= count:
             break
@@ -187,7 +220,7 @@ def tally(counts, router, length, time, now):
     if time:
         # Modulo 2**32, and a clock read a moment before the other's is no latency at all.
         units = (now - time) & 0xFFFFFFFF
-        if units > 0x80000000:
+        if units > LATENCY_MOST:
             units = 0
         store64(account + _COUNT, load64(account + _COUNT) + 1)
         store64(account + _SUM, load64(account + _SUM) + units)
@@ -224,17 +257,19 @@ def sent_at(link, length, since, clock):
 
     All in ns; it is taken from its ring when the link begins with it.
     """
-    begin = load64(link + LINK["free"])
-    if begin < since << LINK_BITS:
-        begin = since << LINK_BITS
-    if begin >= clock << LINK_BITS:
+    free, part = load64(link + LINK["free"]), load64(link + LINK["part"])
+    if free < since:
+        free, part = since, 0
+    if free >= clock:
         return -1
     size = length + FCS
     if size < SMALLEST:
         size = SMALLEST  # what is shorter is padded
-    begin += (size + FRAME_EXTRA) * load64(link + LINK["byte_time"])
-    store64(link + LINK["free"], begin)
-    return begin >> LINK_BITS
+    part += (size + FRAME_EXTRA) * load64(link + LINK["byte_time"])
+    free += part >> LINK_BITS
+    store64(link + LINK["free"], free)
+    store64(link + LINK["part"], part & (1 << LINK_BITS) - 1)
+    return free
 
 
 @kernel
@@ -284,7 +319,7 @@ def run_sink(sink, since, wall):
 @kernel
 def wall_ns(state, now):
     """Return a count of ticks as the platform's wall clock shows it."""
-    return int((now - state["epoch_ticks"]) * state["ns_per_tick"])
+    return to_ns(now - state["epoch_ticks"], state["tick_rate"])
 
 
 @kernel

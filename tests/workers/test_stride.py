@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 
 from shm.layout import CLIENT, IDLE_PASS, MODEL_BITS, TASK
 from shm.memory import load64, store64
-from workers.stride import charge, join, leave, pick, price, sample, strides
+from workers.stride import (
+    REBASE,
+    adopt,
+    charge,
+    charge_aside,
+    join,
+    leave,
+    move_back,
+    pick,
+    price,
+    sample,
+    strides,
+)
 
 
 class Core:
@@ -22,15 +34,34 @@ class Core:
         self.count = len(weights)
         self._clients = ctypes.create_string_buffer(self.count * CLIENT.size)
         self._passes = (ctypes.c_int64 * self.count)()
-        self.passes = ctypes.addressof(self._passes)
+        self.passes, self.rebases = ctypes.addressof(self._passes), 0
         for i, stride in enumerate(strides(weights)):
-            store64(self.client(i) + CLIENT["stride"], stride)
+            store64(self.client(i) + CLIENT["wanted"], stride)
+        self.look()
 
     def client(self, i):
         return ctypes.addressof(self._clients) + i * CLIENT.size
 
     def slot(self, i):
         return self.passes + 8 * i
+
+    def look(self):
+        """Do what the slice does every few us; return the least pass."""
+        floor = max(0, min(load64(self.slot(i)) for i in range(self.count)))
+        if floor >= REBASE:
+            floor -= REBASE
+            self.rebases += 1
+        for i in range(self.count):
+            if load64(self.client(i) + CLIENT["rebases"]) != self.rebases:
+                move_back(self.client(i), self.slot(i), self.rebases)
+            if load64(self.client(i) + CLIENT["wanted"]) != load64(self.client(i) + CLIENT["stride"]):
+                adopt(self.client(i), self.slot(i), floor)
+        return floor
+
+    def weigh(self, weights):
+        for i, stride in enumerate(strides(weights)):
+            store64(self.client(i) + CLIENT["wanted"], stride)
+        self.look()
 
     def turn(self, cost):
         chosen = pick(self.passes, self.count)
@@ -68,7 +99,80 @@ def test_any_ratio_to_within_a_percent(ratio):
     if ratio <= 1000:
         assert core.used(1) / core.used(0) == pytest.approx(ratio, rel=0.01)
     else:
-        assert strides([1.0, ratio])[0] / strides([1.0, ratio])[1] == pytest.approx(ratio, rel=1e-4)
+        # One turn of the small one for each 100,000 of the large one, to the turn.
+        assert core.used(0) == 1000 * -(-300_000 // 100_001)
+        assert core.used(0) + core.used(1) == 1000 * 300_000
+
+
+@pytest.mark.parametrize("ratio", [1e5, 1e9])
+def test_the_whole_range_of_weights_is_exact(ratio):
+    """The small one's turns are as far apart as its weight says: so many of the large one's in between, exactly."""
+    core = Core([1e-3, 1e-3 * ratio])
+    for cost in (50, 1_000, 60_000):
+        before = [load64(core.slot(i)) for i in range(2)]
+        charge(core.client(0), core.slot(0), cost, cost)
+        charge(core.client(1), core.slot(1), cost, cost)
+        small, large = (load64(core.slot(i)) - before[i] for i in range(2))
+        assert small / large == pytest.approx(ratio, rel=1e-4)
+
+
+def test_a_small_weight_alone_for_years_starves_nobody_and_is_not_starved():
+    core = Core([1e-3, 1e6])
+    leave(core.client(1), core.slot(1))
+    for _ in range(20_000):
+        core.turn(lambda i: 100_000)
+        core.look()
+    assert core.rebases > 10 and core.used(0) == 20_000 * 100_000
+    join(core.client(1), core.slot(1), core.look())
+    assert [core.turn(lambda i: 100_000) for _ in range(1000)].count(1) >= 998
+    leave(core.client(1), core.slot(1))
+    assert [core.turn(lambda i: 100_000) for _ in range(10)] == [0] * 10
+
+
+@pytest.mark.parametrize("start", [0, REBASE - 12_345, (1 << 60) - 1, 1 << 61])
+def test_passes_moved_back_change_no_decision(start):
+    expected, found = [], []
+    for shift, chosen in ((0, expected), (start, found)):
+        core = Core([1.0, 3.0, 7.5])
+        for i in range(3):
+            store64(core.slot(i), shift + 1000 * i)
+        for turn in range(3000):
+            long = 10_000_000_000_000_000 * (turn == 1000)
+            chosen.append(core.turn(lambda i, long=long: 700 + 13 * i + long))
+            if turn % 10 == 0:
+                core.look()
+            if turn == 2000:
+                leave(core.client(2), core.slot(2))
+            if turn == 2100:
+                join(core.client(2), core.slot(2), core.look())
+    assert found == expected
+
+
+def test_a_change_of_weights_keeps_what_each_is_ahead_in_ticks():
+    """Someone with a large weight comes, and goes again: what others owe does not grow or shrink a thousand times."""
+    core = Core([1.0, 1.0, 1.0])
+    leave(core.client(2), core.slot(2))
+    charge(core.client(1), core.slot(1), 50_000, 50_000)
+    core.weigh([1.0, 1.0, 1e6])
+    core.weigh([1.0, 1.0, 1.0])
+    assert [core.turn(lambda i: 1000) for _ in range(52)] == [0] * 51 + [1]
+    core = Core([1.0, 1e6])
+    for _ in range(10):
+        core.turn(lambda i: 1000)
+    core.weigh([1.0, 1.0])
+    used = [core.used(i) for i in range(2)]
+    for _ in range(2000):
+        core.turn(lambda i: 1000)
+    got = [core.used(i) - used[i] for i in range(2)]
+    assert abs(got[0] - got[1]) <= 2000
+
+
+def test_what_is_charged_aside_ends_far_from_idle():
+    core = Core([1.0, 1e9])
+    for _ in range(5000):
+        charge_aside(core.client(0), core.slot(0), 1 << 40)
+    assert 0 < load64(core.slot(0)) < IDLE_PASS
+    assert [core.turn(lambda i: 1000) for _ in range(100)] == [1] * 100
 
 
 def test_who_was_idle_joins_at_the_least_pass_and_keeps_his_debt():

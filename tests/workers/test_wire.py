@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shm.layout import TIME_UNIT_NS
 from shm.memory import record
-from shm.outside import FRAME, SOURCE, SOURCE_INTERVAL_BITS, TALLY_BUCKETS
+from shm.outside import FRAME, LINK, LINK_BITS, SOURCE, SOURCE_INTERVAL_BITS, TALLY, TALLY_BUCKETS
 from shm.ring import FULL, HEAD
 from tests.harness import Bench
 from tests.workers.frames import udp
 from vre.model import IMIX, Generator
+from vre.space import view
 from vre.stats import bucket_top
 from workers.replay import Sorter
 from workers.traffic import generated
-from workers.wire import bucket, run_source
+from workers.wire import bucket, due, run_source, sent_at, stamp, tally
 
 
 @given(st.integers(0, 1 << 32))
@@ -75,6 +77,61 @@ def test_a_rate_is_kept_to_the_frame(bench):
     assert feed.at(5_999)[0] == 1
     assert feed.at(6_000)[0] == 2
     assert feed.at(105_000)[0] == 101
+
+
+YEARS = 10 * 365 * 86400 * 10**9
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [
+        (10 << SOURCE_INTERVAL_BITS) + 1,
+        1000 << SOURCE_INTERVAL_BITS,
+        (333 << SOURCE_INTERVAL_BITS) + 21_845,
+        1 << 47,
+        (1 << 54) - 1,
+    ],
+)
+def test_a_rate_is_kept_for_years(bench, interval):
+    """What is due is exact in whole numbers, however long the stream has run."""
+    feed = Feed(bench, ring=0, interval=interval)
+    feed.at(0)
+    for now in (10**9, 39 * 3600 * 10**9, 40 * 3600 * 10**9, 41 * 3600 * 10**9 + 1, YEARS // 1000, YEARS):
+        offered = int(feed.source["sent"]) + due(feed.address, now)
+        exact = (now << SOURCE_INTERVAL_BITS) // interval + 1
+        assert abs(offered - exact) <= (now > 10**14 and interval >= 1 << 47), now
+        feed.source["sent"] = offered
+
+
+def test_recorded_times_are_kept_for_years(bench):
+    feed = Feed(bench, ring=0, interval=-1, period_ns=10**15)
+    feed.source["start_ns"] = 0
+    for rounds in (0, 1, 50, 315):
+        feed.source["sent"], feed.source["next"] = 2 * rounds + 1, 1
+        assert [due(feed.address, rounds * 10**15 + ns) for ns in (0, 699, 700)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("start", [0, YEARS, 1 << 62])
+def test_a_link_has_its_speed_for_years(start):
+    memory = (ctypes.c_int64 * (LINK.size // 8))()
+    link = ctypes.addressof(memory)
+    view(link, LINK.dtype)[0]["byte_time"] = round(8e9 / 100e9 * (1 << LINK_BITS))
+    ends = [sent_at(link, 60, start, start + 10**9) for _ in range(1000)]
+    assert ends[0] == start + 6 and ends[-1] - start == pytest.approx(1000 * 84 * 0.08, rel=1e-4)
+    assert sent_at(link, 60, start, ends[-1]) == -1
+
+
+def test_latencies_up_to_two_minutes_are_told(bench):
+    counts, account = (ctypes.c_int64 * 1)(), ctypes.create_string_buffer(TALLY.size)
+    counts[0] = ctypes.addressof(account)
+    tallied = view(counts[0], TALLY.dtype)[0]
+    for start in (0, YEARS):
+        for seconds in (0, 70, 136):
+            tally(ctypes.addressof(counts), 0, 60, stamp(start), stamp(start + seconds * 10**9))
+            assert abs(int(tallied["latency_max"]) * TIME_UNIT_NS - seconds * 10**9) < 64
+        tallied["latency_max"] = 0
+    tally(ctypes.addressof(counts), 0, 60, stamp(YEARS), stamp(YEARS - 10_000))
+    assert int(tallied["latency_max"]) == 0, "one clock was read a moment before the other"
 
 
 def test_bursts_come_whole(bench):
