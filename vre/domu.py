@@ -26,7 +26,7 @@ from vre.escape import LONGEST_LINE, escape
 from vre.image import Image
 from vre.inside import clusters
 from vre.schedstat import Schedstat
-from vre.shares import Throttle
+from vre.shares import Part
 from vre.tenant import Tenant
 
 #: Bytes of a log that are read at a look, and lines of it that are passed on in a second.
@@ -116,6 +116,8 @@ class Domu:
         Processor time of all its incarnations.
     got : float
         Part of a processor that it has had in the last second or so.
+    share : Part
+        How it is kept to its part; `excess` is for how many seconds it has had more all the same.
     """
 
     tenant: Tenant
@@ -140,7 +142,8 @@ class Domu:
     serial: int = 0
     noticed: float = 0.0
     part: float = 0.0
-    throttle: Throttle | None = None
+    share: Part = field(default_factory=Part)
+    excess: int = 0
     cpu_ns: int = 0
     cpu_seen: int = 0
     got: float = 0.0
@@ -219,6 +222,7 @@ class Domu:
             "pid": self.pid,
             "uid": os.geteuid() if self.uid is None else self.uid,
             "restarts": self.policy.restarts,
+            "share by": self.share.means,
             "entitled": round(self.part, 4),
             "cpu": round(self.got, 4),
             "cpu_s": round(self.cpu_ns / 1e9, 3),
@@ -249,7 +253,7 @@ class Domu:
     @property
     def held_up_s(self) -> float:
         """How long it has waited for a processor, or been stopped, since it began."""
-        return self.schedstat.waited_s + (self.throttle.stopped_s if self.throttle else 0.0)
+        return self.schedstat.waited_s + (self.share.throttle.stopped_s if self.share.throttle else 0.0)
 
     def died(self) -> None:
         """Take note that its process is gone."""

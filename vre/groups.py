@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Control groups of a platform's domUs, of either version of the interface: what the host gives is found by doing."""
+"""Control groups of a platform's domUs, of either version of the interface: what the host gives is found by doing.
+
+Each domU's group stands beside the groups and processes of the host, and not in one of the platform's: that would have
+a weight of its own, which one domU alone in it would get.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ class Groups:
 
     def __init__(self, name: str, note: Path) -> None:
         self._note = note
-        #: Controller to the platform's folder there, the file that a value goes to, and its scale.
+        #: Controller to the platform's name there, the file that a value goes to, and its scale.
         self._found: dict[str, tuple[Path, str, float]] = {}
         for controller, (first, second) in _FILES.items():
             for root, (file, scale) in ((_V1 / controller, first), (_V2, second)):
@@ -46,20 +50,19 @@ class Groups:
     def _try(self, folder: Path, controller: str, file: str) -> bool:
         # Noted first: whoever is killed now leaves nothing that is not known of.
         self._remember(folder)
-        self._remember(folder / "try")
         with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):
+                (folder.parent / "cgroup.subtree_control").write_text(f"+{controller}")
             folder.mkdir(exist_ok=True)
-            for level in (folder.parent, folder):
-                with contextlib.suppress(OSError):
-                    (level / "cgroup.subtree_control").write_text(f"+{controller}")
-            (folder / "try").mkdir()
-            there = (folder / "try" / file).exists()
-            (folder / "try").rmdir()
-            if there:
-                return True
-        with contextlib.suppress(OSError):
+            there = (folder / file).exists()
             folder.rmdir()
+            return there
         return False
+
+    def group(self, controller: str, router: str) -> Path:
+        """Return the folder of a domU's group. No router's or platform's name has a colon."""
+        folder = self._found[controller][0]
+        return folder.with_name(f"{folder.name}:{router}")
 
     def _remember(self, folder: Path) -> None:
         """List a group; those inside it come first."""
@@ -67,18 +70,29 @@ class Groups:
         if str(folder) not in known.split("\n"):
             self._note.write_text(f"{folder}\n{known}")
 
-    def put(self, router: str, pid: int, values: dict[str, float]) -> None:
-        """Put the domU of a router into its group of each controller that `values` has one for."""
+    def put(self, router: str, pid: int, values: dict[str, float]) -> set[str]:
+        """Put the domU of a router into its group of each controller that `values` has one for.
+
+        Returns
+        -------
+        set of str
+            The controllers whose groups it is in, with the value that it should have: read again, not hoped for.
+        """
+        done = set()
         for controller, value in values.items():
             if controller not in self._found:
                 continue
-            folder, file, scale = self._found[controller]
-            group = folder / router
+            _, file, scale = self._found[controller]
+            group, wanted = self.group(controller, router), str(max(1, round(value * scale)))
             self._remember(group)
             with contextlib.suppress(OSError):
                 group.mkdir(exist_ok=True)
-                (group / file).write_text(str(max(1, round(value * scale))))
+                (group / file).write_text(wanted)
                 (group / "cgroup.procs").write_text(str(pid))
+                members = (group / "cgroup.procs").read_text().split()
+                if (group / file).read_text().strip() == wanted and str(pid) in members:
+                    done.add(controller)
+        return done
 
     def close(self) -> None:
         """Remove the groups: nobody is in them any more."""

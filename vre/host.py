@@ -15,7 +15,8 @@ SHM = Path("/dev/shm")
 class Plan:
     """How a platform runs on this host: `cpus` has one entry a core, None for "anywhere".
 
-    `domu_cpus` are the processors of its domUs: those that are left, or else the wire's.
+    `domu_cpus` are the processors of its domUs: those that are left, or else those with the fewest cores; the wire's
+    only where there is none but that and one for cores.
     """
 
     cpus: tuple[int | None, ...]
@@ -58,9 +59,14 @@ def fit(cores: int, clock: str, available: list[int], domus: bool = False, wire:
     dilated = clock == "cpu" or (clock == "auto" and short)
     first = available[0]
     if not short:
-        free = tuple(available[cores + 1 :]) or (first,)
-        return Plan(tuple(available[1 : cores + 1]), first, dilated, "each core has a processor of its own", free)
+        free = tuple(available[cores + 1 :])
+        own = tuple(available[1 : cores + 1])
+        free = free or (own if len(own) > 1 else (first,))
+        return Plan(own, first, dilated, "each core has a processor of its own", free)
     # The others are shared in turn.
     others = available if wire == "shared" else available[1:] or available
     why = f"{cores} cores{', domUs' if domus else ''} and a wire on {len(available)} processors"
-    return Plan(tuple(others[i % len(others)] for i in range(cores)), first, dilated, why, (first,))
+    placed = tuple(others[i % len(others)] for i in range(cores))
+    apart = available[1:] if len(available) > 2 else [first]
+    fewest = min(placed.count(cpu) for cpu in apart)
+    return Plan(placed, first, dilated, why, tuple(cpu for cpu in apart if placed.count(cpu) == fewest))

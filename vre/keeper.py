@@ -23,6 +23,7 @@ from shm.memfd import renew
 from shm.memory import load64, store64
 from vre.attention import Attention
 from vre.boundary import Boundary
+from vre.contest import Contest
 from vre.domu import Domu, Log
 from vre.domu_policy import (
     DIED,
@@ -44,12 +45,14 @@ from vre.escape import escape
 from vre.host import Plan
 from vre.model import Model
 from vre.nursery import Nursery
-from vre.shares import Shares, stop_or_go, weight_of
+from vre.shares import Part, Shares, exceeds, stop_or_go, throttle_for, weight_of
 from vre.supervisor import cause
 
 #: Returns that may be refused in a second before the domU is taken to mean it.
 BAD_RETURNS = 1000
 _TICK_S = 0.1
+#: Seconds in a row that a domU may have more than its part of a processor that others wait for.
+_EXCESS = 3
 #: A zygote that ends again and again is started after pauses of up to so many seconds.
 _LONGEST_PAUSE_S = 60.0
 
@@ -90,6 +93,7 @@ class Keeper:
         self._slow_look = 0.0
         #: When a zygote that was lost is started again, 0 where there is one; and how many were.
         self._lost, self._losses = 0.0, 0
+        self._contest, self._kept = Contest(manifest, plan), 0.0
         #: What deadlines are measured in.
         self._attention = Attention()
         #: What goes wrong with one domU goes wrong with that one only.
@@ -169,6 +173,9 @@ class Keeper:
             self._slow_look = now
         for domu in list(self.domus.values()):
             self._guarded(domu, self._look_at, domu, now, slowly)
+        if slowly and now - self._kept >= 1:
+            self._kept = now
+            self._keep_to_parts(now)
 
     def _lose_zygote(self, now: float, error: PlatformError) -> None:
         """Close all domUs: with the zygote all have ended that were forked from it."""
@@ -229,17 +236,35 @@ class Keeper:
         if domu.closing is not None or domu.ending:
             # It was closed before it had a name to be killed by.
             domu.kill()
-        domu.part = 0.0
+        domu.part, domu.share, domu.excess = 0.0, Part(), 0
         self._share(domu)
 
     def _share(self, domu: Domu) -> None:
         """Give a domU its part of the processors, where that is another than before."""
         routers = self._model.routers
         part = routers[domu.name].entitlement / sum(r.entitlement for r in routers.values())
-        if part != domu.part:
+        if domu.excess >= _EXCESS and part != domu.part:
+            domu.part, domu.share = part, Part("stops", throttle_for(weight_of(part)))
+        elif part != domu.part or not domu.share.means:
             domu.part = part
             memory = domu.tenant.router.domu.memory
-            domu.throttle = self._shares.give(domu.name, domu.pid, weight_of(part), memory)
+            domu.share = self._shares.give(domu.name, domu.pid, domu.keeper, weight_of(part), memory)
+
+    def _keep_to_parts(self, now: float) -> None:
+        """Stop by turns who gets more than its part while others wait, whatever its weight is said to be."""
+        waited = self._contest.look(now)
+        for domu in self.domus.values():
+            contested = min((waited.get(cpu, 0.0) for cpu in self._cpus(domu)), default=0.0)
+            if domu.share.throttle or not exceeds(weight_of(domu.part), domu.got, contested):
+                domu.excess = domu.excess if domu.share.throttle else 0
+                continue
+            domu.excess += 1
+            if domu.excess == _EXCESS:
+                self._report(
+                    f"router {domu.name}: its domU has had {domu.got:.0%} of a processor that others waited for; "
+                    f"'{domu.share.means}' does not hold here: it is stopped by turns"
+                )
+                domu.share = Part("stops", throttle_for(weight_of(domu.part)))
 
     def _exited(self, domu: Domu, status: int) -> None:
         # Its last words may say more than its status.
@@ -304,8 +329,8 @@ class Keeper:
             self._close(domu, HOSTILE, f"returned more than {BAD_RETURNS} packets a second that it did not have")
             return
         domu.schedstat.look(now)
-        if domu.throttle:
-            stop_or_go(domu.throttle, domu.pid, now, domu.schedstat.ran_ns)
+        if domu.share.throttle:
+            stop_or_go(domu.share.throttle, domu.pid, now, domu.schedstat.ran_ns)
         # From here on in time in which somebody looked: a platform that was frozen finds nobody late.
         watched = self._attention.now
         if domu.progress.hung(seen.owed, seen.mark, watched, domu.held_up_s, seen.untaken):

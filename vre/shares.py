@@ -7,12 +7,14 @@
 | `autogroup` | anybody, where the kernel groups sessions | a weight, against many processes too |
 | `stops` | anybody | a limit: it is stopped when it has had its part, and goes on when more is due |
 
-Which there is, is found by doing: a group is made and removed again.
+Which there is, is found by doing: a group is made and removed again. A weight that is set is read again; and where a
+domU is seen to get more than its weight, while others wait for the processor, it is stopped by turns, whatever was set.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import signal
@@ -52,8 +54,16 @@ class Throttle:
         return self.stopped
 
 
+@dataclass
+class Part:
+    """How one domU is kept to its part: the means, "" while it is not known yet; a throttle where that is the means."""
+
+    means: str = ""
+    throttle: Throttle | None = None
+
+
 class Shares:
-    """Shares, and limits, of one platform's domUs. `means` is how processors are shared; see :class:`Groups`."""
+    """Shares, and limits, of one platform's domUs. `means` is the best there is; see :class:`Groups`."""
 
     def __init__(self, name: str, note: Path) -> None:
         self._groups = Groups(name, note)
@@ -61,21 +71,54 @@ class Shares:
         self.limits = [c for c in self._groups.controllers if c != "cpu"]
         self.close = self._groups.close
 
-    def give(self, router: str, pid: int, weight: float, memory: int) -> Throttle | None:
-        """Give the domU of a router, process `pid`, a weight against :data:`NORMAL`, and `memory` bytes at most.
+    def give(self, router: str, pid: int, session: int, weight: float, memory: int) -> Part:
+        """Give a router's domU a weight against :data:`NORMAL`, and `memory` bytes at most.
+
+        Parameters
+        ----------
+        router : str
+        pid, session : int
+            Its process; and the first one of its session, which has not locked itself in as the domU has.
+        weight, memory : float, int
 
         Returns
         -------
-        Throttle or None
-            What the caller has to look at, where that is the means.
+        Part
+            What came of it. Where its means is not known yet this must be asked for again.
         """
         weight = max(2.0, min(weight, 10 * NORMAL))
-        self._groups.put(router, pid, {"cpu": weight, "memory": memory + _MORE_MEMORY, "pids": _PIDS})
-        if self.means == "autogroup":
-            nice = max(-20, min(19, round(math.log(NORMAL / weight, 1.25))))
-            with contextlib.suppress(OSError):
-                Path(f"/proc/{pid}/autogroup").write_text(str(nice))
-        return Throttle(weight / (weight + NORMAL)) if self.means == "stops" else None
+        done = self._groups.put(router, pid, {"cpu": weight, "memory": memory + _MORE_MEMORY, "pids": _PIDS})
+        if "cpu" in done:
+            return Part("cgroup")
+        # Where groups fail, their kernel's sessions do not count either.
+        if self.means == "autogroup" and (said := _weigh_session(session, weight)) != "refused":
+            return Part("autogroup" if said == "done" else "")
+        return Part("stops", throttle_for(weight))
+
+
+def throttle_for(weight: float) -> Throttle:
+    """Return what keeps a domU to the part of a processor that its weight would give it beside one worker."""
+    return Throttle(weight / (weight + NORMAL))
+
+
+def exceeds(weight: float, got: float, waited: float) -> bool:
+    """Return whether a domU has more than its weight, at the cost of others; a look at one second alone may err.
+
+    `got` is the part of a processor that it has had, `waited` the part of that time that others waited for it.
+    """
+    return min(got, waited) > 1.5 * weight / (weight + NORMAL) + 0.05
+
+
+def _weigh_session(session: int, weight: float) -> str:
+    """Give a session's group a weight; return "done", "later" where the kernel asks for patience, or "refused"."""
+    nice = max(-20, min(19, round(math.log(NORMAL / weight, 1.25))))
+    file = Path(f"/proc/{session}/autogroup")
+    try:
+        file.write_text(str(nice))
+        # "/autogroup-N nice M"
+        return "done" if file.read_text().split()[-1] == str(nice) else "refused"
+    except (OSError, IndexError) as error:
+        return "later" if isinstance(error, OSError) and error.errno == errno.EAGAIN else "refused"
 
 
 def stop_or_go(throttle: Throttle, pid: int, now: float, ran_ns: int) -> None:

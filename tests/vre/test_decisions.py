@@ -112,3 +112,10 @@ def test_a_host_with_too_few_processors_dilates():
     assert fit(1, "auto", [0]).dilated is True
     assert fit(1, "cpu", [0, 1, 2]).dilated is True
     assert fit(2, "wall", [0, 1]).dilated is False
+    # A domU is with the wire only where there is nothing but that and one processor for cores.
+    assert fit(1, "auto", [0, 1], domus=True).domu_cpus == (0,)
+    assert fit(1, "auto", [0, 1, 2, 3], domus=True).domu_cpus == (2, 3)
+    assert fit(2, "auto", [0, 1, 2], domus=True).domu_cpus == (1, 2)
+    assert fit(4, "auto", [0, 1, 2, 3], domus=True).domu_cpus == (2, 3)
+    assert fit(3, "auto", [0, 1, 2], domus=True, wire="shared").domu_cpus == (1, 2)
+    assert fit(2, "auto", [0, 1, 2]).domu_cpus == (1, 2)

@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +17,10 @@ import pytest
 import vre.groups
 import vre.shares
 from tests.vre.helpers import assert_accounts
-from tests.vre.test_domus import element, forward, needs_jail, platform
+from tests.vre.test_domus import element, forward, needs_jail, platform, wait_for
+from vre.contest import Contest
 from vre.groups import Groups
+from vre.schedstat import Schedstat
 from vre.shares import Throttle
 
 with tempfile.TemporaryDirectory() as _folder:
@@ -40,6 +47,104 @@ def test_what_was_not_used_is_saved_for_a_moment_only():
     assert not throttle.look(100.0, 0)
     assert not throttle.look(100.004, 4_000_000)  # out of what was saved
     assert throttle.look(100.012, 12_000_000)
+
+
+def spin(seconds, cpu):
+    """Fork a process that works for some time; return its pid."""
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.sched_setaffinity(0, {cpu})
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+        os._exit(0)
+    return pid
+
+
+def test_the_time_of_all_threads_counts_though_they_have_ended():
+    script = (
+        "import threading, time\ndef work():\n    end = time.thread_time() + 0.1\n    while time.thread_time() < end: pass\n"
+        "threads = [threading.Thread(target=work) for _ in range(3)]\n[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "print('done', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        stat = Schedstat(process.pid)
+        stat.look(0.0)
+        process.kill()
+    assert stat.ran_ns > 300_000_000 and stat._first_ns < stat.ran_ns - 250_000_000
+
+
+@needs_groups
+def test_a_weight_is_one_beside_the_platforms_own_processes(tmp_path):
+    shares, cpu = vre.shares.Shares(f"weigh{os.getpid()}", tmp_path / "groups"), min(os.sched_getaffinity(0))
+    pids = [spin(1.0, cpu), spin(1.0, cpu)]
+    try:
+        assert shares.give("red", pids[0], pids[0], vre.shares.weight_of(1 / 7), 1 << 28).means == "cgroup"
+        time.sleep(0.1)
+        times = [Schedstat(pid) for pid in pids]
+        for _ in range(2):
+            before = [stat.ran_ns for stat in times]
+            for stat in times:
+                stat.look(0.0)
+            time.sleep(0.7)
+        for stat in times:
+            stat.look(0.0)
+        domu, worker = [stat.ran_ns - b for stat, b in zip(times, before)]
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        shares.close()
+    assert domu < 0.4 * worker
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not vre.shares.autogroups(), reason="needs root, and groups by session")
+def test_an_ordinary_user_weighs_a_session_by_a_process_that_is_not_locked(tmp_path):
+    child = os.fork()
+    if child == 0:
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # dumpable, as one that was started by this user
+        first = spin(20, min(os.sched_getaffinity(0)))
+        said = "later"
+        while said == "later":
+            time.sleep(0.11)
+            said = vre.shares._weigh_session(first, vre.shares.weight_of(1 / 7))
+        nice = Path(f"/proc/{first}/autogroup").read_text().split()[-1]
+        os.kill(first, signal.SIGKILL)
+        os._exit(0 if (said, nice) == ("done", "9") else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    # What is not so is not said: here nobody has such a process.
+    assert vre.shares._weigh_session(child, 100.0) == "refused"
+
+
+def test_who_gets_more_than_its_weight_is_found_by_what_others_waited():
+    weight = vre.shares.weight_of(1 / 7)
+    assert vre.shares.exceeds(weight, 0.69, 0.6)
+    assert not vre.shares.exceeds(weight, 0.69, 0.01)  # nobody wanted it
+    assert not vre.shares.exceeds(weight, 0.14, 0.9)  # others had it
+
+
+@needs_jail
+def test_a_domu_whose_weight_does_not_hold_is_stopped_by_turns(tmp_path, monkeypatch):
+    monkeypatch.setattr(vre.shares.Shares, "give", lambda self, *_: vre.shares.Part("autogroup"))
+    monkeypatch.setattr("vre.keeper._EXCESS", 1)
+    monkeypatch.setattr(Contest, "look", lambda self, now: dict.fromkeys(range(64), 0.9))
+    body = "def __init__(self):\n    threading.Thread(target=self.work, daemon=True).start()\ndef work(self):\n    while True: pass\n"
+    with platform(rate=1000) as box:
+        box.router("red", forward(element(tmp_path, body + "def push(self, packet): pass")))
+        box.router(
+            "blue", "FromDevice(eth0) -> ToDevice(eth1);", entitlement=20, ports={"eth0": {"mac": "02:00:00:00:00:09"}}
+        )
+        box.start()
+        wait_for(box, lambda: box.domus.rows()[0]["share by"] == "stops", 30)
+        assert "does not hold here" in box.events[-1]
+        box.tend(1.5)
+        row = box.domus.rows()[0]
+        # Of one processor: a twentieth, and not what its threads could have had.
+        assert row["cpu"] < 0.2 and row["restarts"] == 0
 
 
 @needs_jail
@@ -72,7 +177,8 @@ def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
         box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:02"}})
         box.start()
         box.tend(0.3)
-        found = {c: folder / "red" / file for c, (folder, file, _) in box.domus._shares._groups._found.items()}
+        groups = box.domus._shares._groups
+        found = {c: groups.group(c, "red") / file for c, (_, file, _) in groups._found.items()}
         scale = box.domus._shares._groups._found["cpu"][2]
         pid = str(box.domus.domus["red"].pid)
         assert all(pid in (file.parent / "cgroup.procs").read_text().split() for file in found.values())
@@ -83,7 +189,7 @@ def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
         if "memory" in found:
             assert int(found["memory"].read_text()) == (256 << 20) + vre.shares._MORE_MEMORY
         assert box.domus.rows()[0]["limits"] == ", ".join(c for c in ("memory", "pids") if c in found)
-    assert not any(file.parent.parent.exists() for file in found.values())
+    assert not any(file.parent.exists() for file in found.values())
 
 
 @needs_groups
@@ -94,10 +200,10 @@ def test_groups_that_nobody_removed_are_removed_by_who_sweeps(tmp_path, monkeypa
     directory = RunDirectory("dead")
     directory.acquire()
     groups = Groups("dead", directory.path / "groups")
-    folders = [folder for folder, _, _ in groups._found.values()]
+    folders = [groups.group(controller, "red") for controller in groups.controllers]
     assert folders
     for folder in folders:
-        (folder / "red").mkdir()
-        groups._remember(folder / "red")
+        folder.mkdir()
+        groups._remember(folder)
     os.close(directory._lock)  # as if it had been killed
     assert sweep() == ["dead"] and not any(folder.exists() for folder in folders)
