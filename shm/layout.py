@@ -4,6 +4,11 @@
 A :class:`Layout` is plain data: field names, formats and offsets. Kernels use its offsets as constants,
 everything else its NumPy `dtype`. A field has one writer, named in the comments below; fields of
 different writers are on different pairs of cache lines, since processors prefetch lines in pairs.
+
+Ranges: what counts (packets, bytes, turns, slots of a ring), ticks, and times in ns are whole numbers below 2**62: 146
+years of ns, as many packets. What is added to one of them in one step, an interval or a length of time, is at most
+2**61. A product keeps its factors apart, or has a bound beside it. `tests/ranges.py` names what each field counts, and
+a platform whose numbers are all that far on does what it did before.
 """
 
 from __future__ import annotations

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: MIT
+"""Every number in shared memory, by what it counts; and a platform whose numbers are all far on.
+
+`KINDS` names each field of each layout once. What is not named fails :func:`unclassified`, so a field that is added
+later is either shifted by the tests, or said to stand still.
+
+| kind | what | far on |
+| --- | --- | --- |
+| ticks | a time in ticks | by `Shift.ticks`; where the host has been up for long, its epoch too |
+| ns | a time of the platform in ns, -1 before there is one | by `Shift.ns` |
+| count | what only grows, or is compared with what grows as it does | by `Shift.count` |
+| pass | a place in the order of turns | by `Shift.passes` |
+| stamp | a time in TIME_UNIT_NS, modulo 2**32, 0 where there is none | by `Shift.ns` |
+| still | an address, a size, a setting, a state, a length of time, a number that is modulo something | no |
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from shm import channel, journal, layout, outside
+from shm.layout import CLIENTS, IDLE_PASS, TIME_UNIT_NS, Layout
+from shm.memory import load64, store64
+from vre.space import view
+from workers import held, neighbours
+from workers.clock import RATE_BITS
+from workers.element import load
+
+KINDS = {
+    layout.HEADER: {"still": "magic version kind size base count"},
+    layout.SLOT: {"stamp": "time", "still": "small large length offset"},
+    layout.RING: {
+        "count": "head tail next_head seen_tail full next_tail seen_head",
+        "still": "slots notes mask capacity pool tags killed",
+    },
+    layout.NOTE: {"still": "dst net mac entry vlan paint type param_off fix_src device stripped"},
+    layout.CORE: {
+        "ticks": "since line_due now next_poll epoch_ticks",
+        "ns": "clock_ns clock_base served_ns now_served",
+        "count": "decisions busy_ticks idle_ticks slow_ticks slices preemptions rebases roster seen_roster heartbeat "
+        "restarts",
+        "pass": "least_pass",
+        "still": "stage task swap_a swap_b swap_first undo_count undo spare spare_used pool line_part slice_ticks "
+        "slice_cpu_ns clients client_count passes recorder discipline by_memory line_ticks sample turn_ticks poll_ticks "
+        "spin_ticks preempt_ticks ns_per_tick stop dilated virtual turn_cost controller journal incarnation line_pace "
+        "tick_rate pid left standby",
+    },
+    layout.UNDO: {"still": "word before"},
+    layout.DECISION: {"still": "now task pass ticks packets"},
+    layout.CLIENT: {
+        "count": "used_ticks used_lines turns joins domu_ns debt paid rebases",
+        "pass": "own_pass",
+        "still": "stride tasks last router wanted most",
+    },
+    layout.TASK: {
+        "count": "killed used_ticks used_lines packets turns empty_turns slow_ticks samples",
+        "still": "function block input inject punt polled quantum client slot next enabled lines model_ticks number "
+        "runnable cost sample_in outliers",
+    },
+    layout.CONTROLLER: {"ticks": "free", "count": "lines", "still": "part line_ticks"},
+    outside.SOURCE: {
+        "ns": "start_ns",
+        "count": "sent base placed bytes giants",
+        "still": "ring full tag frames count limit part part_back credit clock interval period_ns burst next done gate "
+        "paused",
+    },
+    outside.FRAME: {"still": "address length time_ns"},
+    outside.SINK: {"still": "ring counts clock capture cable line"},
+    outside.LINK: {"ns": "free", "still": "byte_time part"},
+    outside.TALLY: {
+        "count": "packets bytes latency_count latency_sum unclaimed buckets",
+        "still": "latency_max",
+    },
+    outside.CAPTURE: {"count": "frames", "still": "buffer size used interface epoch_ns opened"},
+    outside.CABLE: {"still": "claims"},
+    outside.CLAIM: {"still": "mac vlan ring queue router"},
+    outside.CLAIMS: {"still": "first count"},
+    outside.CLASSIFIER: {"count": "unclaimed", "still": "ring claims"},
+    outside.WIRE: {
+        "ticks": "epoch_ticks",
+        "ns": "last_ns",
+        "count": "loops",
+        "still": "stop gate source_count incarnation pid sources left standby sinks sink_count cores core_count "
+        "ns_per_tick tick_rate virtual finished patience journal",
+    },
+    channel.CHANNEL: {
+        "count": "head next_head freed next_freed tail next_tail faults lost",
+        "still": "gifts verdict kept table notes free down up open incarnation owner down_fd up_fd",
+    },
+    channel.DOWN: {"count": "head"},
+    channel.UP: {"count": "head taken", "still": "asleep"},
+    journal.JOURNAL: {"count": "head dropped tail", "still": "text size dropped_by"},
+    held.QUEUE: {"still": "first last count"},
+    held.LINK: {"still": "next before queue"},
+    neighbours.ENTRY: {"ns": "fresh_until valid_until", "still": "address mac"},
+    neighbours.NOTES: {"ns": "asked learnt", "still": "first last count owed next_owed"},
+    neighbours.POLLS: {"count": "head tail", "still": "addresses"},
+    neighbours.COMMANDS: {"count": "head tail", "still": "words"},
+}
+#: Fields of elements' states: a name means the same in all of them, but where the class is named, too.
+STATES = {
+    "count": "made drops count byte_count queries responses",
+    "ns": "due_ns now_ns next_ns",
+    "still": "ip eth broadcast table notes polls timeout_ns poll_ns entry_packet_capacity hold links lost commands "
+    "owed_first owed_last cursor offset checksum hashes bad good bad_count good_count length color nodes active "
+    "multicast hops chunks first last src dst addr ring mac device vlan type code mtu pmtu set_fix_anno identification "
+    "honor_df myaddr others other_count frame size limit stop area mask seed maxlength contents label capacity "
+    "highwater interval_ns output ports router burst channel free",
+}
+STILL_HERE = {("ARPResponder", "count")}
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far on numbers are: `ticks` a multiple of 2**32, `count` one of every ring's slots; `up`: the host, too."""
+
+    ticks: int = 0
+    ns: int = 0
+    count: int = 0
+    passes: int = 0
+    up: int = 0
+
+    @classmethod
+    def of(cls, ticks, rate, **others):
+        """Return a shift of time by about so many ticks: a whole number of ns, and of stamps' units."""
+        ticks = ticks >> RATE_BITS + 6 << RATE_BITS + 6
+        return cls(ticks, (ticks >> RATE_BITS) * rate, **others)
+
+
+def unclassified():
+    """Return the fields that no kind names, and the names that no field has."""
+    found = set()
+    for module in (layout, outside, channel, journal, held, neighbours):
+        found |= {f"{one.name}.*" for one in vars(module).values() if isinstance(one, Layout) and one not in KINDS}
+    for one, kinds in KINDS.items():
+        named = " ".join(kinds.values()).split()
+        found |= {f"{one.name}.{name}" for name in set(named) ^ set(one.fields)}
+        assert len(named) == len(set(named)), one.name
+    known = set(" ".join(STATES.values()).split())
+    for name, cls in load().items():
+        if cls.__module__.startswith("workers."):
+            found |= {f"{name}.{field}" for field in cls.layout().fields if field not in known}
+    return sorted(found)
+
+
+def records(box):
+    """Yield (layout, address, how many) of every record of a platform whose numbers move."""
+    builder, links, manifest = box.builder, box.links, box.manifest
+    for core in builder.cores:
+        yield layout.CORE, core.address, 1
+        yield journal.JOURNAL, load64(core.address + layout.CORE["journal"]), 1
+    for tenant in builder.tenants.values():
+        yield layout.CLIENT, tenant.clients, box.model.places
+        yield from ((layout.TASK, task, 1) for task in tenant.program.tasks)
+        yield from ((outside.TALLY, tally, 1) for tally in tenant.tallies.values())
+        for found in tenant.program.channels.values():
+            yield channel.CHANNEL, found, 1
+            yield channel.DOWN, load64(found + channel.CHANNEL["down"]), 1
+            yield channel.UP, load64(found + channel.CHANNEL["up"]), 1
+    for plan in rings(box):
+        yield layout.RING, plan.address, 1
+        yield layout.SLOT, plan.slots, plan.count
+    wire = manifest["wire"]
+    yield outside.WIRE, wire["address"], 1
+    yield journal.JOURNAL, load64(wire["address"] + outside.WIRE["journal"]), 1
+    yield layout.CONTROLLER, wire["controller"], 1
+    yield from ((outside.SOURCE, source["address"], 1) for source in wire["sources"])
+    yield from ((outside.LINK, address, 1) for address in links.speeds.values())
+    for state, node, _ in elements(box):
+        if node.cls.__name__ == "ARPQuerier":
+            for name, one, count in (
+                ("table", neighbours.ENTRY, neighbours.SLOTS),
+                ("notes", neighbours.NOTES, neighbours.SLOTS),
+                ("polls", neighbours.POLLS, 1),
+                ("commands", neighbours.COMMANDS, 1),
+            ):
+                yield one, int(state[name]), count
+
+
+def rings(box):
+    """Return the plans of all rings of a platform."""
+    tenants = box.builder.tenants.values()
+    inside = [ring for tenant in tenants for ring in [*tenant.rx.values(), *tenant.program.rings]]
+    return inside + [ring for port in box.builder.ports.values() for ring in port.tx.values()]
+
+
+def elements(box):
+    """Yield the state, the node and the class's name of every element."""
+    for tenant in box.builder.tenants.values():
+        for node, where in zip(tenant.program.graph.nodes, tenant.program.elements, strict=True):
+            yield view(where["state"], node.cls.layout().dtype)[0], node, node.cls.__name__
+
+
+def fields(box):
+    """Yield (kind, array, field) for everything that moves."""
+    for one, address, count in records(box):
+        found = view(address, one.dtype, count)
+        for kind, names in KINDS[one].items():
+            for name in names.split() if kind != "still" else ():
+                yield kind, found, name
+    for state, _, cls in elements(box):
+        for kind, names in STATES.items():
+            for name in names.split() if kind != "still" else ():
+                if name in state.dtype.names and (cls, name) not in STILL_HERE:
+                    yield kind, state.reshape(1), name
+
+
+def shift(box, by, sign=1):
+    """Let all numbers of a platform in virtual time be far on; `sign` -1: back again."""
+    whole = {"ticks": by.ticks + by.up, "ns": by.ns, "count": by.count}
+    for kind, found, name in fields(box):
+        column = found[name]
+        if kind == "stamp":
+            found[name] = [later(int(time), sign * by.ns) for time in column]
+        elif kind in whole:
+            amount = by.up if name == "epoch_ticks" else whole[kind]
+            moved = column >= _FIRST.get(name, column.min())
+            found[name] = column + sign * amount * moved
+        else:
+            found[name] = column + sign * by.passes
+    for core in box.builder.cores:
+        for at in range(core.passes, core.passes + 8 * CLIENTS, 8):
+            if load64(at) != IDLE_PASS:
+                store64(at, load64(at) + sign * by.passes)
+    for tenant in box.builder.tenants.values():
+        for found in tenant.program.channels.values():
+            # The stamp of a packet that is lent is in the upper half of a word.
+            stamps = view(load64(found + channel.CHANNEL["table"]), "u4", 2 * channel.SLOTS)[1::2]
+            stamps[:] = [later(int(time), sign * by.ns) for time in stamps]
+    box._engine._ticks += sign * (by.ticks + by.up)
+
+
+def later(stamp, ns):
+    """Return a stamp as it is so many ns later."""
+    return (stamp + ns // TIME_UNIT_NS) & 0xFFFFFFFF if stamp else 0
+
+
+#: Times that are less than this as long as there is none.
+_FIRST = {"start_ns": 0, "fresh_until": 1, "valid_until": 1, "asked": 1, "learnt": 1}
+
+
+def snapshot(box):
+    """Return everything that moves but passes, whose zero is arbitrary, and stamps' rounding."""
+    return {
+        (number, kind, name): found[name].tolist()
+        for number, (kind, found, name) in zip(itertools.count(), fields(box), strict=False)
+        if kind in ("ticks", "ns", "count") and name not in ("rebases", "since", "now_ns")
+    }
