@@ -20,6 +20,7 @@ from shm.memory import load64, release64, store64
 from shm.outside import WIRE
 from vre.errors import PlatformEnded, PlatformError
 from vre.host import Plan
+from vre.overheard import Overheard
 from vre.supervisor import GiveUp, Quarantine, Recover, Restart, Stamped, Supervisor, cause
 from vre.watchdog import path_of
 from workers.process import take_processor
@@ -52,6 +53,7 @@ class Crew:
         self._zygote: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._unread = b""
+        self._overheard: Overheard | None = None
         self._numbers: dict[int, int] = {}
         self._asked: dict[int, set[int]] = {}
         #: Called every LOOK_S.
@@ -75,8 +77,19 @@ class Crew:
         self._channel = ours
         # -I would hide the packages of a checkout; no site customisation is wanted either way.
         command = [sys.executable, "-m", "workers.zygote", str(theirs.fileno()), str(os.getpid())]
-        self._zygote = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        self._overheard = Overheard(self._say)
+        out = self._overheard.far_end
+        # A group of its own: signals to the platform's group end nothing but the platform, which ends the others.
+        self._zygote = subprocess.Popen(
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            process_group=0,
+        )
         theirs.close()
+        self._overheard.started()
         self._send(start=str(manifest), cpu=self.plan.wire_cpu)
         self._wait(lambda message: "ready" in message)
         self._start_standbys()
@@ -174,7 +187,8 @@ class Crew:
             self._channel.sendall(json.dumps(message).encode() + b"\n")
 
     def _messages(self, timeout: float) -> Iterator[dict[str, Any]]:
-        assert self._channel
+        assert self._channel and self._overheard
+        self._overheard.look()
         self._channel.settimeout(max(timeout, 0.0001))
         try:
             data = self._channel.recv(65536)
@@ -321,6 +335,9 @@ class Crew:
         if self._zygote:
             self._zygote.kill()
             self._zygote.wait()
+        if self._overheard:
+            self._overheard.close()
+            self._overheard = None
         for pid in [*self.supervisor.cores, *self.supervisor.wires, *self.supervisor.retired]:
             _await_end(pid)
 

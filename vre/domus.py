@@ -39,7 +39,7 @@ class Domus(Keeper):
     def prepare(self) -> Nursery:
         """Start the zygote, where it has not been: it takes a second, more where it has to compile."""
         if self._nursery is None:
-            self._nursery = Nursery()
+            self._nursery = Nursery(self._say)
         return self._nursery
 
     def launch(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:

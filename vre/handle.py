@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vre.errors import PlatformError
+
 if TYPE_CHECKING:
     from vre.platform import Platform
     from vre.stats import RouterStats
@@ -18,8 +20,11 @@ class RouterHandle:
         self.name = name
 
     def stats(self) -> RouterStats:
-        """Return its account, see :class:`vre.stats.RouterStats`."""
-        return next(s for s in self._platform.reader.routers() if s.name == self.name)
+        """Return its account, see :class:`vre.stats.RouterStats`; after the end, the one that it ended with."""
+        for stats in self._platform.reader.routers():
+            if stats.name == self.name:
+                return stats
+        raise PlatformError(f"there is no router '{self.name}' any more")
 
     def sent(self) -> int:
         """Return how many of its packets have left the wire: one field of its account, at little cost."""
@@ -30,13 +35,11 @@ class RouterHandle:
         return self.stats().share
 
     def read(self, handler: str) -> str:
-        """Return a handler's value: `"element.handler"`. Raises HandlerError."""
+        """Return a handler's value: `"element.handler"`. Raises HandlerError, and PlatformError where nothing runs."""
         box = self._platform
-        assert box._handlers
         return box.boundary.call("read", f"router {self.name}", box._handlers.read, self.name, handler)
 
     def write(self, handler: str, value: str) -> None:
-        """Write a handler. Raises HandlerError."""
+        """Write a handler. Raises HandlerError, and PlatformError where nothing runs."""
         box = self._platform
-        assert box._handlers
         box.boundary.call("write", f"router {self.name}", box._handlers.write, self.name, handler, value)

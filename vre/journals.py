@@ -28,10 +28,12 @@ class Journals:
     report : callable
         Told of events.
     show : callable
-        Given the lines that elements print.
+        Given the lines that elements print, and the name of their router.
     """
 
-    def __init__(self, manifest: dict[str, Any], report: Callable[[str], None], show: Callable[[str], None]) -> None:
+    def __init__(
+        self, manifest: dict[str, Any], report: Callable[[str], None], show: Callable[[str, str], None]
+    ) -> None:
         self._manifest, self._report, self._show = manifest, report, show
         #: (router, element, type of the exception) to how many packets it was raised about.
         self.faults: OrderedDict[tuple[str, str, str], int] = OrderedDict()
@@ -48,7 +50,7 @@ class Journals:
                 if record.kind == FAULT:
                     self._fault(record)
                 else:
-                    self._show(record.text)
+                    self._show(record.text, self._names(record)[0])
         return any_found
 
     def _fault(self, record: Record) -> None:

@@ -196,7 +196,7 @@ class Keeper:
     def _begin_again(self, now: float) -> None:
         """Start the zygote again, a while after it was lost; domUs follow when it is ready."""
         if self._nursery is None and now >= self._lost:
-            self._nursery = Nursery()
+            self._nursery = Nursery(self._say)
         try:
             if self._nursery and self._nursery.ready(self.tier):
                 self._ready, self._lost = True, 0.0

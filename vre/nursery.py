@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from vre.errors import PlatformError
+from vre.overheard import Overheard
 from workers.domu_zygote import DESCRIPTORS, MESSAGE
 
 #: What of the environment the zygote needs; domUs get nothing of it.
@@ -24,14 +25,26 @@ _START_S = 60.0
 
 
 class Nursery:
-    """Starts the zygote, which gets ready by itself."""
+    """Starts the zygote, which gets ready by itself; `say` is given what it writes to its standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "workers.domu_zygote", str(theirs.fileno()), str(os.getpid())]
         environment = {k: v for k, v in os.environ.items() if k in _KEEP} | dict.fromkeys(_ALONE, "1")
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
+        self._overheard = Overheard(say)
+        out = self._overheard.far_end
+        # A group of its own, as the workers' zygote has.
+        self._process = subprocess.Popen(
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            process_group=0,
+        )
         theirs.close()
+        self._overheard.started()
         self._channel.setblocking(False)
         self._overdue = time.monotonic() + _START_S
         #: "own", or from "bubblewrap"; "" until it is ready.
@@ -77,6 +90,7 @@ class Nursery:
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """Yield what it has said since it was last listened to. Raises PlatformError where it is gone."""
+        self._overheard.look()
         while True:
             try:
                 data = self._channel.recv(MESSAGE)
@@ -93,3 +107,4 @@ class Nursery:
         self._channel.close()
         self._process.kill()
         self._process.wait()
+        self._overheard.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -31,22 +31,24 @@ class Outlet:
 
     def __init__(self, write: Callable[[str], None], threaded: bool = True) -> None:
         self._write, self._threaded = write, threaded
-        self._lines: deque[str] = deque()
+        self._lines: deque[tuple[str, str]] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._waiting = 0  # characters in the queue, and of the line in hand
-        self.dropped = 0
+        self._in_hand: str | None = None  # whose line is being written
+        #: Lines that nobody took, by whose they were.
+        self.dropped: Counter[str] = Counter()
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, whose: str = "") -> None:
         """Queue a line; where there is no room, drop and count it. Never waits for a reader."""
         if not self._threaded:
-            self._out(text)
+            self._out(text, whose)
             return
         with self._changed:
             if self._waiting + len(text) > _ROOM:
-                self.dropped += 1
+                self.dropped[whose] += 1
                 return
-            self._lines.append(text)
+            self._lines.append((text, whose))
             self._waiting += len(text)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="vre-outlet", daemon=True)
@@ -58,26 +60,37 @@ class Outlet:
             with self._changed:
                 while not self._lines:
                     self._changed.wait()
-                text = self._lines.popleft()
-            self._out(text)
+                text, whose = self._lines.popleft()
+                self._in_hand = whose
+            self._out(text, whose)
             with self._changed:
+                self._in_hand = None
                 self._waiting -= len(text)
                 self._changed.notify_all()
 
-    def _out(self, text: str) -> None:
+    def _out(self, text: str, whose: str) -> None:
         try:
             self._write(text)
         except Exception:  # whatever is wrong with who reads: it costs a line
-            self.dropped += 1
+            self.dropped[whose] += 1
 
-    def flush(self, seconds: float) -> bool:
-        """Wait, at most so long, until all that was said is written; return whether it is."""
+    def finish(self, seconds: float) -> bool:
+        """Wait, at most so long, until all that was said is written; drop and count the rest. Return whether it is."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._waiting == 0, seconds)
+            done = self._changed.wait_for(lambda: self._waiting == 0, seconds)
+            if self._in_hand is not None:
+                # Nobody knows how much of it has been written.
+                self.dropped[self._in_hand] += 1
+                self._in_hand = None
+            while self._lines:
+                text, whose = self._lines.popleft()
+                self._waiting -= len(text)
+                self.dropped[whose] += 1
+            return done
 
 
-def to_stream(stream: Any = None) -> Callable[[str], None]:
-    """Return what writes a line to a stream, standard error if none is given, past the stream's own buffer.
+def to_stream(stream: Any = None, end: str = "\n") -> Callable[[str], None]:
+    """Return what writes a line and `end` to a stream, standard error if none is given, past the stream's own buffer.
 
     A thread that blocks in a buffered write would hold the buffer's lock, and the interpreter would wait for that at
     its end.
@@ -88,9 +101,9 @@ def to_stream(stream: Any = None) -> Callable[[str], None]:
         try:
             fd = target.fileno()
         except (AttributeError, OSError, ValueError):  # a notebook's, or one that a test has put in place
-            target.write(text + "\n")
+            target.write(text + end)
             return
-        data = (text + "\n").encode(errors="backslashreplace")
+        data = (text + end).encode(errors="backslashreplace")
         while data:
             data = data[os.write(fd, data) :]
 

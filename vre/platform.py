@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from shm.outside import SOURCE, WIRE
 from shm.run_directory import RunDirectory, sweep
 from shm.segment import SegmentError, claim_window, free_window
 from vre import host
+from vre.absent import ended, not_started
 from vre.allocation import Placed, allocate, placement, split
 from vre.boundary import Boundary
 from vre.change import Changes
@@ -24,6 +25,7 @@ from vre.description import Description
 from vre.domu_control import answer
 from vre.domus import Domus
 from vre.errors import ConfigError, PlatformError, Problem
+from vre.escape import escape
 from vre.handle import RouterHandle
 from vre.handlers import Handlers
 from vre.journals import Journals
@@ -39,7 +41,10 @@ from vre.virtual_domus import VirtualDomus
 from vre.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from vre.build import Builder
+    from vre.links import Links
     from vre.simulation import Simulation
+    from vre.stats import Reader
 
 Say = Callable[[str], None]
 #: How long a request may wait.
@@ -48,6 +53,8 @@ _TEND_S = 0.02
 _FLUSH_S = 0.5
 #: Looks at the journals at the end: more than there is in them.
 _LAST_LOOKS = 100
+#: Longest event, in characters.
+_LONGEST_EVENT = 1000
 #: Events that are remembered.
 _EVENTS = 1000
 
@@ -104,10 +111,26 @@ class Platform(Description, Requests):
         self._began = 0.0
         self.placed: list[Placed] = []
         self.ns_per_tick = 0.0
-        self.manifest: dict[str, Any] = {}
-        self._handlers: Handlers | None = None
+        self._put_away(not_started())
+        self.reader: Reader = not_started()
         self._cleanup = contextlib.ExitStack()
-        self._ready = False
+        self._ready = self._engine_runs = False
+        self._ended = 0.0
+        self._unread: Counter[str] = Counter()
+
+    def _put_away(self, absent: Any) -> None:
+        """Put what says why there is nothing in place of all that reads and writes shared memory."""
+        self.manifest: dict[str, Any] = absent
+        self.builder: Builder = absent
+        self.links: Links = absent
+        self.domus: Domus | VirtualDomus = absent
+        self.changes: Changes = absent
+        self.watchdog: Watchdog = absent
+        self.journals: Journals = absent
+        self._handlers: Handlers = absent
+        self._rebalancer: Rebalancer = absent
+        self._control: ControlServer = absent
+        self._engine: Crew | Simulation = absent
 
     # Life.
 
@@ -141,6 +164,7 @@ class Platform(Description, Requests):
         from vre.links import Links
         from vre.space import Space
 
+        self.manifest = {}
         self._fit_machine()
         crossing = self.model.crossing
         self.plan = host.fit(self.model.cores, self.model.clock, host.cpus(), crossing, self.model.wire)
@@ -168,6 +192,7 @@ class Platform(Description, Requests):
         self._engine = self._make_engine()
         self._cleanup.callback(self._engine.end)
         engine = self._engine
+        self._engine_runs = True
         self._began = engine.now()
         self.watchdog = Watchdog(self.manifest, self._deadline, engine.holder, engine.expel, self.report)
         if isinstance(engine, Crew):
@@ -239,6 +264,7 @@ class Platform(Description, Requests):
 
     def report(self, event: str) -> None:
         """Take note of an event."""
+        event = escape(event, _LONGEST_EVENT)
         self.events.append(event)
         self._events.append({"s": round(self.now() - self._began, 3), "event": event})
         self.say(event)
@@ -339,8 +365,8 @@ class Platform(Description, Requests):
         self.pause()
 
     def now(self) -> float:
-        """Return the platform's time in seconds: logical where it is virtual."""
-        return self._engine.now()
+        """Return the platform's time in seconds, logical where it is virtual; after the end, when that was."""
+        return self._engine.now() if self._engine_runs else self._ended
 
     def finished(self) -> bool:
         """Return whether every link that has an end has reached it; False while one without end sends."""
@@ -401,14 +427,24 @@ class Platform(Description, Requests):
             if not self.journals.look():
                 break
 
+    def lost_lines(self) -> dict[str, int]:
+        """Return how many lines nobody took: of each router's elements, and under "" those of the platform itself."""
+        if self._ready:
+            self._unread = Counter(self.journals.dropped())
+        return dict(self._unread + self._lines.dropped + self._voice.dropped)
+
     def stop(self) -> None:
-        """End everything and remove every trace."""
+        """End everything and remove every trace; the figures of the reader and of routers stay readable."""
         if self._ready:
             self.halt()
-        self._ready = False
+            self.reader.freeze()
+            self.lost_lines()
         self._cleanup.close()
+        self._ended = self.now()
+        self._ready = self._engine_runs = False
+        self._put_away(ended())
         for outlet in (self._voice, self._lines):
-            outlet.flush(_FLUSH_S)
+            outlet.finish(_FLUSH_S)
 
     # Views.
 

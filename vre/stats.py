@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from shm.channel import CHANNEL, lent
 from shm.layout import CLIENT, CORE, DECISION, DECISIONS, RING, TASK, TIME_UNIT_NS
 from shm.memory import load16, load64
 from shm.outside import SOURCE, SUB_BITS, TALLY, TALLY_BUCKETS
+from vre.errors import PlatformError
 from vre.space import view
 from workers.element import load
 from workers.shape import reasons
@@ -85,6 +89,10 @@ def bucket_top(bucket: int) -> int:
     return (((1 << SUB_BITS) + step + 1) << (octave - 1)) - 1
 
 
+def _gone(*arguments: Any) -> Any:
+    raise PlatformError("the platform has ended, and its memory with it")
+
+
 def waiting_in(ring: int, index: int) -> int:
     """Return how many packets of a router wait in a ring that routers share."""
     head, tail = load64(ring + RING["head"]), load64(ring + RING["tail"])
@@ -97,6 +105,24 @@ class Reader:
 
     def __init__(self, manifest: dict[str, Any]) -> None:
         self.manifest = manifest
+
+    def freeze(self) -> None:
+        """Keep the figures as they are now, for ever: the memory that they are read from is about to go.
+
+        What takes arguments, but for `sent`, raises PlatformError from then on.
+        """
+        methods = {name: method for name, method in inspect.getmembers(self, inspect.ismethod) if name[0] != "_"}
+        del methods["freeze"]
+        last: dict[str, Any] = {
+            name: partial(deepcopy, method())
+            for name, method in methods.items()
+            if not inspect.signature(method).parameters
+        }
+        left = {stats.name: stats.forwarded for stats in last["routers"]()}
+        last["sent"] = lambda name: left[name] if name in left else _gone()
+        last["freeze"] = lambda: None
+        # An instance's own attributes go before its class's methods.
+        self.__dict__.update(dict.fromkeys(methods, _gone) | last)
 
     def routers(self) -> list[RouterStats]:
         """Return all routers' accounts."""

@@ -114,12 +114,12 @@ class Watchdog:
         store64(found.task + TASK["enabled"], 0)
         self._progress.pop(found.core)
         self.quarantined.append(found)
-        # First of all: the others wait.
-        self._expel(found.core)
+        # The others wait; a report does not (:mod:`vre.outlet`).
         self._report(
             f"router {found.router}: path {found.path} has held core {found.core} for {found.held_ms:.0f} ms; "
             "quarantined until it is released"
         )
+        self._expel(found.core)
 
     def quarantine(self, what: Quarantine, now: float) -> None:
         """Take away a path, or all of a router's: workers ended in it. Another core's turn of it is its last."""

@@ -129,7 +129,7 @@ class Zygote:
     def _keep(self, message: dict[str, Any], descriptors: list[int], parent: int, tell: int) -> None:
         """Be the keeper."""
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         follow_parent(parent)
         # Its own session: the scheduler's groups, where it has them, are by session.

@@ -38,12 +38,12 @@ def take_processor(cpu: int | None, pid: int = 0) -> None:
 def wakings(channel: socket.socket) -> Iterator[tuple[bool, bool]]:
     """Wait, and yield whether a child has ended and whether a message has come, time and again: a zygote's loop.
 
-    Ctrl-C goes to the whole terminal; only the platform's own process decides what it means.
+    Ctrl-C, a hang-up and `timeout` go to whole groups of processes; only the platform's own decides what they mean.
     """
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_signals()
     while True:
         ready, _, _ = select.select([channel.fileno(), wake_read], [], [])
         if wake_read in ready:
@@ -51,16 +51,21 @@ def wakings(channel: socket.socket) -> Iterator[tuple[bool, bool]]:
         yield wake_read in ready, channel.fileno() in ready
 
 
+def leave_signals() -> None:
+    """Leave signals that ask a platform to end to the platform's own process, which ends all others."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def settle_in(name: str, manifest: dict[str, Any], gently: bool = False) -> None:
-    """Take a name, map all memory in, and keep the garbage collector and Ctrl-C away.
+    """Take a name, map all memory in, and keep the garbage collector and signals to the platform away.
 
     `gently`: others are at work on the processor, and shall not be held up.
     """
     _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
     # 1 us: sleeps of 20 us would otherwise take 70 (the default slack is 50).
     _libc.prctl(_PR_SET_TIMERSLACK, 1000, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    leave_signals()
     for _, _, size, base in manifest["segments"]:
         # A forked process meets shared memory page by page; better now than packet by packet. Kernels
         # before 5.14 do not know the call, and then it is packet by packet.

@@ -15,6 +15,7 @@ JSON over a socket pair with the platform, in both directions:
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -30,6 +31,7 @@ from shm.segment import Segment
 from workers.core import Worker
 from workers.process import follow_parent, settle_in, take_processor, wakings
 from workers.recorder import run_wire_process
+from workers.said import speak_into
 
 #: Compiling while packets flow takes what time the workers leave, and little more.
 _COMPILER_NICE = 10
@@ -96,7 +98,8 @@ class Zygote:
         try:
             work()
         except Exception as error:  # told to the platform, which decides
-            traceback.print_exc()
+            with contextlib.suppress(OSError):  # nobody may have read what was said before
+                traceback.print_exc()
             self.say(failed=f"{type(error).__name__}: {error}")
         else:
             self.say(ready=True)
@@ -181,6 +184,7 @@ class Zygote:
         try:
             self._leave_zygote(parent)
             settle_in(f"vre-{kind}-{place}", self.manifest, message["gently"])
+            speak_into((self.manifest["cores"][place] if kind == "core" else self.manifest["wire"])["journal"])
             if kind == "core":
                 self.workers[place].run(message["number"], message["cpu"])
             else:

@@ -16,7 +16,7 @@ from vre.outlet import Outlet, to_stream
 def test_the_same_fault_is_an_event_once_and_then_counted():
     events, lines = [], []
     with Bench("FromDevice(eth0) -> c :: Counter -> Print(x) -> Discard;") as b:
-        journals = Journals(b.manifest, events.append, lines.append)
+        journals = Journals(b.manifest, events.append, lambda line, whose: lines.append((whose, line)))
         journal = load64(b.core + CORE["journal"])
         for i in range(25):
             put(journal, FAULT, 0, 1, f"IndexError: {i} is too many at counter.py:5")
@@ -39,7 +39,7 @@ def test_a_print_that_nobody_reads_costs_lines_and_no_packets():
         assert b.through(*frames) + b.through(*frames) == frames * 2
         b.assert_sound()
         lines = []
-        journals = Journals(b.manifest, lambda event: None, lines.append)
+        journals = Journals(b.manifest, lambda event: None, lambda line, whose: lines.append(line))
         while journals.look():
             pass
         assert 0 < len(lines) == 100 - journals.dropped()["r"]
@@ -52,11 +52,11 @@ def test_nobody_waits_for_a_reader_who_has_stopped():
         outlet = Outlet(to_stream(stream))
         for _ in range(1000):
             outlet.say("z" * 10_000)
-        assert outlet.dropped > 800
-        assert not outlet.flush(0.01)
+        assert outlet.dropped[""] > 800
+        assert not outlet.finish(0.01)
         read = threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(reader, 1 << 16), b"")])
         read.start()
-        assert outlet.flush(60)
+        assert outlet.finish(60)
     read.join()
     os.close(reader)
 
@@ -67,5 +67,5 @@ def test_a_reader_who_has_gone_costs_lines():
     with os.fdopen(writer, "w") as stream:
         outlet = Outlet(to_stream(stream))
         outlet.say("nobody is there")
-        assert outlet.flush(60)
-        assert outlet.dropped == 1
+        assert outlet.finish(60)
+        assert outlet.dropped == {"": 1}

@@ -12,6 +12,7 @@ import click
 from shm.run_directory import RunDirectory
 from vre.cli.top import running
 from vre.control import ask
+from vre.escape import escape_lines
 
 _NAME = click.option("--name", help="Which platform, where several run.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -35,7 +36,7 @@ def read(what: str, name: str | None, as_json: bool) -> None:
     """Print the value of WHAT: ROUTER/ELEMENT.HANDLER or ROUTER.entitlement."""
     answer = _ask(name, as_json, "", do="read", what=what)
     if not as_json:
-        click.echo(answer["value"].rstrip("\n"))
+        click.echo(escape_lines(answer["value"].rstrip("\n")))
 
 
 @click.command(context_settings={"ignore_unknown_options": True})  # -1 is a value

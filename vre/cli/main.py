@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from importlib import import_module
 from typing import Any
@@ -11,7 +10,9 @@ from typing import Any
 import click
 
 from vre import __version__
+from vre.cli import signals
 from vre.errors import ConfigError, PlatformError, nearest
+from vre.escape import escape_lines
 
 #: Subcommand to (module, what it is for).
 COMMANDS = {
@@ -57,8 +58,7 @@ def vre() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; a user's mistake is a message and status 2, never a traceback."""
-    # SIGTERM ends a platform as Ctrl-C does: through every clean-up.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signals.install()
     try:
         return vre.main(args=arguments, prog_name="vre", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -70,17 +70,21 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(130)
     except ConfigError as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            click.echo(escape_lines(str(problem)), err=True)
         count = len(error.problems)
         click.echo(f"{count} error{'s' if count > 1 else ''}; nothing was started", err=True)
         sys.exit(2)
     except PlatformError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {escape_lines(str(error))}", err=True)
         sys.exit(error.status)
     except KeyboardInterrupt:
-        sys.exit(130)
+        signals.leave(130)
     except BrokenPipeError:
-        sys.exit(1)
+        signals.leave(1)
+    except SystemExit as stop:
+        if stop.code in signals.ASKED:
+            signals.leave(stop.code)
+        raise
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def emit(data: Any, text: Any, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    console = Console(highlight=False)
+    # What tenants have written is text, never markup or a link.
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no width to keep to
     console.print(text, soft_wrap=isinstance(text, str))
@@ -73,6 +74,12 @@ def routers_table(stats: list[RouterStats], seconds: float, title: str = "") -> 
             reasons or "-",
         )
     return table
+
+
+def lost_line(lost: dict[str, int]) -> str:
+    """Return one line that says how many lines nobody took; see :meth:`vre.platform.Platform.lost_lines`."""
+    parts = [f"{count:,} of {name}" if name else f"{count:,} of the platform" for name, count in lost.items()]
+    return f"lines that nobody read: {', '.join(parts)}"
 
 
 def balance_line(stats: list[RouterStats], unclaimed: int) -> str:

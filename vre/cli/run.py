@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from vre.cli import signals
 from vre.cli.options import Duration, sandbox_option
-from vre.cli.report import balance_line, emit, number, routers_json, routers_table
+from vre.cli.report import balance_line, emit, lost_line, number, routers_json, routers_table
 from vre.config import load_model
-from vre.errors import ConfigError, PlatformError
+from vre.errors import ConfigError, PlatformEnded, PlatformError
 from vre.model import Model
+from vre.outlet import to_stream
 
 #: The router of the demo that needs a jail.
 _UNTRUSTED = "violet"
@@ -23,13 +27,16 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
     from vre.platform import Platform
     from vre.stats import jain
 
-    live = sys.stderr.isatty() and not quiet
+    live = bool(sys.stderr) and sys.stderr.isatty() and not quiet
+    write = to_stream(end="")
 
-    def say(text: str) -> None:
+    def show(text: str) -> None:
+        """Write a line; one that begins with CR is the progress, which the next one overwrites."""
         if not quiet:
-            click.echo(f"\r\033[K{text}" if live else text, err=True)
+            begin = "\r\033[K" if live else ""
+            write(f"{begin}{text[1:]}" if text.startswith("\r") else f"{begin}{text}\n")
 
-    box = Platform(model=model, say=say)
+    box = Platform(model=model, say=show)
     elapsed = 0.0
 
     def tick(now: float) -> None:
@@ -38,31 +45,46 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
         if live:
             rates = "  ".join(f"{s.name} {number(s.forwarded / now)}pps" for s in box.reader.routers())
             end = f" of {duration:g}" if duration else ""
-            click.echo(f"\r\033[K{now:5.1f}{end} s  {rates}", err=True, nl=False)
+            box.say(f"\r{now:5.1f}{end} s  {rates}")
 
-    interrupted = None
+    interrupted: Any = None
+    broken: PlatformEnded | None = None
     with box:
         box.start()
-        say(f"running on {model.cores} core(s); Ctrl-C ends it" if duration is None else f"running for {duration:g} s")
+        forever = f"running on {model.cores} core(s); Ctrl-C ends it"
+        box.say(forever if duration is None else f"running for {duration:g} s")
         try:
             box.run(duration, tick)
         except (KeyboardInterrupt, SystemExit) as stop:
             interrupted = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
-            box.pause()
-        box.halt()
-        if live:
-            click.echo("\r\033[K", err=True, nl=False)
-        stats = box.reader.routers()
-        data = routers_json(stats) | {
-            "seconds": elapsed,
-            "jain": jain([s.share for s in stats], [s.entitled for s in stats]),
-            "dilated": box.plan.dilated,
-            "unclaimed": box.reader.unclaimed(),
-            "events": list(box.events),
-        }
+        except PlatformEnded as error:
+            broken = error
+        with signals.held():
+            if interrupted is not None:
+                with contextlib.suppress(PlatformEnded):
+                    box.pause()
+            box.halt()
+            if live:
+                box.say("\r")
+            # Nothing is printed before all has ended: whoever does not read it holds up nobody.
+            box.stop()
+    stats, lost = box.reader.routers(), box.lost_lines()
+    data = routers_json(stats) | {
+        "seconds": elapsed,
+        "jain": jain([s.share for s in stats], [s.entitled for s in stats]),
+        "dilated": box.plan.dilated,
+        "unclaimed": box.reader.unclaimed(),
+        "lost_lines": lost,
+        "events": list(box.events),
+    }
+    with signals.patient(interrupted is not None):
         emit(data, routers_table(stats, elapsed), as_json)
         if not as_json:
             emit(None, balance_line(stats, box.reader.unclaimed()), False)
+            if lost:
+                emit(None, lost_line(lost), False)
+    if broken:
+        raise broken
     if interrupted is not None:
         sys.exit(interrupted)
 

@@ -18,9 +18,12 @@ from shm.segment import Segment, SegmentError
 from vre.cli.report import emit, number, routers_json, routers_table
 from vre.control import ask
 from vre.errors import PlatformError
+from vre.escape import escape
 
 #: The longer of the two windows that shares are shown for.
 _LONG_S = 10.0
+#: Longest text in a table's cell, in characters.
+_LONGEST_CELL = 2000
 #: Views that the platform is asked for; the others are read from its memory.
 ASKED = ("domus", "events")
 VIEWS = ("routers", "paths", "cores", "ports", "memory", "decisions", *ASKED)
@@ -118,7 +121,7 @@ def table(rows: list[dict[str, Any]]) -> Any:
     for name in rows[0] if rows else ():
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(str(v) for v in row.values()))
+        table.add_row(*(escape(str(v), _LONGEST_CELL) for v in row.values()))
     return table
 
 
