@@ -73,6 +73,7 @@ class Watchdog:
 
     def look(self, now: float) -> None:
         """Judge every core once; `now` in seconds."""
+        self._hold()
         watched = self._attention.look(now)
         for number, core in enumerate(self._manifest["cores"]):
             pid = 0 if core["nic"] else self._pid(number)
@@ -141,15 +142,23 @@ class Watchdog:
             "quarantined until it is released"
         )
 
+    def _hold(self) -> None:
+        """Forget paths that are gone, with a configuration that has been replaced; hold those that have been moved."""
+        if self.quarantined:
+            self.quarantined = [found for found in self.quarantined if path_of(self._manifest, found.task)]
+        for found in self.quarantined:
+            store64(found.task + TASK["enabled"], 0)
+
     def release(self, router: str) -> int:
         """Let a router's paths run again; return how many were quarantined."""
+        self._hold()
         mine = [found for found in self.quarantined if found.router == router]
         for found in mine:
             store64(found.task + TASK["enabled"], 1)
             self.quarantined.remove(found)
+        for core in self._manifest["cores"] if mine else []:
             # Its worker may have left out what such a path needs in the interpreter.
-            roster = self._manifest["cores"][found.core]["address"] + CORE["roster"]
-            store64(roster, load64(roster) + 1)
+            store64(core["address"] + CORE["roster"], load64(core["address"] + CORE["roster"]) + 1)
         return len(mine)
 
 

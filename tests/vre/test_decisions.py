@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import ctypes
+
+from shm.layout import CORE, TASK
+from shm.memory import load64, store64
 from vre.allocation import allocate, expected_shares, placement
 from vre.config import from_text
 from vre.host import fit
 from vre.model import Model, Router
 from vre.supervisor import GiveUp, Quarantine, Recover, Restart, Stamped, Supervisor, cause
+from vre.watchdog import Watchdog
 
 TWO_PATHS = "FromDevice(a) -> Queue -> ToDevice(b); FromDevice(b) -> Counter -> ToDevice(a);"
 ONE = "FromDevice(a) -> ToDevice(b);"
@@ -101,6 +106,28 @@ def test_a_worker_that_ends_in_a_path_before_it_has_handed_over_counts_too():
         supervisor.retire(pid)
         last = supervisor.exited(pid, -9, 0.1 * pid, path)
     assert last == Recover(0, Quarantine("red", path))
+
+
+def test_what_is_quarantined_stays_so_when_it_is_moved_and_is_forgotten_when_it_is_gone():
+    memory = [ctypes.create_string_buffer(layout.size) for layout in (TASK, TASK, CORE)]
+    one, two, core = (ctypes.addressof(part) for part in memory)
+    tasks = [{"address": at, "name": f"path {at}", "core": 0} for at in (one, two)]
+    manifest = {"routers": [{"name": "red", "tasks": tasks}], "cores": [{"address": core, "nic": False}]}
+    events = []
+    watchdog = Watchdog(manifest, lambda router: 1.0, lambda number: 0, lambda number: None, events.append)
+    for task in (one, two):
+        store64(task + TASK["enabled"], 1)
+    watchdog.quarantine(Quarantine("red", Stamped("red", f"path {one}", one)), 0.0)
+    assert [load64(task + TASK["enabled"]) for task in (one, two)] == [0, 1]
+    watchdog.quarantine(Quarantine("red"), 0.0)
+    assert [found.task for found in watchdog.quarantined] == [one, two] and len(events) == 2
+    store64(two + TASK["enabled"], 1)
+    watchdog.look(1.0)
+    assert load64(two + TASK["enabled"]) == 0
+    del tasks[0]
+    assert watchdog.release("red") == 1 and watchdog.quarantined == []
+    assert [load64(task + TASK["enabled"]) for task in (one, two)] == [0, 1]
+    assert load64(core + CORE["roster"]) == 1, "its worker looks what it needs for it"
 
 
 def test_a_host_with_too_few_processors_dilates():
