@@ -31,6 +31,8 @@ Say = Callable[[str], None]
 GRACE_S = 1.0
 _PF_EXITING = 4
 _EXPEL_S = 0.02
+#: How long after a process could not be started it is tried again.
+_AGAIN_S = 0.1
 #: How often workers and domUs are looked at.
 LOOK_S = 0.005
 
@@ -56,6 +58,9 @@ class Crew:
         self._overheard: Overheard | None = None
         self._numbers: dict[int, int] = {}
         self._asked: dict[int, set[int]] = {}
+        #: What the zygote could not fork, and when it is asked again.
+        self._unforked: list[tuple[float, dict[str, Any]]] = []
+        self._short = False
         #: Called every LOOK_S.
         self.watch: Callable[[], None] = lambda: None
         #: Called with what must not run any more, while no worker runs on its core.
@@ -139,6 +144,7 @@ class Crew:
                     self.tend(0.001)
                 store64(self._cores[core] + CORE["standby"], 0)
         self._asked.clear()
+        self._unforked.clear()
 
     def change(self, manifest: Path) -> None:
         """Put fresh workers and a fresh wire, which know another manifest, in place of those that run."""
@@ -219,10 +225,28 @@ class Crew:
         elif "failed" in message:
             raise PlatformError(f"cannot start: {message['failed']}")
         elif "forked" in message:
+            self._short = False
             self._numbers[message["forked"]] = message["number"]
             self.supervisor.forked(message["forked"], message.get("core"))
+        elif "unforked" in message:
+            why = message.pop("unforked")
+            if not self._short:
+                self._report(f"no process can be started now: {why}; it is tried again")
+            self._short = True
+            self._unforked.append((time.monotonic() + _AGAIN_S, message))
         elif "exited" in message and message["exited"] in self._numbers:
             self._exited(message["exited"], message["status"])
+
+    def _ask_again(self) -> None:
+        """Ask for the processes that there was no room for."""
+        now = time.monotonic()
+        due = [message for at, message in self._unforked if at <= now]
+        self._unforked = [(at, message) for at, message in self._unforked if at > now]
+        for message in due:
+            core, number = message.get("core"), message["number"]
+            # Nobody wants one whose turn is over.
+            if core is None or number >= load64(self._cores[core] + CORE["incarnation"]):
+                self._send(**message)
 
     def _exited(self, pid: int, status: int) -> None:
         path = self._stamped(pid)
@@ -285,6 +309,7 @@ class Crew:
         while (left := end - time.monotonic()) > 0:
             for message in self._messages(min(left, LOOK_S)):
                 self._handle(message)
+            self._ask_again()
             self.watch()
 
     @staticmethod

@@ -10,6 +10,7 @@ JSON over a socket pair with the platform, in both directions:
 | `{"change": manifest file}` | `{"progress": s}`s, then as for `start`; meanwhile it goes on serving |
 | `{"core": n, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "core": n, "number": k}`: to be worker k |
 | `{"wire": 0, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "wire": 0, "number": k}` |
+| either of these | `{"unforked": why, ...}`, what was asked for, if the system has no room for one more process now |
 | | `{"exited": pid, "status": s}` whenever a child ends |
 """
 
@@ -155,7 +156,11 @@ class Zygote:
             self.say(failed=f"{type(error).__name__}: {error}")
             return
         parent = os.getpid()
-        self._compiling = os.fork()
+        try:
+            self._compiling = os.fork()
+        except OSError as error:
+            self.say(failed=f"no process to compile in: {error.strerror}")
+            return
         if self._compiling == 0:
             try:
                 self._leave_zygote(parent, channel=True)
@@ -175,7 +180,11 @@ class Zygote:
 
     def _fork(self, kind: str, place: int, message: dict[str, Any]) -> None:
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.say(unforked=error.strerror, **message)
+            return
         if pid:
             self.children.add(pid)
             self.say(forked=pid, number=message["number"], **{kind: place})

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The crew and its zygote, where the system has no room for one more process."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import socket
+
+import pytest
+
+from shm.layout import CORE
+from shm.memory import store64
+from shm.outside import WIRE
+from vre.crew import Crew
+from vre.host import Plan
+from workers.zygote import Zygote
+
+
+@pytest.fixture
+def pair():
+    """Return a crew of one core, its events, and its zygote, both in this process."""
+    core, wire = ctypes.create_string_buffer(CORE.size), ctypes.create_string_buffer(WIRE.size)
+    manifest = {
+        "cores": [{"address": ctypes.addressof(core), "nic": False}],
+        "wire": {"address": ctypes.addressof(wire)},
+        "routers": [],
+    }
+    events = []
+    crew = Crew(manifest, Plan((None,), None, False, ""), events.append, events.append)
+    crew._channel, theirs = socket.socketpair()
+    yield crew, events, Zygote(theirs), ctypes.addressof(core)
+    crew._channel.close()
+    theirs.close()
+
+
+def obey(zygote):
+    """Let the zygote do what it is asked for."""
+    for line in zygote.channel.recv(65536).splitlines():
+        zygote._obey(json.loads(line))
+
+
+def tend_until(crew, done):
+    """Let time pass until something is so."""
+    for _ in range(1000):
+        if done():
+            return
+        crew.tend(0.01)
+    raise AssertionError
+
+
+def no_room(*_):
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def test_a_process_that_cannot_be_forked_is_asked_for_again(pair, monkeypatch):
+    crew, events, zygote, core = pair
+    store64(core + CORE["incarnation"], 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", no_room)
+        crew._fork_standby(0)
+        for _ in range(3):
+            obey(zygote)
+            tend_until(crew, lambda: crew._unforked)
+            tend_until(crew, lambda: not crew._unforked)
+    assert len(events) == 1 and "tried again" in events[0]
+    assert json.loads(zygote.channel.recv(65536)) == {"core": 0, "cpu": None, "number": 5, "gently": True}
+
+
+def test_one_whose_turn_is_over_is_not(pair, monkeypatch):
+    crew, _, zygote, core = pair
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", no_room)
+        crew._fork_standby(0)
+        obey(zygote)
+        tend_until(crew, lambda: crew._unforked)
+    store64(core + CORE["incarnation"], 9)
+    tend_until(crew, lambda: not crew._unforked)
+    zygote.channel.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        zygote.channel.recv(1)
