@@ -72,12 +72,12 @@ def framed(packet: SlowPacket, entry: int) -> Frame:
         It fits into no buffer, it is no bytes, or an annotation does not fit its field.
     """
     for part in (packet.data, packet.stripped):
-        if not isinstance(part, bytes | bytearray | memoryview):
+        if not isinstance(part, bytes | bytearray):
             raise TypeError(f"a packet's data are bytes, not {type(part).__name__}")
+    if len(packet.data) > LARGE_STRIDE - GUARD:
+        raise ValueError(f"a packet of {len(packet.data)} bytes fits into no buffer")
     data = bytes(packet.data)
-    if len(data) > LARGE_STRIDE - GUARD:
-        raise ValueError(f"a packet of {len(data)} bytes fits into no buffer")
-    stripped = bytes(packet.stripped)[max(0, len(packet.stripped) + GUARD + len(data) - LARGE_STRIDE) :]
+    stripped = bytes(packet.stripped[max(0, len(packet.stripped) + GUARD + len(data) - LARGE_STRIDE) :])
     # What points to bytes that the packet does not have, or no longer, points to no header.
     net = packet.net if packet.net is not None and 0 <= packet.net <= len(data) - IP_HEADER else MISSING
     mac = packet.mac if packet.mac is not None and 0 <= packet.mac <= len(data) else MISSING
