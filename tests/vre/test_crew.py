@@ -16,6 +16,7 @@ from shm.memory import store64
 from shm.outside import WIRE
 from vre.crew import Crew
 from vre.host import Plan
+from vre.overheard import Overheard
 from workers.zygote import Zygote
 
 
@@ -31,7 +32,10 @@ def pair():
     events = []
     crew = Crew(manifest, Plan((None,), None, False, ""), events.append, events.append)
     crew._channel, theirs = socket.socketpair()
+    crew._overheard = Overheard(events.append)
+    crew._overheard.started()
     yield crew, events, Zygote(theirs), ctypes.addressof(core)
+    crew._overheard.close()
     crew._channel.close()
     theirs.close()
 
