@@ -146,7 +146,7 @@ class Links:
             last = schedule.last_ns
             source["period_ns"] = last + last // max(1, schedule.count - 1) + 1
         elif plan.rate:
-            source["interval"] = interval(plan.rate)
+            source["interval"] = interval(plan.rate, plan.burst)
         self._point(source, plan)
         table = view(self.table, "i8", SOURCES)
         at = int((table == 0).argmax())
@@ -201,6 +201,6 @@ class Links:
         }
 
 
-def interval(rate: float) -> int:
-    """Return the time between two frames as a source keeps it: at most 4.5 minutes, so that 256 times it is a word."""
-    return max(1, round(min(1e9 / rate * (1 << SOURCE_INTERVAL_BITS), 1 << 54)))
+def interval(rate: float, burst: int) -> int:
+    """Return the time between two frames as a source keeps it; that between two bursts is a word."""
+    return max(1, round(min(1e9 / rate * (1 << SOURCE_INTERVAL_BITS), (1 << 62) // burst)))

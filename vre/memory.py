@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MEMORY_BOUND, MEMORY_FREE = 0.9, 0.7
 #: A core that was idle for less of the time wanted more; so did one that made so much of its share.
 _BUSY, _AT_ITS_SHARE = 0.1, 0.9
+#: Longest time between two accesses, MODEL_BITS after the point: a minute; times those of a turn it is a word.
+_SLOWEST = float(1 << 44)
 #: What a core that wanted less gets beyond what it used.
 _ROOM = 1.25
 
@@ -86,7 +88,9 @@ class MemoryShares:
         self._allowed = paces(cores, limit) if divided else [math.inf] * len(places)
         for place, most in zip(places, self._allowed, strict=True):
             store64(place + CORE["by_memory"], int(bound))
-            pace = 0 if most == math.inf else round(1e9 / platform.ns_per_tick / most * (1 << MODEL_BITS))
+            pace = (
+                0 if most == math.inf else round(min(1e9 / platform.ns_per_tick / most * (1 << MODEL_BITS), _SLOWEST))
+            )
             store64(place + CORE["line_pace"], pace)
 
     def _count(self) -> list[tuple[int, int]]:

@@ -406,7 +406,7 @@ class Platform(Description, Requests):
         self.quiesce_wire()
         for plan in plans:
             plan.rate = rate
-            store64(plan.address + SOURCE["interval"], interval(rate))
+            store64(plan.address + SOURCE["interval"], interval(rate, plan.burst))
             store64(plan.address + SOURCE["start_ns"], -1)
         self.links.share_rings()
         for plan in plans:

@@ -51,6 +51,7 @@ SWEEP_NS = 1_000_000_000
 
 _SIZE = ENTRY.size
 _ADDRESS, _MAC, _FRESH, _VALID = (ENTRY[name] for name in ("address", "mac", "fresh_until", "valid_until"))
+_TIMES = {"fresh_until", "valid_until", "asked", "learnt"}
 _COUNT, _ASKED, _LEARNT = NOTES["count"], NOTES["asked"], NOTES["learnt"]
 _OWED, _NEXT_OWED = NOTES["owed"], NOTES["next_owed"]
 _TAIL, _WORDS = POLLS["tail"], POLLS["addresses"]
@@ -129,10 +130,23 @@ class Neighbours:
         self._table, self._notes, self._lost = int(state["table"]), int(state["notes"]), int(state["lost"])
         self.held = Held(int(state["hold"]), int(state["links"]))
         context.touched.add(self.held.ring)
+        if self.now < state["now_ns"]:
+            self._go_back(int(state["now_ns"]) - self.now)
         state["now_ns"] = self.now
         if not self.held.links_fit():
             self._link_again()
         self.held.begin()
+
+    def _go_back(self, ns: int) -> None:
+        """Move all times back: the element is on another core now, whose clock is behind."""
+        import numpy as np
+
+        for place, layout in ((self._table, ENTRY), (self._notes, NOTES)):
+            memory: Any = (ctypes.c_char * (SLOTS * layout.size)).from_address(place)
+            rows = np.frombuffer(memory, layout.dtype)
+            for name in _TIMES & set(layout.fields):
+                rows[name] = np.where(rows[name] > 0, np.maximum(rows[name] - ns, 1), 0)
+        self.state["next_ns"] = self.now
 
     def _link_again(self) -> None:
         """Find out who waits for whom: the links are new, or a worker died in the middle of changing them."""

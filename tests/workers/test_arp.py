@@ -175,6 +175,20 @@ def test_what_waits_for_a_neighbour_that_never_answers_is_given_up(bench):
     assert b.dropped == {"arp_given_up": 20}
 
 
+def test_a_clock_that_goes_back_makes_no_answer_good_for_longer(bench):
+    b = querier(bench)
+    b.clock(5000 * SECOND)
+    b.through(udp(dst=ALIVE), answer(ALIVE))
+    b.clock(10 * SECOND)
+    b.settle()
+    assert queries(b.through(udp(dst=ALIVE))) == []
+    b.clock(75 * SECOND)
+    out = b.through(udp(dst=ALIVE, id=7))
+    assert (sent(out), queries(out + b.through(udp(dst=ALIVE)))) == ([7], [ALIVE])
+    b.clock(400 * SECOND)
+    assert sent(b.through(udp(dst=ALIVE))) == []
+
+
 def test_an_answer_expires_and_zero_means_never(bench):
     b = querier(bench, ", TIMEOUT 0, POLL_TIMEOUT 0")
     b.through(udp(dst=ALIVE))

@@ -241,6 +241,26 @@ def test_sources_make_packets_up_to_their_limit(bench):
     assert len(b.received()) == 1, "ten a second, by the core's clock"
 
 
+@pytest.mark.parametrize("rate", [3e6, 7e8, 1e-3])
+def test_a_rated_source_has_its_rate_to_a_hundred_thousandth(bench, rate):
+    b = bench(f"RatedSource(RATE {rate:.3f}) -> c :: Counter -> Discard;")
+    start = 10 * 365 * 86400 * 10**9
+    b.clock(start)
+    b.turn()
+    for step in range(1, 500):
+        b.clock(start + step * 1000)
+        b.turn(2000)
+    assert int(b.state("c")["count"]) == pytest.approx(1 + 499e-6 * rate, abs=2)
+
+
+def test_a_rated_source_goes_on_when_its_clock_goes_back(bench):
+    b = bench("RatedSource(RATE 1000) -> c :: Counter -> Discard;")
+    for now in (3600 * 10**9, 10**9, 10**9 + 999_999, 10**9 + 1_000_000):
+        b.clock(now)
+        b.turn()
+    assert int(b.state("c")["count"]) == 3
+
+
 def test_print_shows_packets_as_click_does(bench, capfd):
     b = bench("FromDevice(eth0) -> Print(seen, 6) -> ToDevice(eth1);")
     frame = udp()

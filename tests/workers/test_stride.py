@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -165,6 +166,45 @@ def test_a_change_of_weights_keeps_what_each_is_ahead_in_ticks():
         core.turn(lambda i: 1000)
     got = [core.used(i) - used[i] for i in range(2)]
     assert abs(got[0] - got[1]) <= 2000
+
+
+def test_a_worker_killed_while_passes_move_makes_nobody_wait_longer():
+    """Cut off at each line of moving passes back, and of taking a stride over: what is done again forgives, at most."""
+    line, done = 0, False
+    while not done:
+        line += 1
+        core = Core([1.0, 2.0, 5.0])
+        for i, ahead in enumerate((0, 7000, 900)):
+            store64(core.slot(i), REBASE + 5 + ahead)
+        leave(core.client(2), core.slot(2))
+        for i, stride in enumerate(strides([1000.0, 1.0, 1.0])):
+            store64(core.client(i) + CLIENT["wanted"], stride)
+        left = line
+
+        def trace(frame, event, argument):
+            nonlocal left
+            if not frame.f_code.co_filename.endswith("/stride.py"):
+                return None
+            left -= event == "line"
+            if left == 0:
+                raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            core.look()
+            done = True
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        core.look()
+        own = load64(core.client(2) + CLIENT["own_pass"])
+        assert 0 <= load64(core.slot(0)) <= 5
+        assert 0 <= load64(core.slot(1)) <= 5 + 7000 * 2000 and 0 <= own <= 5 + 900 * 5000
+        assert [load64(core.client(i) + CLIENT["stride"]) for i in range(3)] == strides([1000.0, 1.0, 1.0])
+    assert line > 50
+    assert (load64(core.slot(1)), own) == (5 + 7000 * 400, 5 + 900 * 1000)
 
 
 def test_what_is_charged_aside_ends_far_from_idle():

@@ -142,23 +142,21 @@ def _insert(state, text):
 
 
 def _known(state):
-    """Return the table's entries that are in use, and their notes; the slow path may be writing them."""
+    """Return the table's entries that are in use, and when they were learnt; the slow path may be writing them."""
     import numpy as np
 
-    rows = zip(
-        np.frombuffer((ctypes.c_char * (SLOTS * ENTRY.size)).from_address(int(state["table"])), ENTRY.dtype),
-        np.frombuffer((ctypes.c_char * (SLOTS * NOTES.size)).from_address(int(state["notes"])), NOTES.dtype),
-        strict=True,
-    )
-    return [(entry, notes) for entry, notes in rows if entry["address"] > 0 and entry["valid_until"] > state["now_ns"]]
+    entries = np.frombuffer((ctypes.c_char * (SLOTS * ENTRY.size)).from_address(int(state["table"])), ENTRY.dtype)
+    notes = np.frombuffer((ctypes.c_char * (SLOTS * NOTES.size)).from_address(int(state["notes"])), NOTES.dtype)
+    used = (entries["address"] > 0) & (entries["valid_until"] > state["now_ns"])
+    return list(zip(entries[used].tolist(), notes[used]["learnt"].tolist(), strict=True))
 
 
 def _table(state):
     rows = []
-    for entry, notes in _known(state):
-        age = max(0, int(state["now_ns"]) - int(notes["learnt"])) if entry["mac"] else 0
-        named = f"{show_ip(int(entry['address']))} {int(entry['mac'] != 0)} {show_ether(int(entry['mac']))}"
-        rows.append(f"{named} {age // 10**9}.{age % 10**9 // 1000:06d}\n")
+    for (address, mac, *_), learnt in _known(state):
+        age = max(0, int(state["now_ns"]) - learnt) if mac else 0
+        known = f"{show_ip(address)} {int(mac != 0)} {show_ether(mac)}"
+        rows.append(f"{known} {age // 10**9}.{age % 10**9 // 1000:06d}\n")
     return "".join(rows)
 
 

@@ -11,6 +11,8 @@ from workers.packet import LARGE_ROOM, spare_packet
 
 _CLOCK = CORE["clock_ns"]
 _RANDOM = bytes(range(64))
+#: An interval keeps so much after the point, so that any rate is exact to a hundred-thousandth.
+_INTERVAL_BITS = 16
 
 
 def _frame(text):
@@ -92,23 +94,30 @@ class RatedSource(InfiniteSource):
         Argument("STOP", boolean, False, keyword=True),
         Argument("LENGTH", between(0, LARGE_ROOM), None, keyword=True),
     )
-    state = InfiniteSource.state | {"interval_ns": "i8", "due_ns": "i8"}
+    #: The interval is in 2**-_INTERVAL_BITS ns; `due_part` is what comes after the point of `due_ns`.
+    state = InfiniteSource.state | {"interval": "i8", "due_ns": "i8", "due_part": "i8"}
 
     @classmethod
     def set_up(cls, state, values):
         super().set_up(state, values)
-        state["interval_ns"] = max(1, round(1e9 / values["rate"]))
+        state["interval"] = round(1e9 / values["rate"] * (1 << _INTERVAL_BITS))
 
     @staticmethod
     def emit(state, packet, core):
         if state["active"] == 0 or (state["limit"] >= 0 and state["count"] >= state["limit"]):
             return 0
         now = load64(core + _CLOCK)
-        if now < state["due_ns"]:
+        late = now - state["due_ns"]
+        # Where its clock has gone back, it is another core's now.
+        if late < 0 and -late <= (state["interval"] >> _INTERVAL_BITS) + 1:
             return 0
         # A source that fell behind by more than 10 ms starts afresh: no burst after a stop.
-        late = now - state["due_ns"]
-        state["due_ns"] = now if late > 10_000_000 else state["due_ns"] + state["interval_ns"]
+        if late < 0 or late > 10_000_000:
+            state["due_ns"] = now
+            state["due_part"] = 0
+        part = state["due_part"] + state["interval"]
+        state["due_ns"] += part >> _INTERVAL_BITS
+        state["due_part"] = part & (1 << _INTERVAL_BITS) - 1
         spare_packet(packet, core, state["size"])
         copy(packet["data"], state["frame"], state["size"])
         state["count"] += 1
