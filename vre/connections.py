@@ -44,13 +44,17 @@ _LONGEST_PATH = 107
 
 @dataclass
 class _Client:
-    """One connection. `since` is when it last did something, `searched` up to where there is no end of a line."""
+    """One connection. `since` is when it last did something, `searched` up to where there is no end of a line.
+
+    `busy`: a line of its is being answered. That may take long, and others be served meanwhile.
+    """
 
     since: float
     unread: bytearray = field(default_factory=bytearray)
     unsent: bytearray = field(default_factory=bytearray)
     searched: int = 0
     ended: bool = False
+    busy: bool = False
 
     @property
     def held(self) -> int:
@@ -148,7 +152,8 @@ class Connections:
     def _answer_some(self, now: float) -> None:
         end = self._clock() + BUSY_S
         for _ in range(BATCH):
-            client = next((c for c, s in self._clients.items() if not s.unsent and s.searched < len(s.unread)), None)
+            ready = (c for c, s in self._clients.items() if not s.unsent and not s.busy and s.searched < len(s.unread))
+            client = next(ready, None)
             if client is None or self._clock() > end:
                 return
             state = self._clients[client]
@@ -157,8 +162,13 @@ class Connections:
             state.searched = 0
             state.searched = self._end_of_line(state)
             self._clients.move_to_end(client)
-            state.unsent += self._answer(line) + b"\n"
-            self._send(client, now)
+            state.busy = True
+            answer = self._answer(line) + b"\n"
+            state.busy, state.since = False, self._clock()
+            # It may have gone while others were served.
+            if client in self._clients:
+                state.unsent += answer
+                self._send(client, now)
 
     def _send(self, client: socket.socket, now: float) -> None:
         state = self._clients[client]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vre.connections import LONGEST, Connections, reachable
-from vre.errors import PlatformError, nearest
+from vre.errors import PlatformError
 from vre.fields import MAX_CORES, choice, integer
 from vre.verbs import NAME, VALUE, Verb, parse, text, understand
 
@@ -54,12 +54,7 @@ def _write(platform: Platform, what: str, value: str) -> None:
 
 
 def _add(platform: Platform, file: str, router: str) -> None:
-    from vre.config import load_model
-
-    model = load_model(Path(file))
-    if router not in model.routers:
-        raise PlatformError(f"{file} has no router '{router}'{nearest(router, model.routers)}")
-    platform.add(model.routers[router])
+    platform.add_from(Path(file), router)
 
 
 def _remove(platform: Platform, router: str) -> None:

@@ -250,6 +250,9 @@ class Platform(Description, Requests):
         self.journals.look()
         self.domus.look()
         self.watchdog.look(self.now())
+        if self.changing:
+            # Others are answered while it waits, for a compiler or for a domU; other changes are refused.
+            self._control.serve()
 
     def _make_engine(self) -> Crew | Simulation:
         if self.model.clock == "virtual":

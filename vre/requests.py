@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vre.config import from_text
+from vre.apart import apart
+from vre.config import from_text, load_model
 from vre.errors import PlatformError, nearest
 from vre.fields import entitlement_text
 from vre.model import Model, Router
@@ -25,14 +30,36 @@ class Requests:
     changes: Changes
     domus: Domus | VirtualDomus
     watchdog: Watchdog
+    #: A change is in progress.
+    changing: bool = False
 
     def handle(self, name: str) -> RouterHandle:
         """Return the handle of a router."""
         raise NotImplementedError
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and supervise."""
+        raise NotImplementedError
+
     def report(self, event: str) -> None:
         """Take note of an event."""
         raise NotImplementedError
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Let one change be made at a time: what is asked meanwhile, over the socket, may read, and write handlers."""
+        if self.changing:
+            raise PlatformError("a change is in progress: ask again when it is done")
+        self.changing = True
+        try:
+            yield
+        finally:
+            self.changing = False
+
+    @property
+    def _passing(self) -> Callable[[float], None]:
+        """What lets time pass while a process works: logical time stands still meanwhile."""
+        return time.sleep if self.model.clock == "virtual" else self.wait
 
     def read(self, what: str) -> str:
         """Return the value of `"router/element.handler"` or `"router.entitlement"`. Raises PlatformError."""
@@ -48,18 +75,20 @@ class Requests:
             return
         name, handler = self._named(what)
         if handler is None:
-            self.changes.entitle(name, entitlement_text(value))
+            with self._changing():
+                self.changes.entitle(name, entitlement_text(value))
         else:
             self.handle(name).write(handler, value)
 
     def release(self, name: str) -> None:
         """End the quarantine of a router's paths and of its domU. Raises PlatformError where there is none."""
         self._named(f"{name}.entitlement")
-        paths = self.watchdog.release(name)
-        if paths:
-            self.report(f"router {name}: {paths} path(s) released from quarantine")
-        else:
-            self.domus.release_quarantine(name)
+        with self._changing():
+            paths = self.watchdog.release(name)
+            if paths:
+                self.report(f"router {name}: {paths} path(s) released from quarantine")
+            else:
+                self.domus.release_quarantine(name)
 
     def _named(self, what: str) -> tuple[str, str | None]:
         name, slash, handler = what.partition("/")
@@ -73,23 +102,36 @@ class Requests:
 
     def add(self, router: Router) -> None:
         """Add a router while the platform runs. Raises ConfigError, PlatformError."""
-        self.changes.add(router)
-        self.report(f"router {router.name} added")
+        with self._changing():
+            self.changes.add(router)
+            self.report(f"router {router.name} added")
+
+    def add_from(self, file: Path, name: str) -> None:
+        """Add the router of that name in a platform file. Raises as :meth:`add` does."""
+        with self._changing():
+            routers = apart(f"reading {file}", self._passing, load_model, file).routers
+            if name not in routers:
+                raise PlatformError(f"{file} has no router '{name}'{nearest(name, routers)}")
+            self.changes.add(routers[name])
+            self.report(f"router {name} added")
 
     def remove(self, name: str) -> None:
         """Remove a router while the platform runs. Raises PlatformError."""
         self._named(f"{name}.entitlement")
         if len(self.model.routers) == 1:
             raise PlatformError(f"'{name}' is the only router: end the platform instead")
-        last = self.handle(name).stats()
-        self.changes.remove(name)
-        self.report(f"router {name} removed; it had forwarded {last.forwarded} packets")
+        with self._changing():
+            last = self.handle(name).stats()
+            self.changes.remove(name)
+            self.report(f"router {name} removed; it had forwarded {last.forwarded} packets")
 
     def replace(self, name: str, config: str, file: str = "config") -> float:
         """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
         self._named(f"{name}.entitlement")
-        rested = self.changes.replace(name, from_text(config, file))
-        self.report(f"router {name} has another configuration; it rested {rested * 1e3:.1f} ms")
+        with self._changing():
+            graph = apart(f"checking the configuration of '{name}'", self._passing, from_text, config, file)
+            rested = self.changes.replace(name, graph)
+            self.report(f"router {name} has another configuration; it rested {rested * 1e3:.1f} ms")
         return rested
 
     def move(self, path: str, core: int) -> float:
@@ -105,4 +147,5 @@ class Requests:
         if self.model.routers[name].direct:
             raise PlatformError(f"router '{name}' is mapped directly: it is on no core")
         group = next(group for group in graph.groups if tasks[driver] in group)
-        return self.changes.move(name, group, core)
+        with self._changing():
+            return self.changes.move(name, group, core)
