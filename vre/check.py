@@ -6,6 +6,8 @@ Everything that is wrong is reported at once; what is right becomes a :class:`vr
 
 from __future__ import annotations
 
+from collections import deque
+
 from shm.channel import OUTPUTS
 from vre.cluster import merge, problem_with, too_many_exits
 from vre.errors import ConfigError, Problem, Where
@@ -16,6 +18,7 @@ from workers.element import port_range, processing_of
 from workers.turn import PORT_MASK
 
 Edge = tuple[int, int, int, int, int]
+Port = tuple[int, str, int]
 
 
 def check(source: Source, overrides: dict[str, str] | None = None) -> Graph:
@@ -85,9 +88,12 @@ class _Checker:
 
     def _ports(self, nodes: list[Node]) -> None:
         """Check port numbers and counts, and that every port is used."""
+        used: list[tuple[set[int], set[int]]] = [(set(), set()) for _ in nodes]
+        for source, output, target, port, _ in self.edges:
+            used[target][0].add(port)
+            used[source][1].add(output)
         for i, node in enumerate(nodes):
-            inputs = {e[3] for e in self.edges if e[2] == i}
-            outputs = {e[1] for e in self.edges if e[0] == i}
+            inputs, outputs = used[i]
             left, _, right = node.cls.ports.partition("/")
             asked = node.cls.outputs(node.values)
             self._side(i, node, "input", inputs, *port_range(left))
@@ -113,47 +119,28 @@ class _Checker:
 
     def _processing(self, nodes: list[Node]) -> set[tuple[int, str, int]]:
         """Settle which ports pull: codes spread along connections, and through agnostic elements."""
-        kinds: dict[tuple[int, str, int], str] = {}
-        agnostic: dict[int, list[tuple[int, str, int]]] = {}
-        for source, output, target, port, _ in self.edges:
-            for i, side, number, part in ((source, "out", output, 2), (target, "in", port, 0)):
-                code = processing_of(nodes[i].cls.processing.partition("/")[part], number)
-                kinds[i, side, number] = code
-                if code == "a":
-                    agnostic.setdefault(i, []).append((i, side, number))
-        changed = True
-        while changed:
-            changed = False
-            for source, output, target, port, at in self.edges:
-                a, b = (source, "out", output), (target, "in", port)
-                if kinds[a] == kinds[b] or "x" in (kinds[a], kinds[b]):
-                    continue
-                if "a" in (kinds[a], kinds[b]):
-                    known = kinds[a] if kinds[b] == "a" else kinds[b]
-                    kinds[a] = kinds[b] = known
-                    changed = True
-                else:
-                    words = {"h": "push", "l": "pull"}
-                    self._problem(
-                        at,
-                        f"'{nodes[source].name}' {words[kinds[a]]} output {output} connected to "
-                        f"'{nodes[target].name}' {words[kinds[b]]} input {port}"
-                        + ("; put a Queue between them" if kinds[a] == "h" else "; put an Unqueue between them"),
-                    )
-                    kinds[a] = kinds[b] = "x"
-            for i, ports in agnostic.items():
-                settled = {kinds[p] for p in ports} - {"a", "x"}
-                if len(settled) > 1:
-                    self._problem(
-                        self.elements[i].at, f"agnostic '{nodes[i].name}' in mixed context: pushed to and pulled from"
-                    )
-                    for p in ports:
-                        kinds[p] = "x"
-                elif settled and any(kinds[p] == "a" for p in ports):
-                    for p in ports:
-                        kinds[p] = next(iter(settled))
-                    changed = True
-        return {place for place, code in kinds.items() if code == "l"}
+        spread = _Spread(nodes, self.edges)
+        while spread.connections or spread.elements:
+            while spread.connections:
+                number = spread.connections.popleft()
+                if spread.connect(number):
+                    self._problem(self.edges[number][4], self._clash(nodes, self.edges[number], spread.clash))
+            if spread.elements:
+                i = spread.elements.popleft()
+                if spread.pass_on(i):
+                    message = f"agnostic '{nodes[i].name}' in mixed context: pushed to and pulled from"
+                    self._problem(self.elements[i].at, message)
+        return {place for place, code in spread.kinds.items() if code == "l"}
+
+    @staticmethod
+    def _clash(nodes: list[Node], edge: Edge, kinds: tuple[str, str]) -> str:
+        source, output, target, port, _ = edge
+        words = {"h": "push", "l": "pull"}
+        between = "a Queue" if kinds[0] == "h" else "an Unqueue"
+        return (
+            f"'{nodes[source].name}' {words[kinds[0]]} output {output} connected to "
+            f"'{nodes[target].name}' {words[kinds[1]]} input {port}; put {between} between them"
+        )
 
     def _reuse(self, nodes: list[Node], pull: set[tuple[int, str, int]]) -> None:
         """A push output and a pull input have exactly one connection."""
@@ -176,10 +163,72 @@ class _Checker:
         for i, node in enumerate(nodes):
             if node.cls.processing != "h/l":
                 continue
-            at: int | None = i
-            while at is not None and (at == i or nodes[at].cls.driver != "pull"):
+            at, seen = after.get((i, 0)), {i}
+            while at is not None and nodes[at].cls.driver != "pull":
+                seen.add(at)
                 at = after.get((at, 0))
+                at = None if at in seen else at
             if at is None:
                 self._problem(
                     self.elements[i].at, f"nothing pulls from '{node.name}': connect it to ToDevice, Unqueue or Discard"
                 )
+
+
+class _Spread:
+    """Push and pull, spreading from ports whose code is fixed: each connection is looked at when an end of it changes.
+
+    A port is (element, "in" or "out", number); its code is `h` push, `l` pull, `a` agnostic, or `x` once it clashed.
+    """
+
+    def __init__(self, nodes: list[Node], edges: list[Edge]) -> None:
+        self.kinds: dict[Port, str] = {}
+        self.clash = ("", "")
+        self._ends: list[tuple[Port, Port]] = []
+        self._at: dict[Port, list[int]] = {}
+        self._agnostic: dict[int, list[Port]] = {}
+        for number, (source, output, target, port, _) in enumerate(edges):
+            a, b = (source, "out", output), (target, "in", port)
+            self._ends.append((a, b))
+            for place, part in ((a, 2), (b, 0)):
+                code = processing_of(nodes[place[0]].cls.processing.partition("/")[part], place[2])
+                if code == "a" and place not in self.kinds:
+                    self._agnostic.setdefault(place[0], []).append(place)
+                self.kinds[place] = code
+                self._at.setdefault(place, []).append(number)
+        self.connections = deque(range(len(edges)))
+        self.elements = deque(self._agnostic)
+
+    def _settle(self, place: Port, code: str) -> None:
+        self.kinds[place] = code
+        self.connections += self._at[place]
+        if place[0] in self._agnostic:
+            self.elements.append(place[0])
+
+    def connect(self, number: int) -> bool:
+        """Let the ends of a connection be alike; return whether they clash."""
+        a, b = self._ends[number]
+        one, other = self.kinds[a], self.kinds[b]
+        if one == other or "x" in (one, other):
+            return False
+        if one == "a":
+            self._settle(a, other)
+        elif other == "a":
+            self._settle(b, one)
+        else:
+            self.clash = one, other
+            self.kinds[a] = self.kinds[b] = "x"
+            return True
+        return False
+
+    def pass_on(self, i: int) -> bool:
+        """Let all agnostic ports of an element be alike; return whether they clash."""
+        ports = self._agnostic[i]
+        settled = {self.kinds[p] for p in ports} - {"a", "x"}
+        if len(settled) > 1:
+            for p in ports:
+                self.kinds[p] = "x"
+            return True
+        for p in ports if settled else ():
+            if self.kinds[p] == "a":
+                self._settle(p, next(iter(settled)))
+        return False

@@ -52,12 +52,17 @@ class Graph:
                 found.append((node.cls.driver, i))
         return found
 
+    @cached_property
+    def _before(self) -> dict[tuple[int, int], int]:
+        return {(e[2], e[3]): e[0] for e in self.edges}
+
     def _fed_by_queue(self, i: int) -> bool:
         """Return whether a queue, and not a source or nothing, is at the upper end of a pull path."""
-        before = {(e[2], e[3]): e[0] for e in self.edges}
         at: int | None = i
-        while at is not None:
-            at = before.get((at, 0))
+        seen = set()
+        while at is not None and at not in seen:
+            seen.add(at)
+            at = self._before.get((at, 0))
             if at is not None and self.nodes[at].cls.processing == "h/l":
                 return True
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from shm.layout import APART
@@ -32,6 +33,29 @@ class Shape:
     classes: tuple[str, ...]
     edges: tuple[tuple[int, int, int, int], ...]
     tasks: tuple[tuple[str, int], ...]
+
+    @cached_property
+    def before(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """Which (element, output) leads to an (element, input)."""
+        return {(e[2], e[3]): (e[0], e[1]) for e in self.edges}
+
+    @cached_property
+    def following(self) -> dict[int, list[int]]:
+        """Which elements an element leads to."""
+        found: dict[int, list[int]] = {}
+        for source, _, target, _ in self.edges:
+            found.setdefault(source, []).append(target)
+        return found
+
+    @cached_property
+    def bypasses(self) -> dict[int, int]:
+        """The queues that feed a ToDevice, and that element: an empty one need not be gone through."""
+        registry = load()
+        return {
+            upstream(self, driver)[0]: driver
+            for kind, driver in self.tasks
+            if kind == "pull" and registry[self.classes[driver]].sends()
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, for a manifest."""
@@ -68,10 +92,9 @@ def offsets(classes: tuple[str, ...]) -> tuple[list[int], int]:
 
 def upstream(shape: Shape, element: int) -> tuple[int, tuple[int, int]]:
     """Return the Queue that a pull driver takes from, and the (element, input) right behind it."""
-    before = {(e[2], e[3]): (e[0], e[1]) for e in shape.edges}
     at = (element, 0)
     while True:
-        source, _ = before[at]
+        source, _ = shape.before[at]
         if load()[shape.classes[source]].processing == "h/l":
             return source, at
         at = (source, 0)
@@ -81,11 +104,7 @@ def reach(shape: Shape, number: int) -> set[int]:
     """Return the elements that a task runs: from its driver, or from behind its queue, to queues and sinks."""
     registry = load()
     kind, driver = shape.tasks[number]
-    following: dict[int, list[int]] = {}
-    for source, _, target, _ in shape.edges:
-        following.setdefault(source, []).append(target)
     todo = [upstream(shape, driver)[1][0]] if kind == "pull" else [driver]
-    bypasses = bypassable(shape)
     seen: set[int] = set()
     while todo:
         at = todo.pop()
@@ -95,8 +114,8 @@ def reach(shape: Shape, number: int) -> set[int]:
         cls = registry[shape.classes[at]]
         # What is pushed into a channel to a domU comes back by another task.
         crosses = cls.driver == "domu" and (kind, at) != ("domu", driver)
-        if not crosses and (cls.processing != "h/l" or at in bypasses):
-            todo += following.get(at, [])
+        if not crosses and (cls.processing != "h/l" or at in shape.bypasses):
+            todo += shape.following.get(at, [])
     return seen
 
 
@@ -104,12 +123,3 @@ def channels(shape: Shape, number: int) -> list[int]:
     """Return the elements through whose channels a task sends or receives."""
     registry = load()
     return [e for e in sorted(reach(shape, number)) if registry[shape.classes[e]].driver == "domu"]
-
-
-def bypassable(shape: Shape) -> dict[int, int]:
-    """Return the queues that feed a ToDevice, and that element: an empty one need not be gone through."""
-    return {
-        upstream(shape, driver)[0]: driver
-        for kind, driver in shape.tasks
-        if kind == "pull" and load()[shape.classes[driver]].sends()
-    }

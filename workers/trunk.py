@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from workers.element import load
-from workers.shape import Shape, bypassable, upstream
+from workers.shape import Shape, upstream
 
 
 class Trunks:
@@ -33,7 +33,7 @@ class Trunks:
         registry = load()
         self.classes = [registry[name] for name in shape.classes]
         self.next = {(e[0], e[1]): (e[2], e[3]) for e in shape.edges}
-        self.bypasses = bypassable(shape)
+        self.bypasses = shape.bypasses
         self.trunk: dict[int, int] = {}
         self.cut: set[tuple[int, int]] = set()
         self.heads: set[int] = set()
