@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from shm.channel import OUTPUTS
-from vre.cluster import merge, problem_with, too_many_exits
+from vre.cluster import MOST, merge, problem_with, too_many_exits
 from vre.errors import ConfigError, Problem, Where
 from vre.flatten import FlatElement, flatten
 from vre.graph import Graph, Node
@@ -65,9 +65,13 @@ class _Checker:
 
     def _untrusted(self, graph: Graph) -> Graph:
         """Look into the files of untrusted elements; let those that are connected be one."""
-        for i, node in enumerate(graph.nodes):
-            wrong = problem_with(node) if node.cls.driver == "domu" else None
-            if wrong:
+        untrusted = [i for i, node in enumerate(graph.nodes) if node.cls.driver == "domu"]
+        if len(untrusted) > MOST:
+            self._problem(self.elements[untrusted[MOST]].at, f"more than {MOST} untrusted elements in a router")
+            return graph
+        for i in untrusted:
+            node = graph.nodes[i]
+            if wrong := problem_with(node):
                 self._problem(self.elements[i].config_at, f"'{node.name} :: Untrusted' {wrong}")
         merged = merge(graph)
         for node in merged.nodes:

@@ -6,15 +6,19 @@ Untrusted elements that are connected become one: packets cross into the domU on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from shm.channel import OUTPUTS
 from vre.graph import Graph, Node
+from workers.arguments import KINDS, REQUIRED, Argument, between, bind, split
 from workers.files import ELEMENT_BYTES, place, read_file
-from workers.outline import outline
+from workers.outline import Class, outline
 
 Edge = tuple[int, int, int, int]
+#: Untrusted elements that a router may have.
+MOST = 256
 
 
 def find_file(node: Node) -> Path:
@@ -34,8 +38,38 @@ def problem_with(node: Node) -> str | None:
     if found.error:
         return f"{file}{f', line {found.line}' if found.line else ''}: {found.error}"
     if name not in found.classes and name not in found.bound:
-        return f"{file} has no class {name}; it has {', '.join(found.classes[:20]) or 'none'}"
-    return None
+        return f"{file} has no class {name}; it has {', '.join(list(found.classes)[:20]) or 'none'}"
+    return unfit(name, found.classes[name], ", ".join(node.values["args"])) if name in found.classes else None
+
+
+def unfit(name: str, told: Class, config: str) -> str | None:
+    """Return why a class cannot be made with these arguments, or handles no packets, as far as that can be told."""
+    if told.kind == "unknown":
+        return None
+    if not told.handles:
+        return f"is a class {name} with none of process, push and batch"
+    given = split(config)
+    if told.kind == "plain":
+        if told.least <= len(given) and (told.most is None or len(given) <= told.most):
+            return None
+        takes = f"{told.least}" if told.least == told.most else f"{told.least} to {told.most}"
+        takes = f"at least {told.least}" if told.most is None else takes
+        return f"is given {len(given)} argument(s); {name}.__init__ takes {takes}"
+    if told.arguments is None:
+        return None
+    declared = tuple(
+        Argument(argument, _kind(kind), None if default else REQUIRED, keyword, rest)
+        for argument, kind, default, keyword, rest in told.arguments
+    )
+    _, errors = bind(declared, given)
+    return f"{name}: " + "; ".join(str(error) for error in errors) if errors else None
+
+
+def _kind(said: list[Any] | None) -> Callable[[str], Any]:
+    """Return what takes the text of an argument: one of :mod:`workers.arguments`, or whatever there may be."""
+    if said and said[0] == "between" and len(said) == 3 and all(isinstance(bound, int) for bound in said[1:]):
+        return between(*said[1:])
+    return KINDS.get(said[0], str) if said and len(said) == 1 else str
 
 
 def merge(graph: Graph) -> Graph:
@@ -78,6 +112,7 @@ def _connected(graph: Graph) -> list[list[int]]:
 
     def root(i: int) -> int:
         while parent[i] != i:
+            parent[i] = parent[parent[i]]
             i = parent[i]
         return i
 

@@ -13,7 +13,7 @@ from typing import Any
 from shm.run_directory import name_of
 from vre import fields
 from vre.check import check
-from vre.errors import ConfigError, Problem, nearest
+from vre.errors import ConfigError, Problem, Problems, nearest
 from vre.graph import Graph
 from vre.inside import into_domu, problems_inside
 from vre.lexer import Source
@@ -26,6 +26,9 @@ from workers.files import place, read_text
 from workers.jail import TIERS
 from workers.stride import DISCIPLINES
 from workers.traffic import MOST_FLOWS
+
+#: Links of a port that are looked at: it has one each way.
+_LINKS = 16
 
 
 def load_model(file: Path, name: str | None = None) -> Model:
@@ -51,7 +54,7 @@ class _Reader:
 
     def __init__(self, document: Document, folder: Path) -> None:
         self.document, self.folder = document, folder
-        self.problems: list[Problem] = []
+        self.problems: list[Problem] = Problems()
 
     def _problem(self, message: str, *path: str) -> None:
         self.problems.append(self.document.problem(message, *path))
@@ -71,6 +74,8 @@ class _Reader:
                 values[key] = kinds[key](value)
             except ValueError as error:
                 self._problem(f"{key}: {error}", *path, key)
+            except OSError as error:
+                self._problem(f"{key}: {error.strerror}", *path, key)
         return values
 
     def model(self) -> Model:
@@ -101,17 +106,23 @@ class _Reader:
         machine = MACHINES[settings.get("machine", "host")]
         settings.setdefault("quantum", machine.quantum)
         model = Model(**settings)
-        nics = top.get("nics", {})
-        for name, table in nics.items() if isinstance(nics, dict) else ():
+        for name, table in self._tables(top, "nics").items():
             model.nics[name] = self._nic(name, table)
-        routers = top.get("routers", {})
-        for name, table in routers.items() if isinstance(routers, dict) else ():
+        for name, table in self._tables(top, "routers").items():
             router = self._router(name, table, model)
             if router:
                 model.routers[name] = router
-        if not routers:
+        if not top.get("routers"):
             self._problem("no routers: add a table [routers.NAME] with a config", "routers")
         return model
+
+    def _tables(self, table: dict[str, Any], key: str, *path: str) -> dict[str, Any]:
+        """Return the tables that a key holds, by name."""
+        found = table.get(key, {})
+        if isinstance(found, dict):
+            return found
+        self._problem(f"{key} must be a table of tables, as in [{'.'.join((*path, key))}.NAME]", *path, key)
+        return {}
 
     def _nic(self, name: str, table: Any) -> Nic:
         path = ("nics", name)
@@ -127,7 +138,10 @@ class _Reader:
         )
         links = values.pop("link", [])
         nic = Nic(name, **values)
-        found = [self._link(one, (*path, "link")) for one in (links if isinstance(links, list) else [links])]
+        if isinstance(links, list):
+            found = [self._link(one, (*path, "link", str(i))) for i, one in enumerate(links[:_LINKS])]
+        else:
+            found = [self._link(links, (*path, "link"))]
         nic.links = tuple(link for link in found if link)
         return nic
 
@@ -192,7 +206,7 @@ class _Reader:
                 "ports": fields.anything,
                 "cores": fields.cores,
                 "cost": fields.number(*fields.CYCLES, "cycles a packet"),
-                "define": fields.anything,
+                "define": fields.variables,
                 "domu": fields.anything,
                 "deadline": fields.deadline_ns,
                 "direct": fields.boolean,
@@ -202,8 +216,7 @@ class _Reader:
         direct = values.get("direct", False)
         graph = self._graph(values.get("config"), inner_config, direct, values.get("define", {}), path)
         ports = {}
-        given = values.get("ports", {})
-        for nic, port in given.items() if isinstance(given, dict) else ():
+        for nic, port in self._tables(values, "ports", *path).items():
             found = self._take(port, (*path, "ports", nic), {"mac": fields.mac, "vlan": fields.integer(0, 4094)})
             ports[nic] = RouterPort(nic, found.get("mac", -1), found.get("vlan", -1))
         if graph is None:
@@ -231,7 +244,7 @@ class _Reader:
         return Domu(**{names[key]: value for key, value in values.items()}), config
 
     def _graph(
-        self, config: str | None, inner: str | None, direct: bool, define: Any, path: tuple[str, ...]
+        self, config: str | None, inner: str | None, direct: bool, define: dict[str, str], path: tuple[str, ...]
     ) -> Graph | None:
         """Return a router's graph: that of `config`, or of `inner`, which runs in its domU."""
         if inner is not None:
@@ -253,7 +266,7 @@ class _Reader:
             line, column = self.document.value_place(*path, "config")
             source = Source(config, str(self.document.file), line, column)
         try:
-            graph = check(source, {k: str(v) for k, v in define.items()} if isinstance(define, dict) else {})
+            graph = check(source, define)
             self.problems += problems_inside(graph) if inner is not None or direct else []
             return graph
         except ConfigError as error:

@@ -4,8 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
+from itertools import islice
+from typing import Any
+
+from shm.escape import escape
+
+#: Most mistakes that are reported at once, and columns that are shown of a line.
+MISTAKES, SHOWN = 200, 160
+#: Names that are compared with one that is not known, and characters of each.
+_COMPARED, _NAME = 1000, 100
+#: Longest message, in characters: names in it are the user's.
+_MESSAGE = 2000
 
 
 @dataclass(frozen=True, order=True)
@@ -28,14 +39,29 @@ class Problem:
     message: str
     text: str = ""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data; `file`, `line` and `column` are None where it has no place."""
+        place = asdict(self.where) if self.where else {"file": None, "line": None, "column": None}
+        return place | {"message": self.message, "text": self.text[:_MESSAGE]}
+
     def __str__(self) -> str:
+        message = escape(self.message, _MESSAGE)
         if self.where is None:
-            return f"error: {self.message}"
-        shown = f"{self.where}: error: {self.message}"
+            return f"error: {message}"
+        shown = f"{escape(str(self.where), _MESSAGE)}: error: {message}"
         if self.text:
-            pad = "".join("\t" if c == "\t" else " " for c in self.text[: self.where.column - 1])
-            shown += f"\n    {self.text}\n    {pad}^"
+            line, column = _window(self.text, self.where.column - 1)
+            pad = "".join("\t" if c == "\t" else " " for c in line[:column])
+            shown += f"\n    {line}\n    {pad}^"
         return shown
+
+
+def _window(line: str, column: int) -> tuple[str, int]:
+    """Return what is shown of a line, and the column in it; whatever else is in a line does nothing to a terminal."""
+    begin = max(0, column - SHOWN // 2) if len(line) > SHOWN else 0
+    part = "".join(c if c.isprintable() or c == "\t" else "?" for c in line[begin : begin + SHOWN])
+    head, tail = "..." * (begin > 0), "..." * (begin + SHOWN < len(line))
+    return head + part + tail, column - begin + len(head)
 
 
 class VreError(Exception):
@@ -48,6 +74,25 @@ class ConfigError(VreError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(str(p) for p in self.problems))
+
+
+class Problems(list[Problem]):
+    """Mistakes that have been found so far; beyond MISTAKES of them nobody looks any further."""
+
+    def append(self, problem: Problem) -> None:
+        """Add one. Raises ConfigError with all of them where it is one too many."""
+        if len(self) >= MISTAKES:
+            raise ConfigError([*self, Problem(None, f"more than {MISTAKES} mistakes: the rest has not been looked at")])
+        super().append(problem)
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Add several."""
+        for problem in problems:
+            self.append(problem)
+
+    def __iadd__(self, problems: Iterable[Problem]) -> Problems:  # type: ignore[override,misc]
+        self.extend(problems)
+        return self
 
 
 class HandlerError(VreError, ValueError):
@@ -74,5 +119,6 @@ class Unexpected(PlatformError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean ..." for a name that is not known, or nothing."""
-    close = get_close_matches(name, list(known), n=2, cutoff=0.6)
+    few = [one for one in islice(known, _COMPARED) if len(one) <= _NAME]
+    close = get_close_matches(name, few, n=2, cutoff=0.6) if len(name) <= _NAME else []
     return f"; did you mean {' or '.join(close)}?" if close else ""

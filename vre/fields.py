@@ -28,6 +28,8 @@ def string(value: Any) -> str:
     """Take a string."""
     if not isinstance(value, str):
         raise ValueError(f"must be a string, not {shown(repr(value))}")
+    if "\0" in value:
+        raise ValueError("must be text without a NUL")
     return value
 
 
@@ -161,6 +163,13 @@ def router_rates(value: Any) -> dict[str, float]:
     if not isinstance(value, dict):
         raise ValueError('must be a table, as in { red = "1Mpps" }')
     return {name: number(*RATES, "a rate")(sending_rate(one)) for name, one in value.items()}
+
+
+def variables(value: Any) -> dict[str, str]:
+    """Take a table of a Click configuration's variables."""
+    if not isinstance(value, dict) or not all(isinstance(one, str | int | float) for one in value.values()):
+        raise ValueError('must be a table of strings and numbers, as in { RATE = "10kpps" }')
+    return {name: str(one) for name, one in value.items()}
 
 
 def cores(value: Any) -> tuple[int, ...]:

@@ -8,10 +8,10 @@ end they are taken out. An element inside compound `outer` is called `outer/inne
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vre.errors import Problem, nearest
+from vre.errors import ConfigError, Problem, Problems, nearest
 from vre.language import Compound, Connection, ElementRef, Endpoint, Ports, Scope, parse
 from vre.lexer import Source
 from workers.arguments import split, words
@@ -19,6 +19,8 @@ from workers.element import Element, load
 
 #: Compounds inside compounds at most: deeper is a class that contains itself.
 _DEPTH = 32
+#: What a text may stand for once its compounds and variables are expanded: elements, connections, characters.
+ELEMENTS, WIRES, CHARACTERS = 20_000, 100_000, 1 << 24
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)(?:\[([^\]]*)\]|-([^}]*))?\}|([A-Za-z0-9_]+))|'[^']*'")
 
 
@@ -71,6 +73,8 @@ class Environment:
         return names
 
 
+#: Gives a variable's value, None where it has none.
+Lookup = Callable[[str], str | None]
 #: A node of the graph while relays are in it: ("element", number) or ("relay", number, side).
 Node = tuple[str, int, str]
 
@@ -85,6 +89,21 @@ class Flattener:
         self.wires: list[tuple[Node, int, Node, int, int]] = []
         self.registry = load()
         self._relays = 0
+        self._characters = 0
+        self._edge_ports: dict[int, tuple[int, int]] = {}
+
+    def _bounded(self, count: int, most: int, what: str, at: int) -> None:
+        """Raise ConfigError where expanding has come to too much: compounds and variables double quickly."""
+        if count > most:
+            raise ConfigError([*self.problems, self.source.problem(at, f"more than {most} {what}")])
+
+    def _fill(self, text: str, lookup: Lookup, at: int) -> str:
+        """Return a text with its variables filled in."""
+        left = CHARACTERS - self._characters
+        filled = _substitute(text, lookup, left) if left >= 0 else None
+        self._characters += len(text) + left if filled is None else len(filled)
+        self._bounded(self._characters, CHARACTERS, "characters once variables are filled in", at)
+        return filled or ""
 
     def problem(self, at: int, message: str) -> None:
         """Note a mistake."""
@@ -103,7 +122,9 @@ class Flattener:
         values = dict(scope.defines)
         for _ in scope.defines:
             known = values
-            values = {k: _substitute(v, known.get) for k, v in known.items()}
+            values = {k: self._fill(v, known.get, 0) if "$" in v else v for k, v in known.items()}
+            if values == known:
+                break
         return values
 
     def expand(self, scope: Scope, env: Environment, prefix: str, boundary: int | None, depth: int) -> None:
@@ -144,6 +165,7 @@ class Flattener:
 
     def _relay(self) -> int:
         self._relays += 1
+        self._bounded(self._relays, ELEMENTS, "compounds and groups once they are expanded", 0)
         return self._relays
 
     def _count_ports(self, scope: Scope) -> None:
@@ -164,7 +186,7 @@ class Flattener:
         """Add the element that a mention stands for; return the nodes of its input and its output side."""
         class_name = ref.class_name or ("" if ref.compound else ref.name)
         if class_name.startswith("$"):
-            class_name = _substitute(class_name, env.variable)
+            class_name = self._fill(class_name, env.variable, ref.at)
         what: Compound | str | None = ref.compound
         where: Environment | None = env
         visited = set()
@@ -178,7 +200,8 @@ class Flattener:
             what, where = found, scope_env
         label = ref.name if ref.declared else (f"{class_name}@{number}" if class_name else f"@{number}")
         full = prefix + label
-        config = _substitute(ref.config or "", env.variable)
+        config = self._fill(ref.config or "", env.variable, ref.at)
+        self._bounded(len(self.elements), ELEMENTS, "elements once compounds are expanded", ref.at)
         if isinstance(what, Compound):
             return self._compound(ref, what, where or env, full, config, depth)
         cls = self.registry.get(class_name)
@@ -202,7 +225,7 @@ class Flattener:
         used = self._used.get(ref.name or str(id(ref)), [0, 0])
         for overload in compound.overloads:
             bound = _bind(overload.formals, given)
-            if bound is not None and (len(compound.overloads) == 1 or _boundary_ports(overload) == tuple(used)):
+            if bound is not None and (len(compound.overloads) == 1 or self._boundary(overload) == tuple(used)):
                 break
         else:
             shapes = "; ".join(_signature(o) for o in compound.overloads)
@@ -218,6 +241,12 @@ class Flattener:
         self.expand(overload, env, full + "/", relay, depth + 1)
         self._used = saved
         return ("relay", relay, "in"), ("relay", relay, "out")
+
+    def _boundary(self, scope: Scope) -> tuple[int, int]:
+        """Return how many inputs and outputs a compound's body uses: counted once for each."""
+        if id(scope) not in self._edge_ports:
+            self._edge_ports[id(scope)] = _boundary_ports(scope)
+        return self._edge_ports[id(scope)]
 
     def _connect(
         self,
@@ -249,6 +278,7 @@ class Flattener:
                 connection.at, f"{len(left)} port(s) on the left of '{connection.arrow}', {len(right)} on its right"
             )
             return
+        self._bounded(len(self.wires) + len(left), WIRES, "connections once compounds are expanded", connection.at)
         for (a, output), (b, input_) in zip(left, right, strict=True):
             source, target = resolve(a, 1), resolve(b, 0)
             if source and target:
@@ -261,17 +291,22 @@ class Flattener:
             if source[0] == "relay":
                 behind.setdefault((source, output), []).append((target, port))
 
-        def ends(node: Node, port: int, seen: frozenset[tuple[Node, int]]) -> Iterable[tuple[int, int]]:
-            if node[0] == "element":
-                yield node[1], port
-            elif (node, port) not in seen:
-                for following, at in behind.get((node, port), ()):
-                    yield from ends(following, at, seen | {(node, port)})
+        def ends(node: Node, port: int) -> list[tuple[int, int]]:
+            found: dict[tuple[int, int], None] = {}
+            seen, todo = set(), [(node, port)]
+            while todo:
+                here = todo.pop()
+                if here[0][0] == "element":
+                    found[here[0][1], here[1]] = None
+                elif here not in seen:
+                    seen.add(here)
+                    todo += reversed(behind.get(here, []))
+            return list(found)
 
         edges = []
         for source, output, target, port, at in self.wires:
             if source[0] == "element":
-                found = list(ends(target, port, frozenset()))
+                found = ends(target, port)
                 if not found:
                     self.problem(
                         at,
@@ -279,6 +314,7 @@ class Flattener:
                         f"port {port} of the compound or group behind it is not connected inside",
                     )
                 edges += [(source[1], output, element, to, at) for element, to in found]
+                self._bounded(len(edges), WIRES, "connections once compounds are expanded", at)
         return edges
 
 
@@ -337,12 +373,13 @@ def _bind(formals: list[tuple[str, str]], given: list[str]) -> dict[str, str] | 
     rest = next((v for k, v in formals if k == "__REST__"), None)
     values: dict[str, str] = {}
     extra: list[str] = []
+    places = iter(positional)
     for text in given:
         head, _, tail = text.partition(" ")
         if head in keywords:
             values[keywords[head]] = tail.strip()
-        elif len([v for v in positional if v in values]) < len(positional):
-            values[next(v for v in positional if v not in values)] = text
+        elif (place := next(places, None)) is not None:
+            values[place] = text
         else:
             extra.append(text)
     if rest is not None:
@@ -353,23 +390,37 @@ def _bind(formals: list[tuple[str, str]], given: list[str]) -> dict[str, str] | 
     return values if missing <= set(values) else None
 
 
-def _substitute(text: str, lookup) -> str:
-    """Replace `$x`, `${x}`, `${x-default}`, `${a[2]}`, but not inside single quotes; unknown ones stay."""
+def _substitute(text: str, lookup: Lookup, most: int) -> str | None:
+    """Replace `$x`, `${x}`, `${x-default}`, `${a[2]}`, but not inside single quotes; unknown ones stay.
 
-    def replace(found: re.Match[str]) -> str:
-        if found[0].startswith("'"):
-            return found[0]
-        name, index, default = found[1] or found[4], found[2], found[3]
-        value = lookup(name)
-        if value is None:
-            return default if default is not None else found[0]
-        if index is not None:
-            place = _substitute(index, lookup).strip()
-            parts = words(value)
-            return parts[int(place)] if place.isdigit() and int(place) < len(parts) else ""
+    None where more than `most` characters would come of it.
+    """
+    if "$" not in text:
+        return text if len(text) <= most else None
+    out: list[str] = []
+    at = size = 0
+    for found in _VARIABLE.finditer(text):
+        out += text[at : found.start()], _value(found, lookup)
+        size += len(out[-2]) + len(out[-1])
+        at = found.end()
+        if size > most:
+            return None
+    return "".join(out) + text[at:]
+
+
+def _value(found: re.Match[str], lookup: Lookup) -> str:
+    """Return what a mention of a variable stands for."""
+    if found[0].startswith("'"):
+        return found[0]
+    name, index, default = found[1] or found[4], found[2], found[3]
+    value = lookup(name)
+    if value is None:
+        return default if default is not None else found[0]
+    if index is None:
         return value
-
-    return _VARIABLE.sub(replace, text) if "$" in text else text
+    place = _VARIABLE.sub(lambda inner: lookup(inner[1] or inner[4] or "") or inner[0], index).strip()
+    parts = words(value)
+    return parts[int(place)] if re.fullmatch("[0-9]{1,9}", place) and int(place) < len(parts) else ""
 
 
 def flatten(
@@ -388,7 +439,7 @@ def flatten(
         The text could not be read to its end.
     """
     scope, parser = parse(source)
-    problems = list(parser.problems)
+    problems: list[Problem] = Problems(parser.problems)
     flattener = Flattener(source, problems)
     elements, edges = flattener.run(scope, overrides)
     return elements, edges, problems

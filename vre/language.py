@@ -16,13 +16,18 @@ What names mean is settled by :mod:`vre.flatten`.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vre.errors import Problem
+from vre.errors import Problem, Problems
 from vre.lexer import Lexer, Source, Token, _shown
 from workers.arguments import split, words
 from workers.files import place, read_text
+
+#: Ports of an element, ports that a text may mention, overloads of a class; and groups inside groups.
+PORTS, MENTIONED, OVERLOADS, DEPTH = 1024, 1 << 18, 64, 64
+_FORMALS = re.compile(r"[^|;{}()>]*\|(?!\|)")
 
 
 @dataclass
@@ -98,12 +103,14 @@ class Parser:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.lexer = Lexer(source)
-        self.problems: list[Problem] = []
+        self.problems: list[Problem] = Problems()
         self.requirements: list[str] = []
         self._scope = Scope()
         self._inside: list[int] = []  # ids of the groups that we are in
         self._compounds = 0  # how many compound classes we are in
         self._libraries: set[Path] = set()
+        self._depth = 0
+        self._mentioned = 0
 
     def parse(self) -> Scope:
         """Return the file's scope. Raises ConfigError where the text cannot be read on."""
@@ -115,6 +122,14 @@ class Parser:
 
     def _statements(self, *closers: str) -> str:
         """Parse up to one of `closers`; return it, taken."""
+        if self._depth > DEPTH:
+            raise self.lexer.fail(self.lexer.peek().at, f"groups and classes are nested more than {DEPTH} deep")
+        self._depth += 1
+        closer = self._statements_up_to(closers)
+        self._depth -= 1
+        return closer
+
+    def _statements_up_to(self, closers: tuple[str, ...]) -> str:
         while True:
             token = self.lexer.peek()
             if token.kind == "end":
@@ -200,7 +215,7 @@ class Parser:
         paths = [Path(p) for p in os.environ.get("CLICKPATH", "").split(":") if p]
         for folder in (beside, *paths, *(p / "conf" for p in paths)):
             file = folder / name
-            if file.is_file():
+            if os.path.isfile(file):
                 if file.resolve() not in self._libraries:
                     self._libraries.add(file.resolve())
                     try:
@@ -255,6 +270,7 @@ class Parser:
     def _side(self, first: Ports | None) -> list[Endpoint]:
         """Parse the endpoints between two arrows, separated by commas."""
         found: list[Endpoint] = []
+        undeclared = 0
         while True:
             if first is None and self.lexer.peek().text == "[":
                 first = self._ports()
@@ -265,7 +281,8 @@ class Parser:
                 end.outputs = self._ports()
             found.append(end)
             if self.lexer.peek().text == "::":
-                self._declare(found)
+                self._declare(found[undeclared:])
+                undeclared = len(found)
             if not self.lexer.accept(","):
                 return found
 
@@ -313,10 +330,11 @@ class Parser:
         self._scope.groups += 1
         number = self._scope.groups
         self._inside.append(number)
+        begin = len(self._scope.connections)
         self._statements(")")
         self._inside.pop()
         ref = ElementRef(at, group="group", group_id=number)
-        for connection in self._scope.connections:
+        for connection in self._scope.connections[begin:]:
             for end in connection.left + connection.right:
                 if end.ref.group_id == number and end.ref.group in ("in", "out"):
                     ports = end.outputs if end.ref.group == "in" else end.inputs
@@ -329,25 +347,40 @@ class Parser:
 
     def _ports(self) -> Ports:
         """Parse `[1]`, `[0,2]`, `[0-2]`, `[]`, `[2,]`, `[2-]`."""
+        at = self.lexer.peek().at
+        ports = self._port_list()
+        self._mentioned += len(ports.numbers)
+        if self._mentioned > MENTIONED:
+            raise self.lexer.fail(at, f"more than {MENTIONED} ports are mentioned")
+        return ports
+
+    def _port_list(self) -> Ports:
         self.lexer.expect("[")
         ports = Ports([])
         while not self.lexer.accept("]"):
             token = self.lexer.take()
-            if token.kind != "number":
-                raise self.lexer.fail(token.at, f"expected a port number, found {_shown(token)}")
-            low = int(token.text)
+            low = self._port_number(token)
             if not self.lexer.accept("-"):
                 ports.numbers.append(low)
             elif self.lexer.peek().kind == "number":
-                ports.numbers += range(low, int(self.lexer.take().text) + 1)
+                ports.numbers += range(low, self._port_number(self.lexer.take()) + 1)
             else:
                 ports.rest = low
+            if len(ports.numbers) > PORTS:
+                raise self.lexer.fail(token.at, f"more than {PORTS} ports")
             if not self.lexer.accept(","):
                 self.lexer.expect("]")
                 return ports
         if ports.rest is None:
             ports.rest = ports.numbers[-1] + 1 if ports.numbers else 0
         return ports
+
+    def _port_number(self, token: Token) -> int:
+        if token.kind != "number":
+            raise self.lexer.fail(token.at, f"expected a port number, found {_shown(token)}")
+        if len(token.text) > 6 or int(token.text) >= PORTS:
+            raise self.lexer.fail(token.at, f"a port number is at most {PORTS - 1}")
+        return int(token.text)
 
     def _compound(self, at: int) -> Compound:
         """Parse a compound class after its `{`."""
@@ -364,6 +397,8 @@ class Parser:
                 break
             closer = self._statements("}", "||")
             compound.overloads.append(self._scope)
+            if len(compound.overloads) > OVERLOADS:
+                raise self.lexer.fail(at, f"a class with more than {OVERLOADS} overloads")
             if closer == "}":
                 break
         self._scope, self._inside = outer, inside
@@ -376,12 +411,9 @@ class Parser:
         if token.text == "|":
             self.lexer.take()
             return
-        rest = self.source.text[token.at :]
-        bar = rest.find("|")
-        head = rest[:bar] if bar >= 0 else ""
-        if bar < 0 or rest[bar : bar + 2] == "||" or (not head.lstrip().startswith("$") and "$" not in head):
-            return
-        if any(c in head for c in ";{}()>"):
+        found = _FORMALS.match(self.source.text, token.at)
+        head = found[0][:-1] if found else ""
+        if "$" not in head:
             return
         for part in head.split(","):
             parts = words(part)

@@ -18,10 +18,10 @@ from workers.arguments import skip_quote
 _NAME = r"[A-Za-z0-9_@]+(?:/[A-Za-z0-9_@]+)*"
 _TOKEN = re.compile(
     r"(?P<arrow>->|=>|~/?(?:IP)?>|~/>)|(?P<mark>::|\.\.\.|\|\||[-;,()\[\]{}|])|(?P<variable>\$\{?[A-Za-z0-9_]+\}?)"
-    rf"|(?P<name>{_NAME})|(?P<number>\d+)"
+    rf"|(?P<name>{_NAME})|(?P<number>[0-9]+)"
 )
 _SKIP = re.compile(r"[ \t\r\n\f\v]+|//[^\n\r]*|/\*.*?\*/", re.S)
-_DIRECTIVE = re.compile(r'#[ \t]*(?:line[ \t]+)?(\d+)(?:[ \t]+"([^"\n]*)")?[^\n\r]*')
+_DIRECTIVE = re.compile(r'#[ \t]*(?:line[ \t]+)?([0-9]{1,9})(?:[ \t]+"([^"\n]*)")?[^\n\r]*')
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Lexer:
             return Token("end", "end of file", len(self.source.text))
         found = _TOKEN.match(self.source.text, self._at)
         if not found:
-            raise self.fail(self._at, f"'{self.source.text[self._at]}' is not part of the Click language")
+            raise self.fail(self._at, f"{self.source.text[self._at]!r} is not part of the Click language")
         kind = str(found.lastgroup)
         if kind == "name" and found[0].isdigit():
             kind = "number"

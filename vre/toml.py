@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
 from vre.errors import ConfigError, Problem, Where
+from vre.toml_places import spans
 from workers.files import own, read_text
-
-_PART = r'[A-Za-z0-9_-]+|"[^"]*"|\'[^\']*\''
-_HEADER = re.compile(rf"\s*\[\s*((?:{_PART})(?:\s*\.\s*(?:{_PART}))*)\s*\]")
-_KEY = re.compile(rf"\s*((?:{_PART})(?:\s*\.\s*(?:{_PART}))*)\s*=")
 
 
 class Document:
@@ -31,12 +29,17 @@ class Document:
             self.text = read_text(own(file))
         except OSError as error:
             raise ConfigError([Problem(None, f"cannot read {file}: {error.strerror}")]) from None
-        self.lines = self.text.splitlines()
+        self.lines = self.text.split("\n")
         try:
             self.data: dict[str, Any] = tomllib.loads(self.text)
-        except tomllib.TOMLDecodeError as error:
+        except RecursionError:
+            raise ConfigError([Problem(Where(str(file), 1, 1), "not TOML: it is nested too deeply")]) from None
+        except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
             raise ConfigError([self._syntax(str(error))]) from None
-        self._places = self._index()
+        self._spans = spans(self.text)
+        self._starts = [0]
+        for line in self.lines:
+            self._starts.append(self._starts[-1] + len(line) + 1)
 
     def _syntax(self, message: str) -> Problem:
         found = re.search(r"\(at line (\d+), column (\d+)\)", message)
@@ -45,58 +48,27 @@ class Document:
         shown = self.lines[line - 1] if line <= len(self.lines) else ""
         return Problem(Where(str(self.file), line, column), f"not TOML: {text}", shown)
 
-    def _index(self) -> dict[tuple[str, ...], tuple[int, int]]:
-        """Map each key's path to its (line, column); keys of inline tables are found when asked for."""
-        places: dict[tuple[str, ...], tuple[int, int]] = {}
-        table: tuple[str, ...] = ()
-        quoted = ""
-        for number, line in enumerate(self.lines, 1):
-            if quoted:
-                quoted = "" if quoted in line else quoted
-                continue
-            header, key = _HEADER.match(line), _KEY.match(line)
-            if header:
-                table = _parts(header[1])
-                places.setdefault(table, (number, header.start(1) + 1))
-            elif key:
-                places[table + _parts(key[1])] = (number, key.start(1) + 1)
-                for mark in ('"""', "'''"):
-                    if line.count(mark) == 1:
-                        quoted = mark
-        return places
+    def _line_and_column(self, at: int) -> tuple[int, int]:
+        row = bisect_right(self._starts, at) - 1
+        return row + 1, at - self._starts[row] + 1
 
     def place(self, *path: str) -> tuple[int, int]:
         """Return the line and column of a key, or of the nearest table around it that is written."""
-        for size in range(len(path), -1, -1):
-            found = self._places.get(path[:size])
-            if found is None:
-                continue
-            line, column = found
-            for part in path[size:]:
-                inside = re.compile(rf'(?<![\w-])["\']?({re.escape(part)})["\']?\s*=').search(
-                    self.lines[line - 1], column
-                )
-                column = inside.start(1) + 1 if inside else column
-            return line, column
+        for size in range(len(path), 0, -1):
+            if path[:size] in self._spans:
+                return self._line_and_column(self._spans[path[:size]].key)
         return 1, 1
 
     def problem(self, message: str, *path: str) -> Problem:
         """Return a mistake at a key."""
         line, column = self.place(*path)
-        shown = self.lines[line - 1] if line <= len(self.lines) else ""
-        return Problem(Where(str(self.file), line, column), message, shown)
+        return Problem(Where(str(self.file), line, column), message, self.lines[line - 1])
 
     def value_place(self, *path: str) -> tuple[int, int]:
         """Return where the text of a string value begins."""
-        line, column = self.place(*path)
-        rest = self.lines[line - 1][column - 1 :]
-        found = re.search(r"""=\s*("{3}|'{3}|"|')""", rest)
-        if not found:
-            return line, column
-        if len(found[1]) == 3 and not rest[found.end() :].strip():
-            return line + 1, 1  # a newline right after the quotes is not part of the value
-        return line, column + found.end()
-
-
-def _parts(text: str) -> tuple[str, ...]:
-    return tuple(p.strip("\"'") for p in re.findall(_PART, text))
+        span = self._spans.get(path)
+        if span is None:
+            return self.place(*path)
+        found = re.compile("\"{3}\n?|'{3}\n?|[\"']").match(self.text, span.value)
+        # A newline right after the quotes is not part of the value.
+        return self._line_and_column(found.end() if found else span.key)

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from shm.layout import CLIENTS
 from shm.run_directory import why_no_name
 from vre.errors import Problem, nearest
-from vre.fields import Percent
+from vre.fields import PERCENT, WEIGHTS, Percent
 from vre.machine import MACHINES
 from vre.model import Cable, Capture, Generator, Model, Replay, RouterPort, Sink
 from workers.arguments import show_ether
@@ -16,6 +17,12 @@ from workers.stride import DISCIPLINES
 #: Of a port and a router: it becomes part of the names of segments, control groups and files.
 LONGEST_NAME = 64
 _NAME_CHARS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+
+
+#: With a platform's name, a segment's has 255 bytes.
+_LONGEST_NAME = 64
+#: Ports of a platform: their numbers are in annotations of 16 bits, and each has rings for each core.
+_NICS = 256
 
 
 def complete(model: Model) -> None:
@@ -54,10 +61,14 @@ def validate(model: Model, problem: Place) -> list[Problem]:
         found.append(Problem(None, why))
     for kind, names in (("nics", model.nics), ("routers", model.routers)):
         for name in names:
-            if not name or not set(name) <= _NAME_CHARS:
-                found.append(problem(f"'{name}' is not a name: letters, digits, _ and - only", kind, name))
+            if not 0 < len(name) <= _LONGEST_NAME or not set(name) <= _NAME_CHARS:
+                message = f"'{name}' is not a name: at most {_LONGEST_NAME} letters, digits, _ and -"
+                found.append(problem(message, kind, name))
             elif len(name) > LONGEST_NAME:
                 found.append(problem(f"'{name}' is no name: it has more than {LONGEST_NAME} characters", kind, name))
+    for kind, count, most in (("nics", len(model.nics), _NICS), ("routers", len(model.routers), CLIENTS - 1)):
+        if count > most:
+            found.append(problem(f"there are {count} {kind}; at most {most}", kind))
     found += _check_devices(model, problem)
     found += _check_claims(model, problem)
     found += _check_links(model, problem)
@@ -88,8 +99,10 @@ def _check_entitlements(model: Model, problem: Place) -> list[Problem]:
     percent = [r for r in model.routers.values() if isinstance(r.entitlement, Percent)]
     for router in model.routers.values():
         path = ("routers", router.name, "entitlement")
-        if not 0 < router.entitlement < float("inf"):
-            found.append(problem(f"entitlement must be positive, not {router.entitlement}", *path))
+        low, high = PERCENT if isinstance(router.entitlement, Percent) else WEIGHTS
+        if not low <= router.entitlement <= high:
+            message = f"entitlement must be positive, from {low:g} to {high:g}, not {router.entitlement:g}"
+            found.append(problem(message, *path))
         elif percent and router not in percent:
             found.append(
                 problem(f"'{percent[0].name}' has a share in percent, so '{router.name}' needs one too", *path)

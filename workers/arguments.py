@@ -344,3 +344,9 @@ def bind(
         elif not any(str(e).startswith(argument.name + ":") for e in errors):
             errors.append(ArgumentError(f"{argument.name} is missing"))
     return values, errors
+
+
+#: Kinds that an element's file may name, see :mod:`vre.element`.
+KINDS: dict[str, Callable[[str], Any]] = {
+    kind.__name__: kind for kind in (boolean, data, ether, integer, ip, prefix, rate, seconds, string)
+}

@@ -93,11 +93,13 @@ def read_file(path: Path, most: int) -> bytes:
 
 
 def read_text(path: Path, most: int = CONFIG_BYTES) -> str:
-    """Return what is in a file of text. Raises OSError."""
+    """Return what is in a file of text, a byte order mark left out. Raises OSError."""
+    data = read_file(path, most)
     try:
-        text = read_file(path, most).decode()
-    except UnicodeDecodeError:
-        _refuse(errno.EILSEQ, "it is not text (UTF-8)")
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        _refuse(errno.EILSEQ, f"it is not text (UTF-8): byte {data[error.start]:#04x} in line {line}")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

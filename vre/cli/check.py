@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,22 @@ import click
 
 from vre.allocation import allocate, expected_shares, split
 from vre.config import load_model
+from vre.errors import ConfigError
 from vre.host import cpus, fit, host_hz
 from vre.machine import MACHINES
 from vre.model import Model
 from workers.costs import cycles_modelled
+
+
+def _load(file: Path, as_json: bool) -> Model:
+    """Return the model of a file; what is wrong with it is JSON where JSON was asked for."""
+    try:
+        return load_model(file)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"ok": False, "errors": [problem.as_dict() for problem in error.problems]}))
+        sys.exit(2)
 
 
 @click.command()
@@ -22,7 +35,7 @@ from workers.costs import cycles_modelled
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(file: Path, as_json: bool) -> None:
     """Report everything wrong with FILE, with file, line and column; status 2 if there is anything."""
-    model = load_model(file)
+    model = _load(file, as_json)
     elements = {name: len(router.graph.nodes) for name, router in model.routers.items()}
     if as_json:
         click.echo(json.dumps({"ok": True, "routers": elements, "nics": list(model.nics)}))
@@ -36,7 +49,7 @@ def check(file: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(file: Path, as_json: bool) -> None:
     """Show which path of FILE would run on which core, and the share that each router can expect."""
-    model = load_model(file)
+    model = _load(file, as_json)
     from vre.cli.report import number  # imports NumPy, which `vre check` does without
 
     placed = allocate(model)

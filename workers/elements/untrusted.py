@@ -45,7 +45,7 @@ GONE = -1
 
 def _target(text):
     file, colon, name = text.rpartition(":")
-    if not colon or not file.endswith(".py") or not name.isidentifier():
+    if not colon or not file.endswith(".py") or not name.isidentifier() or not file.isprintable():
         raise ValueError(f"'{text}' is not FILE.py:CLASS (as in mine.py:Scrub)")
     return file, name
 
