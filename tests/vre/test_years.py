@@ -85,3 +85,51 @@ def test_clocks_and_counters_that_are_years_on_change_nothing(platform_of):
         assert {key: (value, expected[key]) for key, value in found.items() if value != expected[key]} == {}, name
         assert stats == shares, name
         assert moved_back == (by.passes > 0), name
+
+
+FORWARD = "FromDevice(eth0) -> Counter -> ToDevice(eth1);"
+
+
+def used_meanwhile(box, seconds):
+    """Return the part of the core that each router has had."""
+    before = box.reader.used()
+    box.tend(seconds)
+    used = {name: ticks - before[name][0] for name, (ticks, _) in box.reader.used().items()}
+    return {name: ticks / sum(used.values()) for name, ticks in used.items()}
+
+
+def three(entitlements):
+    box = vre.Platform(machine="dell2950", clock="virtual")
+    box.nic("eth0", link=Generator(), speed=10e9)
+    box.nic("eth1", speed=10e9)
+    for name, entitlement in entitlements.items():
+        box.router(name, FORWARD, entitlement=entitlement)
+    return box
+
+
+def test_one_entitled_to_a_million_times_as_much_has_it_when_he_comes_and_nobody_waits_when_he_goes():
+    with three({"one": 1, "other": 1, "large": 1}) as box:
+        box.start()
+        for _ in range(2):
+            box.write("large.entitlement", "1e6")
+            box.tend(0.002)
+            assert used_meanwhile(box, 0.02)["large"] > 0.999
+            box.write("large.entitlement", "1")
+            box.tend(0.002)
+            assert used_meanwhile(box, 0.02) == pytest.approx(dict.fromkeys(("one", "other", "large"), 1 / 3), abs=0.01)
+
+
+def test_the_small_one_alone_for_years_takes_nothing_from_the_large_one():
+    with three({"small": 1e-3, "large": 1e6}) as box:
+        box.start()
+        box.rest("large", True)
+        box.tend(0.02)
+        for _ in range(3):
+            ranges.shift(box, Shift(passes=REBASE - 1))
+            assert used_meanwhile(box, 0.005)["small"] > 0.9
+        box.rest("large", False)
+        box.tend(0.002)
+        assert used_meanwhile(box, 0.02)["large"] > 0.999
+        box.rest("large", True)
+        box.tend(0.002)
+        assert used_meanwhile(box, 0.005)["small"] > 0.9
