@@ -110,6 +110,8 @@ class Domu:
         Counts how often it has been closed.
     noticed : float
         Seconds from its last sign of life until it was closed.
+    killed : float
+        Since when it is known to have been killed and has not ended; -1 where that is not so.
     part : float
         Of the platform, that its router is entitled to; what its processor time is shared out by.
     cpu_ns : int
@@ -141,6 +143,7 @@ class Domu:
     cause: str = ""
     serial: int = 0
     noticed: float = 0.0
+    killed: float = -1.0
     part: float = 0.0
     share: Part = field(default_factory=Part)
     excess: int = 0

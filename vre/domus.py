@@ -146,7 +146,7 @@ class Domus(Keeper):
     def rows(self) -> list[dict[str, Any]]:
         """Return what there is to know of each, as plain data."""
         now = time.monotonic()
-        common = {"tier": self.tier, "limits": ", ".join(self._shares.limits)}
+        common = {"tier": self.tier, "limits": ", ".join(self._parts.shares.limits)}
         return [{"router": name} | common | domu.row(now) for name, domu in self.domus.items()]
 
     def end(self) -> None:

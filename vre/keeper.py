@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from shm.channel import CHANNEL
-from shm.layout import CLIENT, CORE
+from shm.layout import CORE
 from shm.memfd import renew
 from shm.memory import load64, store64
 from vre.attention import Attention
 from vre.boundary import Boundary
-from vre.contest import Contest
 from vre.domu import Domu, Log
 from vre.domu_policy import (
     DIED,
@@ -45,14 +44,15 @@ from vre.escape import escape
 from vre.host import Plan
 from vre.model import Model
 from vre.nursery import Nursery
-from vre.shares import Part, Shares, exceeds, stop_or_go, throttle_for, weight_of
+from vre.parts import Parts
+from vre.shares import Part, Shares, stop_or_go
 from vre.supervisor import cause
 
 #: Returns that may be refused in a second before the domU is taken to mean it.
 BAD_RETURNS = 1000
 _TICK_S = 0.1
-#: Seconds in a row that a domU may have more than its part of a processor that others wait for.
-_EXCESS = 3
+#: How long a domU that has been killed is waited for: one that the system does not let go of is left behind.
+_LONGEST_DEATH_S = 10.0
 #: A zygote that ends again and again is started after pauses of up to so many seconds.
 _LONGEST_PAUSE_S = 60.0
 
@@ -84,7 +84,7 @@ class Keeper:
         say: Callable[[str], None],
         report: Callable[[str], None],
     ) -> None:
-        self._plan, self._shares = plan, shares
+        self._parts = Parts(model, manifest, plan, shares, report)
         self._model, self._manifest, self._root, self._say, self._report = model, manifest, root, say, report
         self.domus: dict[str, Domu] = {}
         self.tier = model.sandbox
@@ -93,7 +93,6 @@ class Keeper:
         self._slow_look = 0.0
         #: When a zygote that was lost is started again, 0 where there is one; and how many were.
         self._lost, self._losses = 0.0, 0
-        self._contest, self._kept = Contest(manifest, plan), 0.0
         #: What deadlines are measured in.
         self._attention = Attention()
         #: What goes wrong with one domU goes wrong with that one only.
@@ -139,14 +138,9 @@ class Keeper:
             for core in self._cores(domu):
                 # Workers map it when they look round.
                 store64(core + CORE["roster"], load64(core + CORE["roster"]) + 1)
-            message = domu.spec() | {"tier": self.tier, "root": str(self._root), "cpus": self._cpus(domu)}
+            message = domu.spec() | {"tier": self.tier, "root": str(self._root), "cpus": self._parts.cpus(domu)}
             self._nursery.send(message, [its_control.fileno(), its_log, *memory])
             domu.asked = True
-
-    def _cpus(self, domu: Domu) -> list[int]:
-        core = domu.tenant.router.domu.core
-        cpu = None if core is None else self._plan.cpus[core]
-        return list(self._plan.domu_cpus) if cpu is None else [cpu]
 
     def _cores(self, domu: Domu) -> list[int]:
         """Return the cores that use a domU's channels now."""
@@ -173,9 +167,8 @@ class Keeper:
             self._slow_look = now
         for domu in list(self.domus.values()):
             self._guarded(domu, self._look_at, domu, now, slowly)
-        if slowly and now - self._kept >= 1:
-            self._kept = now
-            self._keep_to_parts(now)
+        if slowly:
+            self._parts.keep(self.domus.values(), now)
 
     def _lose_zygote(self, now: float, error: PlatformError) -> None:
         """Close all domUs: with the zygote all have ended that were forked from it."""
@@ -237,34 +230,7 @@ class Keeper:
             # It was closed before it had a name to be killed by.
             domu.kill()
         domu.part, domu.share, domu.excess = 0.0, Part(), 0
-        self._share(domu)
-
-    def _share(self, domu: Domu) -> None:
-        """Give a domU its part of the processors, where that is another than before."""
-        routers = self._model.routers
-        part = routers[domu.name].entitlement / sum(r.entitlement for r in routers.values())
-        if domu.excess >= _EXCESS and part != domu.part:
-            domu.part, domu.share = part, Part("stops", throttle_for(weight_of(part)))
-        elif part != domu.part or not domu.share.means:
-            domu.part = part
-            memory = domu.tenant.router.domu.memory
-            domu.share = self._shares.give(domu.name, domu.pid, domu.keeper, weight_of(part), memory)
-
-    def _keep_to_parts(self, now: float) -> None:
-        """Stop by turns who gets more than its part while others wait, whatever its weight is said to be."""
-        waited = self._contest.look(now)
-        for domu in self.domus.values():
-            contested = min((waited.get(cpu, 0.0) for cpu in self._cpus(domu)), default=0.0)
-            if domu.share.throttle or not exceeds(weight_of(domu.part), domu.got, contested):
-                domu.excess = domu.excess if domu.share.throttle else 0
-                continue
-            domu.excess += 1
-            if domu.excess == _EXCESS:
-                self._report(
-                    f"router {domu.name}: its domU has had {domu.got:.0%} of a processor that others waited for; "
-                    f"'{domu.share.means}' does not hold here: it is stopped by turns"
-                )
-                domu.share = Part("stops", throttle_for(weight_of(domu.part)))
+        self._parts.give(domu)
 
     def _exited(self, domu: Domu, status: int) -> None:
         # Its last words may say more than its status.
@@ -282,6 +248,7 @@ class Keeper:
 
     def _look_at(self, domu: Domu, now: float, slowly: bool) -> None:
         state = domu.policy.state
+        self._leave_behind(domu)
         if domu.closing is not None:
             self._close_further(domu, now)
             return
@@ -300,8 +267,18 @@ class Keeper:
             self._listen_to(domu)
         if slowly and domu.pid:
             self._pass_on(domu)
-            self._charge(domu, now)
-            self._share(domu)
+            self._parts.charge(domu, now)
+            self._parts.give(domu)
+
+    def _leave_behind(self, domu: Domu) -> None:
+        """Go on without a domU that was killed long ago and has not ended: it runs no code, but a system call."""
+        if not (domu.keeper and (domu.ending or domu.closing is not None)):
+            domu.killed = -1.0
+        elif domu.killed < 0:
+            domu.killed = self._attention.now
+        elif self._attention.now - domu.killed > _LONGEST_DEATH_S:
+            self._report(f"router {domu.name}: its domU, process {domu.pid}, does not end: it is left behind")
+            domu.died()
 
     def _mapped(self, domu: Domu) -> bool:
         """Return whether the workers that use its channels have mapped their memory."""
@@ -384,20 +361,6 @@ class Keeper:
                 self._close(domu, FAILED, f"cannot load its elements: {escape(str(message['failed']))}")
             return None
         return self.on_control(domu.name, message)
-
-    def _charge(self, domu: Domu, now: float) -> None:
-        """Add the CPU time that it has used to its router's account.
-
-        What it used of a core's processor its worker charges, so the router's share in dom0 is less by as much.
-        """
-        used = domu.account(now)
-        core = domu.tenant.cores.get(domu.driver)
-        if core is not None:
-            client = domu.tenant.client(core)
-            store64(client + CLIENT["domu_ns"], load64(client + CLIENT["domu_ns"]) + used)
-            if set(self._cpus(domu)) & set(self._plan.cpus) and not domu.tenant.router.direct:
-                debt = load64(client + CLIENT["debt"]) + round(used / self._manifest["ns_per_tick"])
-                store64(client + CLIENT["debt"], debt)
 
     def _pass_on(self, domu: Domu, ended: bool = False) -> None:
         for line in domu.log.lines(ended) if domu.log else ():

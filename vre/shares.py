@@ -98,7 +98,12 @@ class Shares:
 
 def throttle_for(weight: float) -> Throttle:
     """Return what keeps a domU to the part of a processor that its weight would give it beside one worker."""
-    return Throttle(weight / (weight + NORMAL))
+    return Throttle(part_beside_one(weight))
+
+
+def part_beside_one(weight: float) -> float:
+    """Return the part of a processor that a weight gives beside one worker."""
+    return weight / (weight + NORMAL)
 
 
 def exceeds(weight: float, got: float, waited: float) -> bool:
@@ -106,7 +111,7 @@ def exceeds(weight: float, got: float, waited: float) -> bool:
 
     `got` is the part of a processor that it has had, `waited` the part of that time that others waited for it.
     """
-    return min(got, waited) > 1.5 * weight / (weight + NORMAL) + 0.05
+    return min(got, waited) > 1.5 * part_beside_one(weight) + 0.05
 
 
 def _weigh_session(session: int, weight: float) -> str:

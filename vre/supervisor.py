@@ -157,5 +157,6 @@ class Supervisor:
 def cause(status: int) -> str:
     """Say how a process ended."""
     if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
+        named = -status in signal.Signals._value2member_map_
+        return f"was killed by {signal.Signals(-status).name if named else f'signal {-status}'}"
     return f"exited with status {status}"

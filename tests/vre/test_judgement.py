@@ -21,6 +21,7 @@ from vre.attention import GAP_S, Attention
 from vre.domu import Domu
 from vre.domu_policy import RUNNING, Loans, Progress
 from vre.errors import ConfigError
+from vre.supervisor import cause
 
 
 def test_time_stands_still_while_nobody_looks():
@@ -176,7 +177,7 @@ def test_what_goes_wrong_with_one_domu_goes_wrong_with_no_other(tmp_path, monkey
 
 @needs_jail
 def test_a_domu_that_cannot_even_be_asked_for_is_refused(tmp_path):
-    text = element(tmp_path, PASS).replace(":X)", f":X, {'x' * 200_000})")
+    text = element(tmp_path, f"def __init__(self, text): pass\n{PASS}").replace(":X)", f":X, {'x' * 200_000})")
     with platform() as box, pytest.raises(ConfigError, match="bytes of description"):
         box.router("red", forward(text), domu=vre.Domu(start_s=5.0))
         box.start()
@@ -196,3 +197,26 @@ def test_domus_come_back_when_their_zygote_has_ended(tmp_path):
         box.pause()
         box.halt()
         assert_accounts(box)
+
+
+@needs_jail
+def test_a_domu_that_does_not_end_is_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("vre.keeper._LONGEST_DEATH_S", 0.3)
+    with platform() as box:
+        red = box.router("red", forward(element(tmp_path, PASS)))
+        box.start()
+        domu = box.domus.domus["red"]
+        # Who would say that it has ended says nothing.
+        os.kill(domu.keeper, signal.SIGSTOP)
+        os.kill(domu.pid, signal.SIGKILL)
+        wait_for(box, lambda: any("is left behind" in event for event in box.events))
+        wait_for(box, lambda: domu.policy.state == RUNNING)
+        before = red.stats().forwarded
+        wait_for(box, lambda: red.stats().forwarded > before + 100)
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
+def test_any_signal_has_a_name():
+    assert cause(-9) == "was killed by SIGKILL" and cause(-40) == "was killed by signal 40"

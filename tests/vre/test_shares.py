@@ -130,7 +130,7 @@ def test_who_gets_more_than_its_weight_is_found_by_what_others_waited():
 @needs_jail
 def test_a_domu_whose_weight_does_not_hold_is_stopped_by_turns(tmp_path, monkeypatch):
     monkeypatch.setattr(vre.shares.Shares, "give", lambda self, *_: vre.shares.Part("autogroup"))
-    monkeypatch.setattr("vre.keeper._EXCESS", 1)
+    monkeypatch.setattr("vre.parts.EXCESS", 1)
     monkeypatch.setattr(Contest, "look", lambda self, now: dict.fromkeys(range(64), 0.9))
     body = "def __init__(self):\n    threading.Thread(target=self.work, daemon=True).start()\ndef work(self):\n    while True: pass\n"
     with platform(rate=1000) as box:
@@ -177,9 +177,9 @@ def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
         box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:02"}})
         box.start()
         box.tend(0.3)
-        groups = box.domus._shares._groups
+        groups = box.domus._parts.shares._groups
         found = {c: groups.group(c, "red") / file for c, (_, file, _) in groups._found.items()}
-        scale = box.domus._shares._groups._found["cpu"][2]
+        scale = box.domus._parts.shares._groups._found["cpu"][2]
         pid = str(box.domus.domus["red"].pid)
         assert all(pid in (file.parent / "cgroup.procs").read_text().split() for file in found.values())
         assert int(found["cpu"].read_text()) == round(512 * scale)
