@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from shm.channel import CHANNEL
 from shm.layout import CLIENT, CORE, TASK
@@ -32,6 +31,7 @@ _STANDBY_S = 0.1
 _BACKSTOP_S = 5.0
 
 Kernel = Callable[..., int]
+T = TypeVar("T")
 
 
 def tasks_on(core: int) -> Iterator[int]:
@@ -60,6 +60,7 @@ class Worker:
 
     def __init__(self, manifest: dict[str, Any], number: int, run_slice: Kernel, read_ticks: Kernel) -> None:
         self.core: int = manifest["cores"][number]["address"]
+        self._nic: bool = manifest["cores"][number]["nic"]
         self._slice, self._ticks = run_slice, read_ticks
         self._slice_ticks = round(SLICE_NS / manifest["ns_per_tick"])
         self._slow_ticks = round(BUDGET_NS / manifest["ns_per_tick"])
@@ -78,8 +79,8 @@ class Worker:
         roster = load64(self.core + CORE["roster"])
         known = {slow.task: slow for slow in self.slow}
         # A task of a router that came after this worker was forked is not for it: another worker will come.
-        here = [task for task in tasks_on(self.core) if task in self._shapes and load64(task + TASK["enabled"])]
-        self.slow = [slow for task in here if (slow := known.get(task) or self._slow_path(task))]
+        here = [task for task in tasks_on(self.core) if task in self._shapes]
+        self.slow = [slow for task in here if (slow := known.get(task) or self._for_path(task, self._slow_path))]
         self._empty = not any(tasks_on(self.core))
         if self._meter:
             self._meter.close()
@@ -90,29 +91,38 @@ class Worker:
         clients = {(load64(task + TASK["client"]), load64(task + TASK["slot"])) for task in crossing}
         self._charged = sorted(clients)
         if load64(self.core + CORE["pid"]) == os.getpid():
-            for task in set(crossing) & set(here):
-                with self._stamped(task):
-                    for channel in self._channels[task]:
-                        self._map(channel)
+            mapped = [self._for_path(task, self._map_channels) for task in crossing]
+            if self._nic and not all(mapped):
+                return  # nothing is sent into what the wire cannot reach; it looks again
         release64(self.core + CORE["seen_roster"], roster)
 
-    def _slow_path(self, task: int) -> SlowTask | None:
-        """Return the slow path of a task; None where it cannot be had yet, in a process that is no core's worker."""
-        if load64(self.core + CORE["pid"]) == os.getpid():
-            with self._stamped(task):
-                return SlowTask(self.core, task, self._shapes[task], self._ticks)
-        try:
-            return SlowTask(self.core, task, self._shapes[task], self._ticks)
-        except Exception:  # the worker meets it again, with the path's stamp: it is the router's matter
-            return None
+    def _for_path(self, task: int, act: Callable[[int], T]) -> T | None:
+        """Do something that a path needs.
 
-    @contextlib.contextmanager
-    def _stamped(self, task: int) -> Iterator[None]:
-        """Do something for a path: should it end this worker, the path is to blame (see vre.supervisor)."""
-        store64(self.core + CORE["since"], self._ticks())
-        store64(self.core + CORE["task"], task)
-        yield
-        store64(self.core + CORE["task"], 0)
+        If it fails, the path's stamp says whom this worker's end is due to (see vre.supervisor). None where nothing
+        ends for it: in quarantine, in the zygote, whose workers meet it again, and in the wire.
+        """
+        own = load64(self.core + CORE["pid"]) == os.getpid() and not self._nic and load64(task + TASK["enabled"])
+        if own:
+            store64(self.core + CORE["since"], self._ticks())
+            store64(self.core + CORE["task"], task)
+        try:
+            done = act(task)
+        except Exception:
+            if own:
+                raise
+            return None
+        if own:
+            store64(self.core + CORE["task"], 0)
+        return done
+
+    def _slow_path(self, task: int) -> SlowTask:
+        return SlowTask(self.core, task, self._shapes[task], self._ticks)
+
+    def _map_channels(self, task: int) -> bool:
+        for channel in self._channels[task]:
+            self._map(channel)
+        return True
 
     def _map(self, channel: int) -> None:
         """Map a channel's memory, where it is another than before."""

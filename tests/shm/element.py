@@ -4,3 +4,6 @@
 
 class Nothing:
     """Never run."""
+
+    def push(self, packet):
+        """Nothing."""
