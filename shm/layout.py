@@ -184,6 +184,7 @@ CORE = Layout(
         "slow_ticks": "i8",  # ticks spent on the slow path
         "slices": "i8",
         "preemptions": "i8",
+        "window_ns": "i8",  # the core's clock when the window began, see workers.contest
         "clients": ("i8", 2 * APART),  # set once: address of a table of CLIENT addresses, 0 where free
         "client_count": "i8",  # supervisor: entries of the table that have ever been used
         "passes": "i8",  # set once: address of their passes, one i8 each; IDLE_PASS where idle
@@ -261,8 +262,14 @@ CLIENT = Layout(
         "wanted": "i8",  # supervisor: the stride that it is to have; 0: none yet, and no turn
         "most": "i8",  # most that one turn is charged, so that the product with the stride is a word
         "rebases": "i8",  # the core's count when its passes were moved back last
+        "window_used": "i8",  # what it had used when the window began, see workers.contest
+        "window_joins": "i8",  # its joins then, -1 where it was idle
+        "backlogged_ns": "i8",  # core's time in windows in which it had something to do throughout
+        "contested_ns": "i8",  # the part of that in which another had, too
+        "contested_used": "i8",  # what it used then: ticks, or accesses where memory is what is shared out
+        "contested_due": "i8",  # what it was entitled to then
     },
-    size=APART,
+    size=2 * APART,
 )
 STRIDE_BITS, PASS_BITS = 16, 8
 #: Routers that a core can have at most.
@@ -319,4 +326,4 @@ CONTROLLER = Layout(
 )
 
 assert RING.size == 640 and SLOT.size == 16 and NOTE.size == 32 and UNDO.size == 16
-assert CORE.size == 768 and TASK.size == 256 and CLIENT.size == 128 and HEADER.size == 64
+assert CORE.size == 768 and TASK.size == 256 and CLIENT.size == 256 and HEADER.size == 64

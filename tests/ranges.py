@@ -37,7 +37,7 @@ KINDS = {
     layout.NOTE: {"still": "dst net mac entry vlan paint type param_off fix_src device stripped"},
     layout.CORE: {
         "ticks": "since line_due now next_poll epoch_ticks",
-        "ns": "clock_ns clock_base served_ns now_served",
+        "ns": "clock_ns clock_base served_ns now_served window_ns",
         "count": "decisions busy_ticks idle_ticks slow_ticks slices preemptions rebases roster seen_roster heartbeat "
         "restarts",
         "pass": "least_pass",
@@ -49,7 +49,8 @@ KINDS = {
     layout.UNDO: {"still": "word before"},
     layout.DECISION: {"still": "now task pass ticks packets"},
     layout.CLIENT: {
-        "count": "used_ticks used_lines turns joins domu_ns debt paid rebases",
+        "count": "used_ticks used_lines turns joins domu_ns debt paid rebases window_used window_joins backlogged_ns "
+        "contested_ns contested_used contested_due",
         "pass": "own_pass",
         "still": "stride tasks last router wanted most",
     },

@@ -22,6 +22,8 @@ from workers.element import load
 from workers.shape import reasons
 from workers.turn import DROPS, MADE
 
+#: Contested time that says something about shares: some hundred turns.
+SHORTEST_CONTEST_S = 0.01
 #: Percentiles that are reported.
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99_9": 99.9}
 
@@ -34,6 +36,11 @@ class RouterStats:
     injected = forwarded + dropped + in_flight once nothing moves. Latency is in us, from NIC to wire. `domu_cpu_s` is
     what its domU has used; it is part of `used_ticks` where that was on the processor of a core. A router that is
     mapped directly has no share of the cores, and is entitled to none.
+
+    A share can be held against an entitlement only while it is contested. `backlogged_s` is for how long, in the time
+    of its cores, the router had something to do without a pause, `contested_s` the part of that in which another had,
+    too. What it used then is `contested_used`, what it was entitled to `contested_due`: ticks, or accesses to memory
+    where that is what is shared out (:mod:`workers.contest`).
     """
 
     name: str
@@ -51,11 +58,17 @@ class RouterStats:
     latency_us: dict[str, float] = field(default_factory=dict)
     domu_cpu_s: float = 0.0
     ports: dict[str, int] = field(default_factory=dict)
+    backlogged_s: float = 0.0
+    contested_s: float = 0.0
+    contested_used: int = 0
+    contested_due: int = 0
 
     @property
-    def error(self) -> float:
-        """How far its share is from what it is entitled to."""
-        return self.share - self.entitled
+    def error(self) -> float | None:
+        """How much more it had than it was entitled to, as a part of that; None if it had to share hardly anything."""
+        if self.contested_s < SHORTEST_CONTEST_S or not self.contested_due:
+            return None
+        return self.contested_used / self.contested_due - 1
 
     @property
     def balance(self) -> int:
@@ -67,6 +80,14 @@ class RouterStats:
         data = asdict(self) | {"error": self.error}
         del data["name"]
         return data
+
+
+def contested_jain(stats: list[RouterStats]) -> float | None:
+    """Return Jain's index of what routers had per what they were entitled to while they competed; None if none did."""
+    rivals = [s for s in stats if s.error is not None]
+    if len(rivals) < 2:
+        return None
+    return jain([float(s.contested_used) for s in rivals], [float(s.contested_due) for s in rivals])
 
 
 def jain(shares: list[float], entitled: list[float]) -> float:
@@ -201,7 +222,21 @@ class Reader:
             latency_us=self._latency(router),
             domu_cpu_s=sum(load64(client + CLIENT["domu_ns"]) for client in router["clients"]) / 1e9,
             ports=ports,
+            **self._contest(router),
         )
+
+    @staticmethod
+    def _contest(router: dict[str, Any]) -> dict[str, Any]:
+        """Return for how long a router competed, and what it had and was entitled to then."""
+        clients = [] if router["direct"] else router["clients"]
+        fields = ("backlogged_ns", "contested_ns", "contested_used", "contested_due")
+        backlogged, contested, used, due = (sum(load64(c + CLIENT[f]) for c in clients) for f in fields)
+        return {
+            "backlogged_s": backlogged / 1e9,
+            "contested_s": contested / 1e9,
+            "contested_used": used,
+            "contested_due": due,
+        }
 
     def _sources(self, name: str) -> list[dict[str, Any]]:
         return [source for source in self.manifest["wire"]["sources"] if source["router"] == name]

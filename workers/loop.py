@@ -12,6 +12,7 @@ from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, CORE, DECISION, DECISIONS, 
 from shm.memory import acquire64, call, cpu_time_ns, kernel, load64, pause, record, settle, store32, store64, ticks
 from shm.ring import HEAD, TAIL
 from workers.clock import to_ns
+from workers.contest import close_window
 from workers.model import modelled
 from workers.stride import MEASURED, REBASE, adopt, charge, join, leave, move_back, pick, price, sample
 
@@ -262,4 +263,5 @@ def run_slice(core, until):
                 leave(client, slot)
     state["now"] = now
     publish_clock(core, now)
+    close_window(core, clients, passes, count)
     return moved
