@@ -123,7 +123,7 @@ def test_a_finite_run_ends_by_itself_and_every_packet_is_accounted_for(lab):
     frames = read_capture(lab.parent / "out.pcapng")
     assert len(frames) == routers["red"]["forwarded"] + routers["blue"]["forwarded"]
     table = vre("run", lab)
-    assert table.stdout.splitlines()[0].split()[:4] == ["router", "entitled", "share", "forwarded"]
+    assert table.stdout.splitlines()[0].split()[:5] == ["router", "entitled", "share", "error", "forwarded"]
     assert "20,000 injected =" in table.stdout
 
 

@@ -44,7 +44,7 @@ def chaos(
         raise click.UsageError("which platform file? 'vre chaos lab.toml'")
     chosen(names)
     from vre.cli.report import emit
-    from vre.cli.top import table
+    from vre.cli.tables import Rows
     from vre.config import load_model
 
     model = load_model(file)
@@ -62,7 +62,7 @@ def chaos(
         }
         for f in result["faults"]
     ]
-    emit(result, table(rows), as_json)
+    emit(result, Rows(rows), as_json)
     if not as_json:
         held = sum(f["contained"] for f in result["faults"])
         click.echo(f"{held} of {len(rows)} faults contained, tier {result['tier']}; {len(result['skipped'])} skipped")

@@ -54,12 +54,12 @@ def experiment(name: str, quick: bool, setting: str, out: Path | None, as_json: 
 
 def _print(module: Any, outcomes: list[Any]) -> None:
     from vre.cli.report import emit
-    from vre.cli.top import table
+    from vre.cli.tables import Rows
 
     emit(None, f"{module.TITLE}\nthe paper: {module.SAYS}", False)
     for outcome in outcomes:
         emit(None, f"\n{outcome.setting}", False)
-        emit(None, table(outcome.rows), False)
+        emit(None, Rows(outcome.rows), False)
         for note in outcome.notes:
             emit(None, note, False)
         for c in outcome.criteria:

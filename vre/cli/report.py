@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from vre.cli.contest import as_error
+from vre.cli.tables import Rows
 from vre.stats import RouterStats
 
 
@@ -38,42 +40,36 @@ def routers_json(stats: list[RouterStats]) -> dict[str, Any]:
     return {"routers": {s.name: s.as_dict() for s in stats}}
 
 
-def routers_table(stats: list[RouterStats], seconds: float, title: str = "") -> Any:
+def routers_table(stats: list[RouterStats], seconds: float) -> Rows:
     """Return the table that a run ends with: a row each router."""
-    from rich.table import Table
-
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-    for name in (
-        "router",
-        "entitled",
-        "share",
-        "forwarded",
-        "rate",
-        "cycles/packet",
-        "p50",
-        "p99",
-        "p99.9",
-        "max",
-        "dropped",
-    ):
-        table.add_column(name, justify="left" if name in ("router", "dropped") else "right", no_wrap=name != "dropped")
+    rows = []
     for s in stats:
         latency = [f"{s.latency_us[p]:.0f} us" if s.latency_us else "-" for p in ("p50", "p99", "p99_9", "max")]
-        reasons = ", ".join(
-            f"{number(count)} {reason}" for reason, count in sorted(s.dropped.items(), key=lambda d: -d[1])
+        rows.append(
+            {
+                "router": s.name,
+                # What is mapped directly is on no core.
+                "entitled": f"{s.entitled:.1%}" if s.entitled else "-",
+                "share": f"{s.share:.1%}" if s.entitled else "-",
+                "error": as_error(s.error),
+                "forwarded": number(s.forwarded),
+                "rate": f"{number(s.forwarded / seconds)}pps" if seconds else "-",
+                "cycles/packet": f"{s.cycles_per_packet:.0f}" if s.entitled else "-",
+                **dict(zip(("p50", "p99", "p99.9", "max"), latency, strict=True)),
+                "contested": f"{s.contested_s:.2f} s",
+            }
         )
-        table.add_row(
-            s.name,
-            # What is mapped directly is on no core.
-            f"{s.entitled:.1%}" if s.entitled else "-",
-            f"{s.share:.1%}" if s.entitled else "-",
-            number(s.forwarded),
-            f"{number(s.forwarded / seconds)}pps" if seconds else "-",
-            f"{s.cycles_per_packet:.0f}" if s.entitled else "-",
-            *latency,
-            reasons or "-",
-        )
-    return table
+    return Rows(rows)
+
+
+def drop_lines(stats: list[RouterStats]) -> list[str]:
+    """Return a line for each router that dropped packets: how many for which reason, exactly."""
+    found = []
+    for s in stats:
+        reasons = sorted(s.dropped.items(), key=lambda d: -d[1])
+        if reasons:
+            found.append(f"{s.name} dropped {', '.join(f'{count:,} {reason}' for reason, count in reasons)}")
+    return found
 
 
 def lost_line(lost: dict[str, int]) -> str:

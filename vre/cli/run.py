@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from vre.cli import signals
+from vre.cli.contest import contest_json, contest_lines
 from vre.cli.options import Duration, sandbox_option
-from vre.cli.report import balance_line, emit, lost_line, number, routers_json, routers_table
+from vre.cli.report import balance_line, drop_lines, emit, lost_line, number, routers_json, routers_table
 from vre.config import load_model
 from vre.errors import ConfigError, PlatformEnded, PlatformError
 from vre.model import Model
@@ -25,7 +26,6 @@ _DEMO = Path(__file__).resolve().parent.parent / "demo" / "demo.toml"
 
 def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> None:
     from vre.platform import Platform
-    from vre.stats import jain
 
     live = bool(sys.stderr) and sys.stderr.isatty() and not quiet
     write = to_stream(end="")
@@ -71,7 +71,7 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
     stats, lost = box.reader.routers(), box.lost_lines()
     data = routers_json(stats) | {
         "seconds": elapsed,
-        "jain": jain([s.share for s in stats], [s.entitled for s in stats]),
+        **contest_json(stats, box.reader.cores()),
         "dilated": box.plan.dilated,
         "unclaimed": box.reader.unclaimed(),
         "lost_lines": lost,
@@ -80,6 +80,8 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
     with signals.patient(interrupted is not None):
         emit(data, routers_table(stats, elapsed), as_json)
         if not as_json:
+            for line in [*contest_lines(stats, box.reader.cores()), *drop_lines(stats)]:
+                emit(None, line, False)
             emit(None, balance_line(stats, box.reader.unclaimed()), False)
             if lost:
                 emit(None, lost_line(lost), False)

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -15,15 +16,15 @@ from shm.layout import RING, TASK
 from shm.memory import load64
 from shm.run_directory import RunDirectory, names, why_no_name
 from shm.segment import Segment, SegmentError
-from vre.cli.report import emit, number, routers_json, routers_table
+from vre.cli.contest import as_error, contest_lines
+from vre.cli.report import drop_lines, emit, number, routers_json, routers_table
+from vre.cli.tables import Rows
 from vre.control import ask
 from vre.errors import PlatformError
-from vre.escape import escape
+from vre.stats import contested_jain
 
 #: The longer of the two windows that shares are shown for.
 _LONG_S = 10.0
-#: Longest text in a table's cell, in characters.
-_LONGEST_CELL = 2000
 #: Views that the platform is asked for; the others are read from its memory.
 ASKED = ("domus", "events")
 VIEWS = ("routers", "paths", "cores", "ports", "memory", "decisions", *ASKED)
@@ -113,18 +114,6 @@ def _ring_row(port: str, ring: str, at: int) -> dict[str, Any]:
     }
 
 
-def table(rows: list[dict[str, Any]]) -> Any:
-    """Return rows of equal keys as a table."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0] if rows else ():
-        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(escape(str(v), _LONGEST_CELL) for v in row.values()))
-    return table
-
-
 @click.command()
 @click.argument("what", type=click.Choice(VIEWS))
 @click.option("--name", help="Which platform, where several run.")
@@ -136,13 +125,17 @@ def show(what: str, name: str | None, count: int, as_json: bool) -> None:
     manifest, reader = platform.manifest, platform.reader
     if what in ASKED:
         rows = ask(platform.directory.path / "control", do="view", what=what)["rows"]
-        emit(rows, table(rows), as_json)
+        emit(rows, Rows(rows), as_json)
         return
     data = view_of(what, manifest, reader, count)
     if what == "routers":
-        emit(data, routers_table(reader.routers(), 0), as_json)
+        stats = reader.routers()
+        emit(data, routers_table(stats, 0), as_json)
+        if not as_json:
+            for line in [*contest_lines(stats, reader.cores()), *drop_lines(stats)]:
+                emit(None, line, False)
     else:
-        emit(data, table(data), as_json)
+        emit(data, Rows(data), as_json)
 
 
 @click.command()
@@ -152,8 +145,6 @@ def show(what: str, name: str | None, count: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each look.")
 def top(name: str | None, every: float, count: int | None, as_json: bool) -> None:
     """Watch a running platform: per router entitled share, actual share, packet rate, cycles, drops."""
-    from vre.stats import jain
-
     platform = Attached(name)
     reader, directory = platform.reader, platform.directory
     past = deque([(time.monotonic(), {s.name: s for s in reader.routers()})])
@@ -177,11 +168,11 @@ def top(name: str | None, every: float, count: int | None, as_json: bool) -> Non
             click.echo("\033[H\033[J", nl=False)
         emit(
             None,
-            table([{k: v if isinstance(v, str) else _shown(k, v) for k, v in row.items()} for row in rows]),
+            Rows([{k: v if isinstance(v, str) else _shown(k, v) for k, v in row.items()} for row in rows]),
             False,
         )
-        index = jain([row["share"] for row in rows], [row["entitled"] for row in rows]) if rows else 1.0
-        emit(None, f"Jain's index of share per entitlement: {index:.4f}", False)
+        for line in _since(past[-2][1], stats):
+            emit(None, line, False)
 
 
 def _shares(before: dict[str, Any], stats: dict[str, Any]) -> dict[str, float]:
@@ -203,7 +194,7 @@ def _rates(before: dict[str, Any], stats: dict[str, Any], seconds: float) -> lis
                 "router": name,
                 "entitled": s.entitled,
                 "share": share,
-                "error": share - s.entitled,
+                "error": _between(old, s).error,
                 "pps": (s.forwarded - old.forwarded) / seconds,
                 "cycles/packet": ticks / packets if packets else 0.0,
                 "lines/packet": lines / packets if packets else 0.0,
@@ -214,7 +205,25 @@ def _rates(before: dict[str, Any], stats: dict[str, Any], seconds: float) -> lis
     return rows
 
 
-def _shown(key: str, value: float) -> str:
+def _between(old: Any, new: Any) -> Any:
+    """Return what a router has competed for between two looks, as an account of its own."""
+    fields = ("backlogged_s", "contested_s", "contested_used", "contested_due")
+    return replace(new, **{name: getattr(new, name) - getattr(old, name) for name in fields})
+
+
+def _since(before: dict[str, Any], stats: dict[str, Any]) -> list[str]:
+    """Return how even shares were since the look before, and who had nothing to share."""
+    rivals = [_between(before[name], s) for name, s in stats.items() if name in before]
+    index = contested_jain(rivals)
+    idle = [s.name for s in rivals if s.entitled and s.error is None]
+    said = [] if index is None else [f"Jain's index over contested time: {index:.5f}"]
+    return said + ([f"nothing to compete for, or nothing waiting: {', '.join(idle)}"] if idle else [])
+
+
+def _shown(key: str, value: float | None) -> str:
+    if key == "error":
+        return as_error(value)
+    assert value is not None
     if key in ("entitled", "share", "share 10 s", "share run"):
         return f"{value:.1%}"
-    return f"{value:+.2%}" if key == "error" else number(value)
+    return number(value)
