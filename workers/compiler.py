@@ -125,7 +125,8 @@ def compile_shape(shape: Shape, cache: bool = True) -> list[Any]:
         # P_ and E_: process and emit of element classes, put where they are called. eN and rN: a trunk; it
         # becomes part of the task that it begins.
         if hasattr(value, "of"):
-            value = guarded(value.of, numba.njit(error_model="numpy", boundscheck=True, **compiled.UNCALLED))
+            cls, which = value.of
+            value = guarded(cls, which, numba.njit(error_model="numpy", boundscheck=True, **compiled.UNCALLED))
         if name[:2] in ("P_", "E_") or (name[0] in "er" and name[1:].isdigit()):
             inline = name[1] == "_" or name in module.ENTRIES
             setattr(module, name, numba.njit(error_model="numpy", forceinline=inline, **compiled.UNCALLED)(value))

@@ -75,7 +75,9 @@ class Composer:
                 head.append(f"P_{c.__name__} = guarded({c.__name__})")
             elif c.process:
                 head.append(f"P_{c.__name__} = {c.__name__}.process")
-            if hasattr(c, "emit"):
+            if hasattr(c, "emit") and is_foreign(c):
+                head.append(f"E_{c.__name__} = guarded({c.__name__}, 'emit')")
+            elif hasattr(c, "emit"):
                 head.append(f"E_{c.__name__} = {c.__name__}.emit")
             if hasattr(c, "collect"):
                 head.append(f"E_{c.__name__} = {c.__name__}.collect")
@@ -306,13 +308,20 @@ class Composer:
 
     def _emit(self, k: int) -> None:
         name, place = self.classes[k].__name__, self.places[k]
+        # Others' may have failed; then there is no packet, but one that they made and that is dropped.
+        failed = f"""
+            if out < 0:
+                drop(core, block + {place}, out)
+                i += 1
+                continue"""
         self.lines.append(f"""\
     state = record(block + {place}, S_{name})
 {_LOOKING}
-            if log_is_full(core) or E_{name}(state, packet, core) == 0:
+            out = 0 if log_is_full(core) else E_{name}(state, packet, core)
+            if out == 0:
                 stop = count = i
                 break
-            made(core, block + {place})
+            made(core, block + {place}){failed if is_foreign(self.classes[k]) else ""}
             e{k}(block, core, packet, 0)
             spare_done(core)
             i += 1

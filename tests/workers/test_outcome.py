@@ -9,12 +9,16 @@ from typing import ClassVar
 import pytest
 
 from shm.layout import CORE, TASK
-from shm.memory import load64, store64
+from shm.memory import copy, load64, store64
 from shm.ring import HEAD, NEXT_TAIL, length
 from tests.workers.frames import IN, OUT, udp
+from vre.check import check
+from vre.lexer import Source
+from workers.compiler import compile_shape
 from workers.element import REGISTRY, Drop, Element, Needs, load
+from workers.elements.source import InfiniteSource
 from workers.fuel import guarded
-from workers.packet import PUNT, TAKEN
+from workers.packet import PUNT, TAKEN, spare_packet
 from workers.slowpath import put_packet
 
 
@@ -229,6 +233,50 @@ def test_codes_of_reasons_are_those_of_its_reasons(code, reason):
 @pytest.mark.parametrize("code", [-4, -5, -999, PUNT, TAKEN, -(1 << 62)])
 def test_a_code_of_no_reason_counts_in_nobody_elses_memory(code):
     assert Wild.reasons[-1 - guarded(Wild)({"code": code}, None)] == "failed"
+
+
+class Erring(InfiniteSource):
+    """Makes packets, and mistakes: one at each second packet, none at the others.
+
+    Syntax: `Erring`
+    """
+
+    state: ClassVar = InfiniteSource.state | {"turn": "i8"}
+
+    @staticmethod
+    def emit(state, packet, core):
+        state["turn"] += 1
+        turn = state["turn"]
+        if turn > 12:
+            return 0
+        if turn == 10:
+            return -99
+        if turn == 11:
+            return 1
+        spare_packet(packet, core, state["size"])
+        if turn == 2:
+            raise ValueError
+        if turn == 4:
+            spare_packet(packet, core, state["size"])
+        if turn == 6:
+            return -1 - 7
+        while turn == 8:
+            state["count"] += 1
+        copy(packet["data"], state["frame"], state["size"])
+        return 1
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_source_of_others_that_fails_costs_what_it_was_making(monkeypatch, bench, compiled):
+    load()
+    monkeypatch.setitem(REGISTRY, "Erring", Erring)
+    config = "Erring(LENGTH 64) -> ToDevice(eth1);"
+    code = compile_shape(check(Source(config, "bench.click")).shape, cache=False) if compiled else None
+    b = bench(config, code=code)
+    b.settle()
+    assert len(b.received()) == 6
+    assert b.dropped == {"failed": 5, "out_of_fuel": 1}
+    assert load64(b.core + CORE["spare_used"]) == 0
 
 
 def keep(state, packet, context):
