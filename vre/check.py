@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import deque
 
 from shm.channel import OUTPUTS
+from shm.layout import SPARES
 from vre.cluster import MOST, merge, problem_with, too_many_exits
 from vre.errors import ConfigError, Problem, Where
 from vre.flatten import FlatElement, flatten
 from vre.graph import Graph, Node
 from vre.lexer import Source
 from workers.element import port_range, processing_of
-from workers.turn import PORT_MASK
+from workers.spread import MARGIN, Spread
+from workers.turn import PACKET_ENTRIES, PORT_MASK
 
 Edge = tuple[int, int, int, int, int]
 Port = tuple[int, str, int]
@@ -61,7 +63,11 @@ class _Checker:
         if complete and not self.problems:
             self._drivers(nodes, pull)
         graph = Graph(nodes, [e[:4] for e in self.edges], pull)
-        return graph if self.problems else self._untrusted(graph)
+        if not self.problems:
+            graph = self._untrusted(graph)
+        if not self.problems and any(node.cls.copies() for node in graph.nodes):
+            self._copies(graph)
+        return graph
 
     def _untrusted(self, graph: Graph) -> Graph:
         """Look into the files of untrusted elements; let those that are connected be one."""
@@ -79,6 +85,19 @@ class _Checker:
                 at = next(e.at for e in self.elements if e.name == node.name)
                 self._problem(at, f"'{node.name}' and what follows it have more than {OUTPUTS} outputs")
         return merged
+
+    def _copies(self, graph: Graph) -> None:
+        """Refuse what would make more of one packet than a core has room for while it handles it."""
+        spread = Spread(graph.shape)
+        for most, limit, what in (
+            (spread.entries, PACKET_ENTRIES - MARGIN, "copies and drops may come of one packet"),
+            (spread.depth, SPARES - 1, "copies of copies may be made of one packet"),
+        ):
+            element = max(most, key=lambda e: most[e], default=0)
+            if most.get(element, 0) > limit:
+                name = graph.nodes[element].name
+                at = next((e.at for e in self.elements if e.name == name), 0)
+                self._problem(at, f"behind '{name}' {most[element]} {what}, more than {limit}; put a Queue between")
 
     def _problem(self, at: int, message: str) -> None:
         self.problems.append(self.source.problem(at, message))

@@ -183,6 +183,11 @@ class Element:
         return cls.driver == "pull" and any(argument.name == "DEVNAME" for argument in cls.arguments)
 
     @classmethod
+    def copies(cls) -> bool:
+        """Return whether it may send one packet to several outputs."""
+        return cls.spreads or (cls.process is not None and "CLONE" in cls.process.__code__.co_names)
+
+    @classmethod
     @cache
     def layout(cls) -> Layout:
         """Return the layout of its state: `made`, a counter for each reason and one for the slow path, its own."""

@@ -184,6 +184,7 @@ class Fib:
 
 def chunks_for(routes: Iterable[tuple[int, int]]) -> int:
     """Return how many chunks these (address, length) prefixes take."""
+    routes = list(routes)
     second = {address >> 16 for address, length in routes if length > 16}
     third = {address >> 8 for address, length in routes if length > 24}
     return len(second) + len(third)

@@ -99,14 +99,9 @@ class Composer:
             if before is not None and self.next[before, self.trunks.trunk[before]][1]:
                 self.lines.append(f"    port = {self.next[before, self.trunks.trunk[before]][1]}")
             self._element(k, granted == k)
-            if self._copies(k) or self.classes[k].slow is not None:
+            if self.classes[k].copies() or self.classes[k].slow is not None:
                 granted = None  # more packets may come to the port than were counted
             before = k
-
-    def _copies(self, k: int) -> bool:
-        """Return whether an element may send one packet to several outputs."""
-        process = self.classes[k].process
-        return self.classes[k].spreads or bool(process and "CLONE" in process.__code__.co_names)
 
     def _element(self, k: int, granted: bool) -> None:
         """Write one element of a trunk: whatever does not go along the trunk ends in a return."""
@@ -130,7 +125,7 @@ class Composer:
         names = cls.process.__code__.co_names
         outputs = sorted(o for e, o in self.next if e == k)
         trunk = self.trunks.trunk.get(k)
-        if self._copies(k):
+        if self.classes[k].copies():
             for output in outputs[1:]:
                 if not cls.spreads:
                     w(f"    if unlikely(out == CLONE + {output}):")
@@ -358,15 +353,22 @@ class Composer:
     if back:
         first = claim(inject, back)
         pool = load64(inject + POOL)
-        for i in range(back):
+        i, stop = 0, back
+        while i < stop:
             receive(packet, load64(inject + SLOTS) + ((first + i) & load64(inject + MASK)) * 16, pool)
-            entry = read_note(inject, first + i, packet)""")
+            entry = read_note(inject, first + i, packet)
+            i += 1""")
         for n, (element, port) in enumerate(resumes):
             w(f"            {'el' if n else ''}if entry == {element << PORT_BITS | port}:")
             w("                aside = stack_record(RECORD)")
             w("                transfer(packet, aside)")
             name = f"e{element}" if element in self.trunks.heads else f"r{element}"
             w(f"                {name}(block, core, aside, {port})")
+        w("""\
+            if unlikely(log_is_full(core)):
+                # Nor is there room for a packet of the task's own.
+                keep(inject, first + i)
+                stop, back, count = i, i, 0""")
 
 
 def compose(shape: Shape) -> str:

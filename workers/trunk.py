@@ -22,6 +22,8 @@ class Trunks:
         (element, output) to the (element, input) that follows.
     trunk : dict
         Element to the output that its trunk runs along.
+    outputs : dict
+        Element to its outputs that lead somewhere.
     heads : set of int
         Elements that a trunk begins with; `order` has them with those first that others call.
     cut : set of (int, int)
@@ -33,6 +35,9 @@ class Trunks:
         registry = load()
         self.classes = [registry[name] for name in shape.classes]
         self.next = {(e[0], e[1]): (e[2], e[3]) for e in shape.edges}
+        self.outputs: dict[int, list[int]] = {}
+        for element, output in sorted(self.next):
+            self.outputs.setdefault(element, []).append(output)
         self.bypasses = shape.bypasses
         self.trunk: dict[int, int] = {}
         self.cut: set[tuple[int, int]] = set()
@@ -49,25 +54,26 @@ class Trunks:
         for kind, driver in self.shape.tasks:
             heads |= {driver} if kind == "domu" else set(self.entries(kind, driver))
         for element in range(len(self.classes)):
-            branches = [o for e, o in self.next if e == element and not self.ends(element)]
+            branches = [] if self.ends(element) else self.outputs.get(element, [])
             cls = self.classes[element]
             # Of copies and originals, the originals go on; what is bad branches off.
-            copies = cls.spreads or (cls.process is not None and "CLONE" in cls.process.__code__.co_names)
-            good = [o for o in branches if o == 0 or not (copies or o == cls.bad_port)]
+            good = [o for o in branches if o == 0 or not (cls.copies() or o == cls.bad_port)]
             if branches:
                 best = max(good or [-1], key=lambda o: (self._weight(element, o), -o))
                 heads |= {self.next[element, o][0] for o in branches if o != best}
                 if good:
                     self.trunk[element] = best
-        self.heads = heads
+        self.heads = heads | self._entered_by_nobody(heads)
+        heads = self.heads
         order: list[int] = []
         state: dict[int, int] = {}
 
         def visit(head: int) -> None:
             state[head] = 1
             for element in self.along(head):
-                for (e, output), (target, _) in self.next.items():
-                    if e != element or target not in heads or self.ends(element):
+                for output in [] if self.ends(element) else self.outputs.get(element, []):
+                    target = self.next[element, output][0]
+                    if target not in heads:
                         continue
                     if state.get(target) == 1:
                         self.cut.add((element, output))
@@ -80,6 +86,21 @@ class Trunks:
             if head not in state:
                 visit(head)
         return order
+
+    def _entered_by_nobody(self, heads: set[int]) -> set[int]:
+        """Return an element of each circle that no other trunk leads into: only the slow path comes there."""
+        found: set[int] = set()
+        done = set(heads)
+        for element in range(len(self.classes)):
+            at, seen = element, set()
+            while at not in done and at in self.trunk:
+                seen.add(at)
+                at = self.next[at, self.trunk[at]][0]
+                if at in seen:
+                    found.add(at)
+                    break
+            done |= seen
+        return found
 
     def entries(self, kind: str, driver: int) -> list[int]:
         """Return where a task's packets enter compiled code."""
@@ -106,7 +127,7 @@ class Trunks:
             if at not in seen:
                 seen.add(at)
                 if not self.ends(at):
-                    todo += [target for (e, _), (target, _) in self.next.items() if e == at]
+                    todo += [self.next[at, output][0] for output in self.outputs.get(at, [])]
         return len(seen)
 
     def ends(self, element: int) -> bool:

@@ -8,13 +8,17 @@ inside `finish` it leaves COMMITTING, and the rest is carried out for it. See :m
 
 from __future__ import annotations
 
+from shm.channel import GIFTS
 from shm.layout import COMMITTING, CORE, IDLE, LINE, MODEL_BITS, RUNNING, TASK, UNDO_ENTRIES, Layout
 from shm.memory import kernel, load64, prefetch, settle, store64, ticks
 from shm.ring import NEXT_TAIL, SLOT_SIZE, TAIL, available, bump, forget_swap, room
 from workers.packet import frame_address, place, write_note
 
-#: No turn begins another packet when fewer entries than one packet may need are left in the undo log.
-UNDO_LIMIT = UNDO_ENTRIES - 512
+#: Entries of the undo log that one packet takes at most, see :mod:`workers.spread`: enough for a Tee of 255 outputs.
+PACKET_ENTRIES = 640
+#: No turn begins another packet when fewer entries than one packet may need, and its end, which may lend a domU empty
+#: slots, are left in the undo log.
+UNDO_LIMIT = UNDO_ENTRIES - PACKET_ENTRIES - 2 * GIFTS
 #: Slots between the packet handled and the one whose frame is asked for: about one miss to memory.
 AHEAD = 12
 #: Packets from the slow path that one turn takes.
