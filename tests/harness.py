@@ -27,7 +27,7 @@ from vre.build import Builder
 from vre.check import check
 from vre.lexer import Source
 from vre.links import Links
-from vre.model import Model, Nic, Router, RouterPort
+from vre.model import RING_SLOTS, Model, Nic, Router, RouterPort
 from vre.roster import place_all, set_weights
 from vre.space import Space, view
 from workers.cache import import_module
@@ -44,17 +44,23 @@ SETTINGS = {"poll": False, "dilated": False, "turn_ns": 100_000, "sample": 20, "
 
 
 class Bench:
-    """One router; ports `eth0`, `eth1`, ... as its configuration names them."""
+    """One router; ports `eth0`, `eth1`, ... as its configuration names them.
 
-    def __init__(self, config, code=None, vlan=-1):
+    `slots` is the size of the ports' rings; `beside` is the configuration of another router, which is there and never
+    runs.
+    """
+
+    def __init__(self, config, code=None, vlan=-1, slots=RING_SLOTS, beside=""):
         from vre.stats import Reader
 
         graph = check(Source(config, "bench.click"))
         self.model = Model(f"bench{os.getpid()}-{next(_numbers)}")
         ports = {n.values["devname"] for n in graph.nodes if "devname" in n.values}
-        self.model.nics = {name: Nic(name) for name in sorted(ports)}
+        self.model.nics = {name: Nic(name, slots=slots) for name in sorted(ports)}
         claims = {name: RouterPort(name, 0x020000000001 + i, vlan) for i, name in enumerate(sorted(ports))}
         self.model.routers = {"r": Router("r", 1.0, graph, claims)}
+        if beside:
+            self.model.routers["beside"] = Router("beside", 1.0, check(Source(beside, "beside.click")), claims)
         self.graph = graph
         self.base = claim_window(self.model.name)
         self.directory = RunDirectory(self.model.name)

@@ -287,16 +287,14 @@ class CheckLength(Element):
 
 
 class Touch(Element):
-    """Adds one to the first word of each packet: the least a path can do to a packet.
+    """Adds one to the first word of each packet that has one: the least a path can do to a packet.
 
     Syntax: `Touch`
     """
 
-    reasons = ("too_short",)
-
     @staticmethod
     def process(state, packet):
         if unlikely(packet["length"] < 8):
-            return DROP
+            return 0
         store64(packet["data"], load64(packet["data"]) + 1)
         return 0

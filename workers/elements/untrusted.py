@@ -167,10 +167,10 @@ class Untrusted(Element):
             get_note(load64(channel + _NOTES) + slot * _NOTE_SIZE, packet)
             packet["data"] = start
             packet["time"] = time_of(channel, slot)
+        packet["floor"] = start - HEADROOM + GUARD
         for i in range(GUARD, HEADROOM, 8):
             # What was stripped stayed behind: where it is put back, it is zeros.
             store64(start - HEADROOM + i, 0)
-        packet["floor"] = start - HEADROOM + GUARD
         copy(packet["data"], slot_address(channel, slot) + offset, length)
         retrieve(core, channel, slot)
         if validate_again(packet) < 0:
