@@ -153,6 +153,7 @@ class Domus(Keeper):
         """Kill all domUs and their zygote, and let their memory go."""
         for domu in self.domus.values():
             domu.kill()
+            self._guarded(domu, self._pass_on, domu, True)
         if self._nursery:
             self._nursery.end()
         for domu in self.domus.values():

@@ -77,20 +77,22 @@ class Watchdog:
         watched = self._attention.look(now)
         for number, core in enumerate(self._manifest["cores"]):
             pid = 0 if core["nic"] else self._pid(number)
-            if pid == 0 or load64(core["address"] + CORE["pid"]) != pid:
-                # Nobody has it yet.
+            place = core["address"]
+            has = pid != 0 and load64(place + CORE["pid"]) == pid
+            # One that is not ready yet may take its time; one that is takes the core within a moment.
+            if pid == 0 or not (has or load64(place + CORE["standby"]) >= load64(place + CORE["incarnation"])):
                 self._beats.pop(number, None)
                 continue
             if self._times.setdefault(number, Schedstat(pid)).pid != pid:
                 self._times[number] = Schedstat(pid)
                 self._beats.pop(number, None)
-            task = acquire64(core["address"] + CORE["task"])
+            task = acquire64(place + CORE["task"]) if has else 0
             known = path_of(self._manifest, task) if task else None
             if known:
                 self._beats.pop(number, None)
-                self._judge_path(number, core["address"], known, now, watched)
+                self._judge_path(number, place, known, now, watched)
             else:
-                self._judge_worker(number, core["address"], watched)
+                self._judge_worker(number, place, watched)
 
     def _judge_path(self, number: int, place: int, path: Stamped, now: float, watched: float) -> None:
         progress = self._progress.setdefault(number, Progress(0.0))

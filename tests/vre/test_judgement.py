@@ -117,6 +117,8 @@ def test_a_platform_that_was_frozen_finds_nobody_late(tmp_path):
             for process in family:
                 process.suspend()
             time.sleep(0.4)
+            # Who looks is not always the last to go on.
+            box._watch()
             for process in family:
                 process.resume()
             before = red.stats().forwarded, blue.stats().forwarded
@@ -145,6 +147,24 @@ def test_a_worker_that_is_stopped_between_two_turns_is_replaced():
         before = red.stats().forwarded
         wait_for(box, lambda: red.stats().forwarded > before + 200)
         assert load64(core + CORE["pid"]) != pid and not box.watchdog.quarantined
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
+def test_a_standby_that_does_not_take_its_core_is_replaced():
+    with platform(rate=2000) as box:
+        red = box.router("red", "FromDevice(eth0) -> ToDevice(eth1);")
+        box.start()
+        core = box.manifest["cores"][0]["address"]
+        following = load64(core + CORE["incarnation"]) + 1
+        wait_for(box, lambda: load64(core + CORE["standby"]) == following)
+        standby = next(pid for pid, number in box._engine._numbers.items() if number == following)
+        os.kill(standby, signal.SIGSTOP)
+        os.kill(load64(core + CORE["pid"]), signal.SIGKILL)
+        wait_for(box, lambda: any("its worker was in no path" in event for event in box.events))
+        before = red.stats().forwarded
+        wait_for(box, lambda: red.stats().forwarded > before + 200)
         box.pause()
         box.halt()
         assert_accounts(box)
