@@ -14,6 +14,7 @@ poll of who is no longer fresh; everything else is done on the slow path, a boun
 from __future__ import annotations
 
 import ctypes
+import zlib
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -34,9 +35,9 @@ NOTES = Layout(
     dict.fromkeys(QUEUE.fields, "i8") | {"asked": "i8", "learnt": "i8", "owed": "i8", "next_owed": "i8"},
     size=64,
 )
-#: Rings of one word each between compiled paths, or handlers, and the slow path.
+#: Rings between compiled paths, or handlers, and the slow path: of an address, or of a change and its checksum.
 POLLS = Layout("polls", {"head": "i8", "tail": ("i8", 8), "addresses": "64*i8"})
-COMMANDS = Layout("commands", {"head": "i8", "tail": ("i8", 8), "words": f"{3 * 64}*i8"})
+COMMANDS = Layout("commands", {"head": "i8", "tail": ("i8", 8), "words": f"{4 * 64}*i8"})
 SLOTS, PROBES, _MASK = 4096, 16, 63
 GONE = -1
 INSERT, DELETE, CLEAR = 1, 2, 3
@@ -105,9 +106,14 @@ def request(commands: int, kind: int, address: int = 0, mac: int = 0) -> None:
     head = load64(commands)
     if head - acquire64(commands + COMMANDS["tail"]) > _MASK:
         raise ValueError("64 changes wait to be made: try again when the router has had its turn")
-    for i, word in enumerate((kind, address, mac)):
-        store64(commands + COMMANDS["words"] + 24 * (head & _MASK) + 8 * i, word)
+    for i, word in enumerate((kind, address, mac, _check(head, kind, address, mac))):
+        store64(commands + COMMANDS["words"] + 32 * (head & _MASK) + 8 * i, word)
     release64(commands, head + 1)
+
+
+def _check(*words: int) -> int:
+    """Return a checksum: an interpreter's stores may be seen out of order, and a change is taken when all of it is."""
+    return zlib.crc32(repr(words).encode())
 
 
 def due(state: Any, now: int) -> bool:
@@ -350,8 +356,10 @@ class Neighbours:
     def _obey(self, commands: int) -> Iterator[Any]:
         """Make a change that a handler asked for."""
         tail = load64(commands + COMMANDS["tail"])
-        at = commands + COMMANDS["words"] + 24 * (tail & _MASK)
-        kind, address, mac = (load64(at + 8 * i) for i in range(3))
+        at = commands + COMMANDS["words"] + 32 * (tail & _MASK)
+        kind, address, mac, check = (load64(at + 8 * i) for i in range(4))
+        if check != _check(tail, kind, address, mac):
+            return
         if kind == INSERT:
             yield from self.learn(address, mac, unasked=True)
         elif kind == DELETE:

@@ -258,14 +258,16 @@ def sent_at(link, length, since, clock):
     All in ns; it is taken from its ring when the link begins with it.
     """
     free, part = load64(link + LINK["free"]), load64(link + LINK["part"])
-    if free < since:
+    byte_time = load64(link + LINK["byte_time"])
+    # Further ahead than a frame takes: another core, whose clock is, has sent, and this one shall not wait for that.
+    if free < since or free > clock + ((LARGE_ROOM + FCS + FRAME_EXTRA) * byte_time >> LINK_BITS):
         free, part = since, 0
     if free >= clock:
         return -1
     size = length + FCS
     if size < SMALLEST:
         size = SMALLEST  # what is shorter is padded
-    part += (size + FRAME_EXTRA) * load64(link + LINK["byte_time"])
+    part += (size + FRAME_EXTRA) * byte_time
     free += part >> LINK_BITS
     store64(link + LINK["free"], free)
     store64(link + LINK["part"], part & (1 << LINK_BITS) - 1)

@@ -121,6 +121,17 @@ def test_a_link_has_its_speed_for_years(start):
     assert sent_at(link, 60, start, ends[-1]) == -1
 
 
+def test_a_link_serves_cores_whose_clocks_differ():
+    """In dilated time each core has a clock of its own: one that is ahead holds up nobody else at their port."""
+    memory = (ctypes.c_int64 * (LINK.size // 8))()
+    link = ctypes.addressof(memory)
+    view(link, LINK.dtype)[0]["byte_time"] = round(8e9 / 1e9 * (1 << LINK_BITS))
+    for ahead, behind in ((10**10, 5 * 10**9), (2 * 10**10, 6 * 10**9)):
+        assert sent_at(link, 60, ahead - 1000, ahead) == ahead - 1000 + 672
+        assert sent_at(link, 60, behind - 1000, behind) == behind - 1000 + 672
+        assert [sent_at(link, 2048, behind - 1000, behind) for _ in range(2)] == [behind - 328 + 2072 * 8, -1]
+
+
 def test_latencies_up_to_two_minutes_are_told(bench):
     counts, account = (ctypes.c_int64 * 1)(), ctypes.create_string_buffer(TALLY.size)
     counts[0] = ctypes.addressof(account)
