@@ -89,6 +89,7 @@ TALLY = Layout(
         "latency_sum": "i8",
         "latency_max": "i8",
         "unclaimed": "i8",  # cable: frames that no router at the far end claims
+        "stray": "i8",  # cable: destination MAC of the last of them, as an integer
         "buckets": (f"{TALLY_BUCKETS}*i8", LINE),
     },
 )

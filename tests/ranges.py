@@ -71,7 +71,7 @@ KINDS = {
     outside.LINK: {"ns": "free", "still": "byte_time part"},
     outside.TALLY: {
         "count": "packets bytes latency_count latency_sum unclaimed buckets",
-        "still": "latency_max",
+        "still": "latency_max stray",
     },
     outside.CAPTURE: {"count": "frames", "still": "buffer size used interface epoch_ns opened"},
     outside.CABLE: {"still": "claims"},

@@ -109,7 +109,7 @@ class Connections:
                 return
             client.setblocking(False)
             if len(self._clients) == CLIENTS:
-                self._drop(min(self._clients, key=lambda c: self._clients[c].since))
+                self._drop(min(self._clients, key=lambda c: (self._clients[c].busy, self._clients[c].since)))
             self._clients[client] = _Client(now)
             self._watch(client)
 
@@ -138,7 +138,8 @@ class Connections:
         state.since = now
         state.unread += data
         state.searched = self._end_of_line(state)
-        if state.searched == len(state.unread) and (state.ended or len(state.unread) > LONGEST):
+        over = state.ended and not state.busy
+        if state.searched == len(state.unread) and (over or len(state.unread) > LONGEST):
             self._drop(client)
             return
         self._watch(client)
@@ -189,7 +190,8 @@ class Connections:
 
     def _lose_patience(self, now: float) -> None:
         for client, state in list(self._clients.items()):
-            if state.held and now - state.since > PATIENCE_S and (state.unsent or state.searched == len(state.unread)):
+            stuck = state.held and not state.busy and (state.unsent or state.searched == len(state.unread))
+            if stuck and now - state.since > PATIENCE_S:
                 self._drop(client)
         while sum(state.held for state in self._clients.values()) > HELD:
             self._drop(max(self._clients, key=lambda c: self._clients[c].held))

@@ -3,20 +3,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from vre import fields
 from vre.config import from_text
-from vre.errors import ConfigError
+from vre.errors import ConfigError, PlatformError, Problem
 from vre.handle import RouterHandle
 from vre.inside import into_domu, problems_inside
 from vre.model import RING_SLOTS, Domu, Link, Model, Nic, Router, RouterPort
-from workers.arguments import ether
 
 
 class Description:
     """The part of :class:`vre.platform.Platform` that says what it is made of."""
 
     model: Model
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started, and has not ended."""
+        raise NotImplementedError
+
+    if TYPE_CHECKING:
+
+        def add(self, router: Router) -> None:
+            """Add a router while the platform runs: :meth:`vre.requests.Requests.add`."""
 
     def handle(self, name: str) -> RouterHandle:
         """Return the handle of a router."""
@@ -31,6 +41,8 @@ class Description:
         speed: float | None = None,
     ) -> Nic:
         """Add a port with what is at the far end of it; see :class:`vre.model.Nic`."""
+        if self.running:
+            raise PlatformError(f"port '{name}' cannot be added: the platform runs")
         links = link if isinstance(link, list) else [link] if link else []
         self.model.nics[name] = Nic(name, tuple(links), slots or RING_SLOTS, queues, speed)
         return self.model.nics[name]
@@ -48,7 +60,7 @@ class Description:
         inside: bool = False,
         direct: bool = False,
     ) -> RouterHandle:
-        """Add a router.
+        """Add a router; to a platform that runs, too.
 
         Parameters
         ----------
@@ -73,21 +85,31 @@ class Description:
         Raises
         ------
         ConfigError
-            All that is wrong with `config`.
+            All that is wrong with `config`; another router has the name; a value that its range does not have.
         """
-        claims = {}
-        for nic, port in (ports or {}).items():
-            mac = port.get("mac")
-            claims[nic] = RouterPort(
-                nic, None if mac == "*" else -1 if mac is None else ether(mac), port.get("vlan", -1)
-            )
+        if name in self.model.routers:
+            raise ConfigError([Problem(None, f"there is a router '{name}' already")])
+        try:
+            claims = {nic: _claim(nic, port) for nic, port in (ports or {}).items()}
+            weight = fields.entitlement(entitlement)
+            deadline_s = fields.number(1e-3, 10.0, "a deadline in seconds")(deadline)
+        except ValueError as error:
+            raise ConfigError([Problem(None, f"routers.{name}: {error}")]) from None
         graph = from_text(config, name)
-        deadline_ns = round(deadline * 1e9)
-        router = Router(name, entitlement, graph, claims, cores, cost, domu or Domu(), deadline_ns)
+        router = Router(name, weight, graph, claims, cores, cost, domu or Domu(), round(deadline_s * 1e9))
         if inside or direct:
             problems = problems_inside(graph)
             if problems:
                 raise ConfigError(problems)
             into_domu(router, direct)
-        self.model.routers[name] = router
+        if self.running:
+            self.add(router)
+        else:
+            self.model.routers[name] = router
         return self.handle(name)
+
+
+def _claim(nic: str, port: dict[str, Any]) -> RouterPort:
+    mac = port.get("mac")
+    vlan = fields.integer(-1, 4094)(port.get("vlan", -1))
+    return RouterPort(nic, -1 if mac is None else fields.mac(mac), vlan)

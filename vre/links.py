@@ -197,6 +197,10 @@ class Links:
             "controller": self.controller,
             "journal": self.journal,
             "sources": [plan.manifest() for plan in self.sources],
+            "far": {
+                name: next(link.to for link in self.builder.model.nics[name].links if isinstance(link, Cable))
+                for name in self.cables
+            },
             "captures": [[nic, address, path] for nic, (address, _, path) in self.captures.items()],
         }
 

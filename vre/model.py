@@ -126,11 +126,15 @@ class Domu:
 
 @dataclass
 class RouterPort:
-    """A router's share of a port: it gets the frames for its MAC, on its VLAN; mac None takes the rest."""
+    """A router's share of a port: it gets the frames for its MAC, on its VLAN; mac None takes the rest.
+
+    Where mac is -1 it gets one of its own, `automatic`ally, when all routers are known.
+    """
 
     nic: str
     mac: int | None
     vlan: int = -1
+    automatic: bool = False
 
 
 @dataclass

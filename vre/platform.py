@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections import Counter, deque
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from vre.crew import Crew
 from vre.description import Description
 from vre.domu_control import answer
 from vre.domus import Domus
-from vre.errors import ConfigError, PlatformError, Problem
+from vre.errors import ConfigError, PlatformError, Problem, nearest
 from vre.escape import escape
 from vre.handle import RouterHandle
 from vre.handlers import Handlers
@@ -57,6 +58,16 @@ _LAST_LOOKS = 100
 _LONGEST_EVENT = 1000
 #: Events that are remembered.
 _EVENTS = 1000
+
+
+def described(name: str, cores: int, clock: str, idle: str, quantum: int | None, settings: dict[str, Any]) -> Model:
+    """Return a model without ports and routers. Raises ConfigError if there is no such setting."""
+    known = {field.name for field in dataclasses.fields(Model)} - {"nics", "routers"}
+    strange = [key for key in settings if key not in known]
+    if strange:
+        raise ConfigError([Problem(None, f"there is no setting '{key}'{nearest(key, known)}") for key in strange])
+    machine = MACHINES.get(str(settings.get("machine", "host")), MACHINES["host"])
+    return Model(name, cores, clock, idle, machine.quantum if quantum is None else quantum, **settings)
 
 
 class Platform(Description, Requests):
@@ -99,8 +110,7 @@ class Platform(Description, Requests):
         say: Say | None = None,
         **settings: Any,
     ) -> None:
-        quantum = quantum or MACHINES[settings.get("machine", "host")].quantum
-        self.model = model or Model(name or f"p{os.getpid()}", cores, clock, idle, quantum, **settings)
+        self.model = model or described(name or f"p{os.getpid()}", cores, clock, idle, quantum, settings)
         # In virtual time nobody is held up by who reads.
         threaded = self.model.clock != "virtual"
         self._voice = Outlet(say or (lambda text: None), threaded)
@@ -450,6 +460,11 @@ class Platform(Description, Requests):
             outlet.finish(_FLUSH_S)
 
     # Views.
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started, and has not ended."""
+        return self._ready
 
     def handle(self, name: str) -> RouterHandle:
         """Return the handle of a router."""

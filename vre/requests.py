@@ -103,6 +103,7 @@ class Requests:
     def add(self, router: Router) -> None:
         """Add a router while the platform runs. Raises ConfigError, PlatformError."""
         with self._changing():
+            _forget_addresses(router)
             self.changes.add(router)
             self.report(f"router {router.name} added")
 
@@ -112,6 +113,7 @@ class Requests:
             routers = apart(f"reading {file}", self._passing, load_model, file).routers
             if name not in routers:
                 raise PlatformError(f"{file} has no router '{name}'{nearest(name, routers)}")
+            _forget_addresses(routers[name])
             self.changes.add(routers[name])
             self.report(f"router {name} added")
 
@@ -149,3 +151,10 @@ class Requests:
         group = next(group for group in graph.groups if tasks[driver] in group)
         with self._changing():
             return self.changes.move(name, group, core)
+
+
+def _forget_addresses(router: Router) -> None:
+    """Let a router's ports get MACs anew that nobody gave them: they were free where it was described."""
+    for port in router.ports.values():
+        if port.automatic:
+            port.mac = -1

@@ -65,7 +65,15 @@ class SourcePlan:
 
     def manifest(self) -> dict[str, Any]:
         """Return what readers need to know of it."""
-        return {"address": self.address, "router": self.router, "nic": self.nic, "finite": self.limit >= 0}
+        found: dict[str, Any] = {
+            "address": self.address,
+            "router": self.router,
+            "nic": self.nic,
+            "finite": self.limit >= 0,
+        }
+        if self.router is None and isinstance(self.schedule, Part):
+            found["strangers"] = self.schedule.capture.strangers.most_common()
+        return found
 
 
 def generator_sources(

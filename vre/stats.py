@@ -268,6 +268,26 @@ class Reader:
         cables = (at + TALLY["unclaimed"] for r in self.manifest["routers"] for at in r["tallies"].values())
         return total + sum(load64(address) for address in cables)
 
+    def strays(self) -> dict[str, list[int]]:
+        """Return port to destination MACs of frames that came for no router, a few of them, the most frequent first."""
+        found: dict[str, list[int]] = {}
+        for source in self.manifest["wire"]["sources"]:
+            if source.get("strangers") and load64(source["address"] + SOURCE["sent"]):
+                found.setdefault(source["nic"], []).extend(mac for mac, _ in source["strangers"])
+        for router in self.manifest["routers"]:
+            for nic, at in router["tallies"].items():
+                if load64(at + TALLY["unclaimed"]):
+                    found.setdefault(self.manifest["wire"]["far"][nic], []).append(load64(at + TALLY["stray"]))
+        return {nic: list(dict.fromkeys(macs)) for nic, macs in found.items()}
+
+    def claims(self) -> dict[str, dict[str, list[Any]]]:
+        """Return port to router to what it claims: a MAC (None: what nobody else does) and a VLAN (-1: untagged)."""
+        found: dict[str, dict[str, list[Any]]] = {}
+        for router in self.manifest["routers"]:
+            for nic, claim in router["claims"].items():
+                found.setdefault(nic, {})[router["name"]] = claim
+        return found
+
     def cores(self) -> list[dict[str, int]]:
         """Return each core's own account; the NIC's own is none."""
         fields = (

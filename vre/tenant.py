@@ -139,6 +139,7 @@ class Tenant:
                 for n, e in zip(graph.nodes, program.elements, strict=True)
             ],
             "rx": {nic: ring.address for nic, ring in self.rx.items()},
+            "claims": {nic: [self.router.ports[nic].mac, self.router.ports[nic].vlan] for nic in self.rx},
             "rings": [ring.address for ring in program.rings],
             "channels": sorted(program.channels.values()),
             "tasks": tasks,

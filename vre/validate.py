@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 from shm.layout import CLIENTS
 from shm.run_directory import why_no_name
 from vre.errors import Problem, nearest
-from vre.fields import PERCENT, WEIGHTS, Percent
+from vre.fields import Percent
+from vre.limits import misfits
 from vre.machine import MACHINES
 from vre.model import Cable, Capture, Generator, Model, Replay, RouterPort, Sink
 from workers.arguments import show_ether
@@ -17,17 +19,12 @@ from workers.stride import DISCIPLINES
 #: Of a port and a router: it becomes part of the names of segments, control groups and files.
 LONGEST_NAME = 64
 _NAME_CHARS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
-
-
-#: With a platform's name, a segment's has 255 bytes.
-_LONGEST_NAME = 64
 #: Ports of a platform: their numbers are in annotations of 16 bits, and each has rings for each core.
 _NICS = 256
 
 
 def complete(model: Model) -> None:
     """Fill in what a model leaves open: ports named only in graphs, and MAC addresses."""
-    number = 0
     for router in model.routers.values():
         if router.direct and router.inner and model.clock == "virtual":
             # Nobody is let into this process. The machine's model is of rings mapped directly: as if it were dom0's.
@@ -36,11 +33,18 @@ def complete(model: Model) -> None:
         for node in router.graph.nodes:
             if "devname" in node.values and node.values["devname"] in model.nics:
                 router.ports.setdefault(node.values["devname"], RouterPort(node.values["devname"], -1))
-        for port in router.ports.values():
-            number += 1
-            if port.mac == -1:
-                # Locally administered (IEEE 802), "V", then a number of its own.
-                port.mac = 0x02_56_00_00_00_00 | number
+    _give_addresses(model)
+
+
+def _give_addresses(model: Model) -> None:
+    """Give ports that have none a MAC: locally administered (IEEE 802), "V", then a number that is free."""
+    ports = [port for router in model.routers.values() for port in router.ports.values()]
+    taken = {port.mac for port in ports}
+    for number, port in enumerate(ports, 1):
+        if port.mac == -1:
+            port.mac = next(mac for mac in count(0x02_56_00_00_00_00 | number) if mac not in taken)
+            port.automatic = True
+            taken.add(port.mac)
 
 
 Place = Callable[..., Problem]
@@ -61,14 +65,16 @@ def validate(model: Model, problem: Place) -> list[Problem]:
         found.append(Problem(None, why))
     for kind, names in (("nics", model.nics), ("routers", model.routers)):
         for name in names:
-            if not 0 < len(name) <= _LONGEST_NAME or not set(name) <= _NAME_CHARS:
-                message = f"'{name}' is not a name: at most {_LONGEST_NAME} letters, digits, _ and -"
-                found.append(problem(message, kind, name))
+            if not isinstance(name, str) or not name or not set(name) <= _NAME_CHARS:
+                found.append(problem(f"'{name}' is not a name: letters, digits, _ and - only", kind, str(name)))
             elif len(name) > LONGEST_NAME:
                 found.append(problem(f"'{name}' is no name: it has more than {LONGEST_NAME} characters", kind, name))
-    for kind, count, most in (("nics", len(model.nics), _NICS), ("routers", len(model.routers), CLIENTS - 1)):
-        if count > most:
-            found.append(problem(f"there are {count} {kind}; at most {most}", kind))
+    for kind, size, most in (("nics", len(model.nics), _NICS), ("routers", len(model.routers), CLIENTS - 1)):
+        if size > most:
+            found.append(problem(f"there are {size} {kind}; at most {most}", kind))
+    wrong = misfits(model, problem)
+    if wrong:
+        return found + wrong  # what follows looks up what these are
     found += _check_devices(model, problem)
     found += _check_claims(model, problem)
     found += _check_links(model, problem)
@@ -99,11 +105,7 @@ def _check_entitlements(model: Model, problem: Place) -> list[Problem]:
     percent = [r for r in model.routers.values() if isinstance(r.entitlement, Percent)]
     for router in model.routers.values():
         path = ("routers", router.name, "entitlement")
-        low, high = PERCENT if isinstance(router.entitlement, Percent) else WEIGHTS
-        if not low <= router.entitlement <= high:
-            message = f"entitlement must be positive, from {low:g} to {high:g}, not {router.entitlement:g}"
-            found.append(problem(message, *path))
-        elif percent and router not in percent:
+        if percent and router not in percent:
             found.append(
                 problem(f"'{percent[0].name}' has a share in percent, so '{router.name}' needs one too", *path)
             )

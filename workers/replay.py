@@ -7,6 +7,7 @@ The first pass finds how much memory each router's part takes, the second copies
 from __future__ import annotations
 
 import ctypes
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from workers.packet import LARGE_ROOM
 
 #: A step in a capture's clock that is longer, either way, is a clock that was set and no wait: it is left out.
 LONGEST_GAP_NS = 3600 * 10**9
+#: Destinations of frames for nobody that are kept, to be shown.
+STRANGERS = 16
 _VLAN_TAG = b"\x81\x00"
 #: What is kept of a frame that no buffer holds, with or without its VLAN's tag: enough to be counted as such.
 _LONGEST = LARGE_ROOM + 4 + 1
@@ -126,6 +129,8 @@ class Replayed:
     strip: bool = True
     total: int = 0
     notes: list[str] = field(default_factory=list)
+    #: Destination MACs of frames that nobody gets, and how many of each; not more than STRANGERS of them.
+    strangers: Counter[int] = field(default_factory=Counter)
     _written: bool = False
 
     def _frames(self, findings: Findings, timeline: Timeline) -> Iterator[tuple[list[int], bytes, int]]:
@@ -143,6 +148,10 @@ class Replayed:
         findings, timeline = Findings(), Timeline()
         for takers, data, due in self._frames(findings, timeline):
             self.total += 1
+            if takers[0] == len(self.claims) and len(data) >= 6:
+                mac = int.from_bytes(data[:6], "big")
+                if mac in self.strangers or len(self.strangers) < STRANGERS:
+                    self.strangers[mac] += 1
             for i in takers:
                 part = self.parts[i]
                 part.count += 1

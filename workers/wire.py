@@ -11,6 +11,8 @@ from __future__ import annotations
 from shm.layout import CORE, LINE, SLOT, TIME_UNIT_NS
 from shm.memory import (
     acquire64,
+    be16,
+    be32,
     bit_length,
     copy,
     kernel,
@@ -310,8 +312,11 @@ def run_sink(sink, since, wall):
         router = load16(tags + 2 * at)
         tally(counts, router, length, described & 0xFFFFFFFF, now)
         if cable and arrive(load64(cable), frame_address(slot, pool), length, now) == 0:
-            account = load64(counts + 8 * router) + TALLY["unclaimed"]
-            store64(account, load64(account) + 1)
+            account = load64(counts + 8 * router)
+            store64(account + TALLY["unclaimed"], load64(account + TALLY["unclaimed"]) + 1)
+            if length >= 6:
+                frame = frame_address(slot, pool)
+                store64(account + TALLY["stray"], be16(frame) << 32 | be32(frame + 2))
         sent += 1
     store64(ring + NEXT_TAIL, tail + sent)
     commit_tail(ring)

@@ -32,6 +32,7 @@ def make(cores=1, rate=100_000.0, count=None, slots=4096, clock="auto", **option
 def test_entitlements_change_at_once_and_bad_ones_change_nothing():
     with make(rate=None, clock="cpu") as box:  # the core waits for its traffic: both are backlogged
         for name in ("red", "blue"):
+            del box.model.routers[name]
             box.router(name, RFC1812)
         box.start()
         box.tend(0.2)

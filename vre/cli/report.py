@@ -11,6 +11,7 @@ import click
 from vre.cli.contest import as_error
 from vre.cli.tables import Rows
 from vre.stats import RouterStats
+from workers.arguments import show_ether
 
 
 def number(value: float) -> str:
@@ -76,6 +77,21 @@ def lost_line(lost: dict[str, int]) -> str:
     """Return one line that says how many lines nobody took; see :meth:`vre.platform.Platform.lost_lines`."""
     parts = [f"{count:,} of {name}" if name else f"{count:,} of the platform" for name, count in lost.items()]
     return f"lines that nobody read: {', '.join(parts)}"
+
+
+def stray_line(nic: str, macs: list[int], claims: dict[str, list[Any]]) -> str:
+    """Return a line that says for whom frames were that no router of a port got, and what would give it them."""
+    few = ", ".join(show_ether(mac) for mac in macs[:4]) + (", ..." if len(macs) > 4 else "")
+    taken = ", ".join(f"{name} {claim_text(*claim)}" for name, claim in claims.items()) or "nothing"
+    remedy = f'a router gets them with [routers.NAME.ports.{nic}] mac = "{show_ether(macs[0])}"'
+    if not any(mac is None for mac, _ in claims.values()):
+        remedy += ', or all that nobody claims with mac = "*"'
+    return f"port {nic}: frames for {few} were for no router (claimed: {taken}): {remedy}"
+
+
+def claim_text(mac: int | None, vlan: int) -> str:
+    """Return what a router claims at a port."""
+    return ("*" if mac is None else show_ether(mac)) + (f" on VLAN {vlan}" if vlan >= 0 else "")
 
 
 def balance_line(stats: list[RouterStats], unclaimed: int) -> str:

@@ -13,11 +13,12 @@ import click
 from vre.cli import signals
 from vre.cli.contest import contest_json, contest_lines
 from vre.cli.options import Duration, sandbox_option
-from vre.cli.report import balance_line, drop_lines, emit, lost_line, number, routers_json, routers_table
+from vre.cli.report import balance_line, drop_lines, emit, lost_line, number, routers_json, routers_table, stray_line
 from vre.config import load_model
 from vre.errors import ConfigError, PlatformEnded, PlatformError
 from vre.model import Model
 from vre.outlet import to_stream
+from workers.arguments import show_ether
 
 #: The router of the demo that needs a jail.
 _UNTRUSTED = "violet"
@@ -74,6 +75,7 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
         **contest_json(stats, box.reader.cores()),
         "dilated": box.plan.dilated,
         "unclaimed": box.reader.unclaimed(),
+        "strays": {nic: [show_ether(mac) for mac in macs] for nic, macs in box.reader.strays().items()},
         "lost_lines": lost,
         "events": list(box.events),
     }
@@ -83,6 +85,9 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
             for line in [*contest_lines(stats, box.reader.cores()), *drop_lines(stats)]:
                 emit(None, line, False)
             emit(None, balance_line(stats, box.reader.unclaimed()), False)
+            claims = box.reader.claims()
+            for nic, macs in box.reader.strays().items():
+                emit(None, stray_line(nic, macs, claims.get(nic, {})), False)
             if lost:
                 emit(None, lost_line(lost), False)
     if broken:

@@ -17,7 +17,7 @@ from shm.memory import load64
 from shm.run_directory import RunDirectory, names, why_no_name
 from shm.segment import Segment, SegmentError
 from vre.cli.contest import as_error, contest_lines
-from vre.cli.report import drop_lines, emit, number, routers_json, routers_table
+from vre.cli.report import claim_text, drop_lines, emit, number, routers_json, routers_table
 from vre.cli.tables import Rows
 from vre.control import ask
 from vre.errors import PlatformError
@@ -84,9 +84,13 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -
         return [row for core in range(len(manifest["cores"])) for row in reader.decisions(core, count)]
     places = [f"core {n}" if not core["nic"] else "NIC" for n, core in enumerate(manifest["cores"])]
     if what == "ports":
-        rings = [(nic, f"rx {r['name']}", at) for r in manifest["routers"] for nic, at in r["rx"].items()]
-        rings += [(c["nic"], "rx", c["ring"]) for c in manifest["classifiers"]]
-        rings += [(nic, f"tx {places[core]}", at) for nic, core, at in manifest["tx"]]
+        rings = [
+            (nic, f"rx {r['name']}", at, claim_text(*r["claims"][nic]))
+            for r in manifest["routers"]
+            for nic, at in r["rx"].items()
+        ]
+        rings += [(c["nic"], "rx", c["ring"], "") for c in manifest["classifiers"]]
+        rings += [(nic, f"tx {places[core]}", at, "") for nic, core, at in manifest["tx"]]
         return [_ring_row(*ring) for ring in rings]
     if what == "memory":
         return [
@@ -103,11 +107,12 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -
     ]
 
 
-def _ring_row(port: str, ring: str, at: int) -> dict[str, Any]:
+def _ring_row(port: str, ring: str, at: int, claims: str) -> dict[str, Any]:
     head = load64(at + RING["head"])
     return {
         "port": port,
         "ring": ring,
+        "claims": claims,
         "packets": head,
         "full": load64(at + RING["full"]),
         "waiting": head - load64(at + RING["tail"]),
