@@ -15,7 +15,7 @@ from vre.errors import ConfigError, Problem, Problems, nearest
 from vre.language import Compound, Connection, ElementRef, Endpoint, Ports, Scope, parse
 from vre.lexer import Source
 from workers.arguments import split, words
-from workers.element import Element, load
+from workers.element import BROKEN, Element, load
 
 #: Compounds inside compounds at most: deeper is a class that contains itself.
 _DEPTH = 32
@@ -208,6 +208,8 @@ class Flattener:
         if cls is None:
             known = {*self.registry, *env.known_classes()}
             hint = nearest(class_name, known) or "; 'vre elements' lists those there are"
+            if BROKEN:
+                hint += f"; plug-ins that could not be loaded: {', '.join(BROKEN)}"
             self.problem(ref.at, f"unknown element class '{class_name}'{hint}")
             return None
         literal = config == (ref.config or "")

@@ -35,6 +35,12 @@ def _destinations(value: Any) -> Any:
     return fields.destinations(list(value)) if value else ()
 
 
+def _discipline(value: Any) -> Any:
+    if value not in DISCIPLINES:
+        raise ValueError(f"there is no discipline '{value}': it must be {' or '.join(DISCIPLINES)}")
+    return value
+
+
 def _mac(value: Any) -> Any:
     if value is None:
         return value
@@ -50,7 +56,7 @@ _PLATFORM: dict[str, Kind] = {
     "clock": fields.choice("auto", "wall", "cpu", "virtual"),
     "idle": fields.choice("auto", "poll", "sleep"),
     "quantum": fields.integer(1, 256),
-    "discipline": fields.choice(*DISCIPLINES),
+    "discipline": _discipline,
     "sample": fields.integer(1, 1_000_000),
     "turn_ns": fields.integer(1_000, 1_000_000_000),
     "memory": _optional(fields.number(*fields.ACCESSES, "memory accesses a second")),

@@ -40,6 +40,7 @@ from vre.shares import Shares
 from vre.validate import validate
 from vre.virtual_domus import VirtualDomus
 from vre.watchdog import Watchdog
+from workers.element import BROKEN
 
 if TYPE_CHECKING:
     from vre.build import Builder
@@ -226,6 +227,8 @@ class Platform(Description, Requests):
         self._cleanup.callback(self._control.close)
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)
         self._ready = True
+        for plugin, why in BROKEN.items():
+            self.report(f"the elements of plug-in {plugin} are missing: {why}")
         self.report_notes()
 
     def _fit_machine(self) -> None:

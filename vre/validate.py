@@ -14,7 +14,6 @@ from vre.limits import misfits
 from vre.machine import MACHINES
 from vre.model import Cable, Capture, Generator, Model, Replay, RouterPort, Sink
 from workers.arguments import show_ether
-from workers.stride import DISCIPLINES
 
 #: Of a port and a router: it becomes part of the names of segments, control groups and files.
 LONGEST_NAME = 64
@@ -86,8 +85,6 @@ def validate(model: Model, problem: Place) -> list[Problem]:
 
 def _check_machine(model: Model, problem: Place) -> list[Problem]:
     machine, found = MACHINES[model.machine], []
-    if model.discipline not in DISCIPLINES:
-        found.append(problem(f"there is no discipline '{model.discipline}'", "platform", "discipline"))
     if machine.cores and model.cores > machine.cores:
         message = f"machine '{machine.name}' has {machine.cores} cores, not {model.cores}"
         found.append(problem(message, "platform", "cores"))

@@ -17,6 +17,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
+from shm.escape import escape
 from shm.layout import APART, Layout
 from workers import fuel
 from workers.arguments import Argument, bind, split
@@ -45,6 +46,8 @@ RAISED = "raised"
 
 #: Class name to class. Filled by :func:`load`.
 REGISTRY: dict[str, type[Element]] = {}
+#: Entry points that could not be loaded, and why.
+BROKEN: dict[str, str] = {}
 
 
 @dataclass
@@ -246,25 +249,41 @@ class Element:
 
 
 def load() -> dict[str, type[Element]]:
-    """Return the registry, filled from the platform's families and from `vre.elements` entry points."""
+    """Return the registry, filled from the platform's families and from `vre.elements` entry points.
+
+    An entry point that cannot be loaded is noted in BROKEN; all others, and the platform, do without it.
+    """
     if not REGISTRY:
         for family in _FAMILIES:
             _register(import_module(f"workers.elements.{family}"))
         for point in entry_points(group="vre.elements"):
-            _register(point.load())
+            try:
+                _register(point.load())
+            except (Exception, SystemExit) as error:  # whatever somebody's module does when it is imported
+                BROKEN[f"{point.name} ({point.value})"] = escape(f"{type(error).__name__}: {error}")
     return REGISTRY
 
 
 def _register(module: Any) -> None:
-    for name, value in vars(module).items():
-        if inspect.isclass(value) and issubclass(value, Element) and value is not Element and not name.startswith("_"):
-            REGISTRY.setdefault(name, value)
+    found = {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, Element) and value is not Element and not name.startswith("_")
+    }
+    for cls in found.values():
+        # What is wrong with a declaration shows here, and not in the middle of a change.
+        cls.layout()
+        for side in cls.ports.split("/"):
+            port_range(side)
+    for name, cls in found.items():
+        REGISTRY.setdefault(name, cls)
 
 
 def port_range(text: str) -> tuple[int, int]:
     """Return least and most of one side of a port count: `"1"`, `"1-2"`, `"-"`, `"2-"`."""
     found = re.fullmatch(r"(\d*)(-?)(\d*)", text)
-    assert found, text
+    if not found:
+        raise ValueError(f"'{text}' is no number of ports, as in 1, 1-2 or -")
     low, dash, high = found.groups()
     least = int(low or 0)
     return least, (int(high) if high else 1 << 30) if dash else least

@@ -34,7 +34,7 @@ def refused(box):
         ({"idle": None}, "idle: must be"),
         ({"machine": "cray"}, "machine: must be 'host' or 'dell2950'"),
         ({"machine": ["host"]}, "machine: must be"),
-        ({"discipline": "fifo"}, "discipline: must be"),
+        ({"discipline": "fifo"}, "there is no discipline 'fifo'"),
         ({"memory": float("nan")}, "memory: must be memory accesses a second from 1000 to 1e+12, not nan"),
         ({"turn_ns": 10**12}, "turn_ns: must be an integer"),
         ({"sandbox": "none"}, "sandbox: must be"),

@@ -10,6 +10,7 @@ import pytest
 import vre
 from tests.vre.helpers import assert_accounts
 from vre.bench import RFC1812
+from vre.config import from_text
 from vre.errors import ConfigError
 from vre.model import Capture, Generator
 
@@ -62,7 +63,7 @@ def test_disciplines(discipline, share):
 
 def test_tickets_count_for_click_s_own_discipline_only():
     with box_of("stride", rates={"high": 3e6, "low": 3e6}) as box:
-        box.router("high", "ScheduleInfo(in 3072); in :: " + FORWARD)
+        box.model.routers["high"].graph = from_text("ScheduleInfo(in 3072); in :: " + FORWARD)
         box.run(seconds=0.05)
         assert box.reader.routers()[0].share == pytest.approx(3 / 4, abs=0.01)
 

@@ -85,6 +85,16 @@ def main(arguments: list[str] | None = None) -> Any:
         if stop.code in signals.ASKED:
             signals.leave(stop.code)
         raise
+    finally:
+        _warn_of_plugins()
+
+
+def _warn_of_plugins() -> None:
+    """Name the plug-ins whose elements are missing; a platform that was started has said so itself."""
+    element = sys.modules.get("workers.element")
+    if element and "vre.platform" not in sys.modules:
+        for name, why in element.BROKEN.items():
+            click.echo(f"warning: the elements of plug-in {name} are missing: {why}", err=True)
 
 
 if __name__ == "__main__":
