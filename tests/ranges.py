@@ -107,7 +107,7 @@ STATES = {
     "owed_first owed_last cursor offset checksum hashes bad good bad_count good_count length color nodes active "
     "multicast hops chunks first last src dst addr ring mac device vlan type code mtu pmtu set_fix_anno identification "
     "honor_df myaddr others other_count frame size limit stop area mask seed maxlength contents label capacity "
-    "highwater interval due_part output ports router burst channel free",
+    "highwater interval due_part output ports router burst channel free rounds",
 }
 STILL_HERE = {("ARPResponder", "count")}
 

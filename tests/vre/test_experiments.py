@@ -11,7 +11,7 @@ from importlib import import_module
 import pytest
 
 from vre.experiments import NAMES
-from vre.experiments.bench import MEASURED, Path, platform, window
+from vre.experiments.bench import FULL, MEASURED, Path, platform, window
 from vre.experiments.maxmin import fair
 from vre.experiments.outcome import Outcome, at_least, at_most, near
 from vre.stats import jain
@@ -68,3 +68,19 @@ def test_eight_paths_of_very_different_costs_get_what_they_are_entitled_to():
     shares = [found[path.name].share for path in paths]
     assert max(abs(share / part - 1) for share, part in zip(shares, entitled, strict=True)) <= 0.01
     assert jain(shares, entitled) >= 0.999
+
+
+def test_paths_are_made_more_expensive_until_they_are_contested_or_nothing_is_judged():
+    from vre.experiments import precondition
+
+    def box_of(rate):
+        return platform("modelled", [Path(name, precondition.with_work(FULL), rate=rate) for name in "ab"])
+
+    outcome = Outcome("x")
+    with box_of(3e6) as box:
+        precondition.overload(box, "ab", 0.01, outcome)
+        assert len(precondition.contested(box, 0.01, 2, outcome)) == 2
+    assert not outcome.unjudged and "packets waiting" in outcome.notes[0]
+    with box_of(1000) as box:
+        assert precondition.contested(box, 0.01, 2, outcome) == []
+    assert "only 0 of 6 windows" in outcome.unjudged and not outcome.passed

@@ -21,7 +21,7 @@ from vre.experiments import NAMES
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for plots (PNG, SVG) and samples (CSV, JSON).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def experiment(name: str, quick: bool, setting: str, out: Path | None, as_json: bool) -> None:
-    """Run one of the paper's experiments; status 0 only where all its criteria hold."""
+    """Run one of the paper's experiments; status 0 if all its criteria hold, 3 if this host cannot judge them."""
     from vre.experiments.bench import progress
 
     module = import_module(f"vre.experiments.{NAMES[name]}")
@@ -46,10 +46,13 @@ def experiment(name: str, quick: bool, setting: str, out: Path | None, as_json: 
             for o in outcomes
             for c in o.criteria
         ]
-        click.echo(json.dumps({"experiment": name, "setting": setting, "criteria": criteria, "pass": passed}))
+        unjudged = [outcome.unjudged for outcome in outcomes if outcome.unjudged]
+        found = {"experiment": name, "setting": setting, "criteria": criteria, "unjudged": unjudged, "pass": passed}
+        click.echo(json.dumps(found))
     else:
         _print(module, outcomes)
-    sys.exit(0 if passed else 1)
+    failed = any(not c.passed for outcome in outcomes for c in outcome.criteria)
+    sys.exit(0 if passed else 1 if failed else 3)
 
 
 def _print(module: Any, outcomes: list[Any]) -> None:
@@ -62,5 +65,7 @@ def _print(module: Any, outcomes: list[Any]) -> None:
         emit(None, Rows(outcome.rows), False)
         for note in outcome.notes:
             emit(None, note, False)
+        if outcome.unjudged:
+            emit(None, f"this host cannot judge: {outcome.unjudged}", False)
         for c in outcome.criteria:
             emit(None, f"{'pass' if c.passed else 'FAIL'}  {c.name}: {c.value:.4g} ({c.bound})", False)

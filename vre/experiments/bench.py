@@ -54,7 +54,7 @@ class Window:
     """What one router did in a window of `seconds`: rates by its core's clock.
 
     `share` is of its core's time that routers used, `busy` how much of that core's time it was in all; `missed_part`
-    is of what arrived for it.
+    is of what arrived for it; `backlogged` the part of the time for which it had packets waiting without a pause.
     """
 
     seconds: float
@@ -65,6 +65,7 @@ class Window:
     busy: float
     ticks_per_packet: float
     mean_us: float
+    backlogged: float
     percentiles_us: dict[str, float] = field(default_factory=dict)
 
 
@@ -98,6 +99,7 @@ def platform(setting: str, paths: list[Path], cores: int = 1, **options: Any) ->
 class _Snapshot:
     clocks: list[int]
     used: dict[str, list[int]]
+    waited: dict[str, list[int]]
     packets: dict[str, int]
     arrived: dict[str, int]
     missed: dict[str, int]
@@ -107,10 +109,12 @@ class _Snapshot:
 
 def _snapshot(box: Platform) -> _Snapshot:
     clocks = [load64(core["address"] + CORE["clock_ns"]) for core in box.manifest["cores"]]
-    shot = _Snapshot(clocks, {}, {}, {}, {}, {}, {})
+    shot = _Snapshot(clocks, {}, {}, {}, {}, {}, {}, {})
     for stats, router in zip(box.reader.routers(), box.manifest["routers"], strict=True):
         name, tenant = router["name"], box.builder.tenants[router["name"]]
-        shot.used[name] = [load64(tenant.client(core) + CLIENT["used_ticks"]) for core in range(box.model.cores)]
+        clients = [tenant.client(core) for core in range(box.model.cores)]
+        shot.used[name] = [load64(client + CLIENT["used_ticks"]) for client in clients]
+        shot.waited[name] = [load64(client + CLIENT["backlogged_ns"]) for client in clients]
         shot.packets[name] = stats.forwarded
         shot.missed[name] = stats.dropped.get("rx_ring_full", 0)
         shot.arrived[name] = stats.injected
@@ -148,6 +152,7 @@ def window(box: Platform, seconds: float) -> dict[str, Window]:
             busy=on_core[core] * box.ns_per_tick / 1e9 / elapsed,
             ticks_per_packet=sum(spent) / max(1, packets),
             mean_us=total / count * TIME_UNIT_NS / 1000 if count else 0.0,
+            backlogged=(after.waited[name][core] - before.waited[name][core]) / 1e9 / elapsed,
             percentiles_us=_percentiles(after.buckets[name] - before.buckets[name]),
         )
     return found

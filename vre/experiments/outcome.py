@@ -53,11 +53,12 @@ class Outcome:
     y: str = ""
     samples: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unjudged: str = ""  #: why this host cannot judge, "" if it can
 
     @property
     def passed(self) -> bool:
-        """Whether all criteria hold."""
-        return all(criterion.passed for criterion in self.criteria)
+        """Whether all criteria hold, and could be judged."""
+        return not self.unjudged and all(criterion.passed for criterion in self.criteria)
 
     def point(self, curve: str, x: float, values: list[float]) -> float:
         """Add the median of some samples to a curve, with their spread; return the median."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What loads the memory of the machine: for experiments with its share."""
+"""What loads a processor and the memory of the machine: for experiments with their shares."""
 
 from __future__ import annotations
 
@@ -10,6 +10,27 @@ from workers.element import Element, Needs
 
 #: Lines that each packet touches.
 _LINES = 16
+
+
+class Spend(Element):
+    """Takes time with each packet: ROUNDS steps of a random-number generator, each behind the one before.
+
+    Syntax: `Spend([ROUNDS])`, ROUNDS 0 by default; a step takes some 4 cycles.
+
+    Handlers: `rounds` (read, write): a path becomes more expensive, or less, while it runs.
+    """
+
+    cycles = 0
+    arguments = (Argument("ROUNDS", between(0, 1_000_000), 0, live=True),)
+    state = {"rounds": "i8", "seed": "i8"}
+
+    @staticmethod
+    def process(state, packet):
+        seed = state["seed"]
+        for _ in range(state["rounds"]):
+            seed = (seed * 1664525 + 1013904223) & 0xFFFFFFFF
+        state["seed"] = seed
+        return 0
 
 
 class MemoryHog(Element):
