@@ -142,7 +142,7 @@ NOTE = Layout(
         "dst": "u4",  # destination address annotation, network order as an integer
         "net": "i4",  # IP header, relative to the start of the frame; MISSING where unset
         "mac": "i4",  # Ethernet header, likewise
-        "entry": "u2",  # punt and inject rings: which element and port the packet is for
+        "entry": "u4",  # punt and inject rings: which element and port the packet is for
         "vlan": "u2",  # VLAN tag control information
         "paint": "u1",
         "type": "u1",  # HOST, BROADCAST, MULTICAST, OTHERHOST

@@ -222,7 +222,7 @@ def put_note(note, packet, entry):
     store32(note, packet["dst"])
     store32(note + _NET, relative(packet, packet["net"]))
     store32(note + _MAC, relative(packet, packet["mac"]))
-    store16(note + _ENTRY, entry)
+    store32(note + _ENTRY, entry)
     store16(note + _VLAN, packet["vlan"])
     store8(note + _PAINT, packet["paint"])
     store8(note + _TYPE, packet["type"])
@@ -251,7 +251,7 @@ def get_note(note, packet):
     packet["param_off"] = load8(note + _PARAM)
     packet["fix_src"] = load8(note + _FIX)
     packet["device"] = last & 0xFFFF
-    return load16(note + _ENTRY)
+    return load32(note + _ENTRY)
 
 
 @kernel

@@ -30,8 +30,8 @@ from workers.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit
 #: Time for the slow path between two slices: a fifth of a slice, or a single packet where that takes longer.
 BUDGET_NS = 200_000
 _SLOT = struct.Struct("<IIIHH")
-_NOTE = struct.Struct("<IiiHHBBBBHH")
-assert NOTE["device"] == 20 and NOTE["paint"] == 16 and NOTE["stripped"] == 22
+_NOTE = struct.Struct("<IiiIHBBBBHH")
+assert NOTE["device"] == 22 and NOTE["paint"] == 18 and NOTE["stripped"] == 24
 
 Tick = Callable[[], int]
 

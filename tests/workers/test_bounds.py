@@ -19,6 +19,7 @@ from tests.fence import Fence
 from tests.harness import Bench
 from tests.workers.graphs import Graph, classes, frames
 from vre.check import check
+from vre.errors import ConfigError
 from vre.lexer import Source
 from vre.space import view
 from workers.compiler import compile_shape
@@ -31,12 +32,19 @@ TIMED = ("core",)
 
 
 def graph(seed, cls):
-    """Return a configuration with an element of a class."""
+    """Return a configuration with an element of a class, the first that is allowed."""
     chance = random.Random(f"{seed} {cls.__name__}")
-    text = Graph(chance, cls).text
-    if "ToDevice(eth1)" not in text:
-        text += "\nIdle -> ToDevice(eth1);"
-    return text
+    for _ in range(50):
+        text = Graph(chance, cls).text
+        if "ToDevice(eth1)" not in text:
+            text += "\nIdle -> ToDevice(eth1);"
+        try:
+            check(Source(text, "x"))
+        except ConfigError as error:
+            refused = error
+        else:
+            return text
+    raise AssertionError(f"no graph with {cls.__name__} is allowed: {refused}")
 
 
 class Watched:

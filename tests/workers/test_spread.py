@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import pytest
 
-from shm.layout import CORE, SPARES, UNDO_ENTRIES
-from shm.memory import load64
+from shm.layout import CORE, SPARES, TASK, UNDO_ENTRIES
+from shm.memory import load64, stack_record, store64
+from shm.ring import NEXT_HEAD, POOL, slot_at
 from tests.workers.frames import udp
 from vre.check import check
 from vre.errors import ConfigError
 from vre.lexer import Source
 from workers import turn
+from workers.element import SlowPacket
+from workers.packet import PACKET, read_note, receive
+from workers.slowpath import put_packet, read_packet
 
 
 def deep(count):
@@ -74,3 +78,13 @@ def test_routes_have_the_chunks_that_they_take(bench):
         "-> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> ToDevice(eth1);"
     )
     assert len(b.through(udp(dst="198.19.0.1"), udp(dst="198.19.0.200"))) == 1
+
+
+def test_a_note_names_any_element_of_a_long_router(bench):
+    b = bench("FromDevice(eth0) -> Print(x, 0, ACTIVE false) -> ToDevice(eth1);")
+    inject, entry = load64(b.tasks[0] + TASK["inject"]), 100_000 << turn.PORT_BITS | 1
+    packet = stack_record(PACKET.dtype)
+    assert put_packet(inject, SlowPacket(bytearray(60)), entry)
+    receive(packet, slot_at(inject, 0), load64(inject + POOL))
+    assert read_note(inject, 0, packet) == read_packet(inject, 0)[1] == entry
+    store64(inject + NEXT_HEAD, 0)
