@@ -149,7 +149,8 @@ class Flattener:
                 if ref.name in seen:
                     first = self.source.where(seen[ref.name].at)
                     self.problem(ref.at, f"element '{ref.name}' is declared twice; the first time at {first}")
-                    nodes[id(ref)] = by_name[ref.name]
+                    if ref.name in by_name:
+                        nodes[id(ref)] = by_name[ref.name]
                     continue
                 if ref.name in ("input", "output") and boundary is not None:
                     self.problem(ref.at, f"'{ref.name}' is the compound's own {ref.name}")

@@ -82,7 +82,7 @@ class Requests:
 
     def release(self, name: str) -> None:
         """End the quarantine of a router's paths and of its domU. Raises PlatformError where there is none."""
-        self._named(f"{name}.entitlement")
+        self._known(name)
         with self._changing():
             paths = self.watchdog.release(name)
             if paths:
@@ -96,9 +96,13 @@ class Requests:
             name, _, field = what.rpartition(".")
             if field != "entitlement":
                 raise PlatformError(f"'{what}' is not ROUTER/ELEMENT.HANDLER or ROUTER.entitlement")
+        self._known(name)
+        return name, handler if slash else None
+
+    def _known(self, name: str) -> None:
+        """Raise PlatformError where there is no router of that name."""
         if name not in self.model.routers:
             raise PlatformError(f"no router '{name}'{nearest(name, self.model.routers)}")
-        return name, handler if slash else None
 
     def add(self, router: Router) -> None:
         """Add a router while the platform runs. Raises ConfigError, PlatformError."""
@@ -119,7 +123,7 @@ class Requests:
 
     def remove(self, name: str) -> None:
         """Remove a router while the platform runs. Raises PlatformError."""
-        self._named(f"{name}.entitlement")
+        self._known(name)
         if len(self.model.routers) == 1:
             raise PlatformError(f"'{name}' is the only router: end the platform instead")
         with self._changing():
@@ -129,7 +133,7 @@ class Requests:
 
     def replace(self, name: str, config: str, file: str = "config") -> float:
         """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
-        self._named(f"{name}.entitlement")
+        self._known(name)
         with self._changing():
             graph = apart(f"checking the configuration of '{name}'", self._passing, from_text, config, file)
             rested = self.changes.replace(name, graph)
@@ -139,7 +143,7 @@ class Requests:
     def move(self, path: str, core: int) -> float:
         """Move `"router/task"`, with all that shares elements with it, to a core; return how long it rested, in s."""
         name, _, driver = path.partition("/")
-        self._named(f"{name}.entitlement")
+        self._known(name)
         graph = self.model.routers[name].graph
         tasks = {graph.task_name(t): t for t in range(len(graph.tasks))}
         if driver not in tasks:

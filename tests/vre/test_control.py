@@ -47,6 +47,7 @@ NO_REQUESTS = [
     b'{"do":"move","path":"red/FromDevice@1","core":true}', b'{"do":"move","path":"red/FromDevice@1","core":-1}',
     b'{"do":"move","path":"red/FromDevice@1","core":' + b"9" * 5000 + b"}", b'{"do":"move","path":"red/x","core":NaN}',
     b"[" * 100_000, b'{"do":' * 50_000, b'{"do":"read","what":"\\ud800"}', b'{"do":"read","what":"a\\u0000b"}',
+    b'{"do":"remove","router":"red/rt"}', b'{"do":"replace","router":"red/rt.table","config":"Idle;","file":"x"}',
     b'{"do":"remove","router":"red","force":true}', b'{"do":"read","what":"' + b"x" * 5000 + b'"}',
     b'{"do":"add","file":"/dev/null","router":"green"}', b'{"do":"add","file":"/","router":"green"}',
     b'{"do":"add","file":"nowhere.toml","router":"green"}', b'{"do":"replace","router":"red","config":"","file":""}',
