@@ -7,6 +7,7 @@ would die of SIGBUS; what dom0 writes, the domU gets a descriptor of that is ope
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import mmap
@@ -28,8 +29,12 @@ _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 def make_memory(name: str, size: int) -> int:
     """Return the descriptor of fresh memory whose size nobody can change any more. Raises OSError."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(fd, size)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    try:
+        os.ftruncate(fd, size)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 
@@ -56,16 +61,28 @@ def unmap(address: int, size: int) -> None:
 def renew(channel: int) -> tuple[int, int]:
     """Give a channel fresh memory, mapped here; return the descriptors for the domU, which the caller closes.
 
+    Raises OSError or SegmentError, and no descriptor is left open then.
+
     Workers map it when they next look round: :func:`follow`.
     """
-    for field, held, size in _FIELDS:
+    with contextlib.ExitStack() as failing:
+        fresh = []
+        for field, _, size in _FIELDS:
+            fresh.append(make_memory(f"vre-{field}", size))
+            failing.callback(os.close, fresh[-1])
+        passed = read_only(fresh[0])
+        failing.callback(os.close, passed)
+        also_passed = os.dup(fresh[1])
+        failing.callback(os.close, also_passed)
+        for (field, _, size), fd in zip(_FIELDS, fresh, strict=True):
+            map_at(load64(channel + CHANNEL[field]), fd, size)
+        failing.pop_all()
+    for (_, held, _), fd in zip(_FIELDS, fresh, strict=True):
         drop(channel, held)
-        fd = make_memory(f"vre-{field}", size)
         store64(channel + CHANNEL[held], fd)
-        map_at(load64(channel + CHANNEL[field]), fd, size)
     store64(channel + CHANNEL["owner"], os.getpid())
     store64(channel + CHANNEL["incarnation"], load64(channel + CHANNEL["incarnation"]) + 1)
-    return read_only(load64(channel + CHANNEL["down_fd"])), os.dup(load64(channel + CHANNEL["up_fd"]))
+    return passed, also_passed
 
 
 def drop(channel: int, held: str) -> None:

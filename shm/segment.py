@@ -52,24 +52,30 @@ class Segment:
             memory = posix_ipc.SharedMemory("/" + name, posix_ipc.O_CREX, mode=0o600)
         except posix_ipc.ExistentialError:
             raise SegmentError(f"shared memory {name} exists already") from None
+        except OSError as error:
+            raise SegmentError(f"no shared memory ({name}): {error.strerror}") from None
+        mapped = False
         try:
             os.ftruncate(memory.fd, size)
             # Reserved now, so that a full /dev/shm is an error here and not a SIGBUS later.
             os.posix_fallocate(memory.fd, 0, size)
             _map(memory.fd, name, size, base)
-        except OSError as error:
+            mapped = True
+            store32(base + HEADER["magic"], MAGIC)
+            store32(base + HEADER["version"], VERSION)
+            ctypes.memmove(base + HEADER["kind"], kind.encode()[:15] + b"\0", min(len(kind), 15) + 1)
+            store64(base + HEADER["size"], size)
+            store64(base + HEADER["base"], base)
+        except BaseException as error:
+            if mapped:
+                _libc.munmap(base, size)
             posix_ipc.unlink_shared_memory("/" + name)
-            raise SegmentError(f"no room for {size} bytes of shared memory ({name}): {error.strerror}") from None
-        except SegmentError:
-            posix_ipc.unlink_shared_memory("/" + name)
+            if isinstance(error, OSError):
+                text = f"no room for {size} bytes of shared memory ({name}): {error.strerror}"
+                raise SegmentError(text) from None
             raise
         finally:
             os.close(memory.fd)
-        store32(base + HEADER["magic"], MAGIC)
-        store32(base + HEADER["version"], VERSION)
-        ctypes.memmove(base + HEADER["kind"], kind.encode()[:15] + b"\0", min(len(kind), 15) + 1)
-        store64(base + HEADER["size"], size)
-        store64(base + HEADER["base"], base)
         return cls(name, kind, size, base)
 
     @classmethod

@@ -25,6 +25,7 @@ from shm.layout import (
 from shm.memory import load64, store64
 from shm.outside import CLAIM, CLAIMS, CLASSIFIER
 from shm.segment import Arena
+from vre.errors import PlatformError
 from vre.model import Model, Nic, Router
 from vre.space import RingPlan, Space, view
 from vre.tenant import Tenant, fill_tenant, plan_tenant
@@ -67,11 +68,13 @@ class Port:
         view(self.client, CLIENT.dtype)[0]["router"] = CLIENTS
 
     def claim(self, tenant: Tenant) -> None:
-        """Let a router have the frames that it claims here."""
+        """Let a router have the frames that it claims here, if it does not have them yet."""
         if self.nic.name not in tenant.rx:
             return
         claims = view(self.claims, CLAIMS.dtype)[0]
         entries = view(self.entries, CLAIM.dtype, CLIENTS)
+        if (entries["ring"] == tenant.rx[self.nic.name].address).any():
+            return
         at = next(i for i in range(CLIENTS) if entries[i]["ring"] == 0)
         port = tenant.router.ports[self.nic.name]
         entries[at]["mac"] = -1 if port.mac is None else port.mac
@@ -109,13 +112,21 @@ class CorePlan:
         journal.set_up(self.journal, journal.CORE_BYTES)
 
     def enlist(self, client: int) -> int:
-        """Put a client into the core's table; return its index there."""
+        """Put a client into the core's table, if it is not there yet; return its index there. Raises PlatformError."""
         table = view(self.clients, "i8", CLIENTS)
-        at = int((table == 0).argmax())
+        there = (table == client).nonzero()[0]
+        at = int(there[0]) if there.size else int((table == 0).argmax())
+        if table[at] not in (0, client):
+            raise PlatformError(f"a core has room for {CLIENTS} routers: no more can run there")
         table[at] = client
         count = self.address + CORE["client_count"]
         store64(count, max(load64(count), at + 1))
         return at
+
+    def dismiss(self, client: int) -> None:
+        """Take a client out of the table, if it is there."""
+        for at in (view(self.clients, "i8", CLIENTS) == client).nonzero()[0]:
+            self.strike(int(at))
 
     def strike(self, at: int) -> None:
         """Take the client at an index out of the table."""
@@ -146,7 +157,9 @@ class Builder:
     def plan(self, router: Router) -> Tenant:
         """Plan a router's memory; it gets the lowest index that is free."""
         used = {tenant.index for tenant in self.tenants.values()}
-        index = next(i for i in range(CLIENTS) if i not in used)
+        index = next((i for i in range(CLIENTS) if i not in used), None)
+        if index is None:
+            raise PlatformError(f"a platform has room for {CLIENTS} routers")
         self.tenants[router.name] = plan_tenant(self.space, self.model, router, index)
         return self.tenants[router.name]
 

@@ -52,13 +52,31 @@ class Domus(Keeper):
         PlatformError
             This host cannot jail it.
         """
-        found = []
-        for tenant in tenants:
-            if tenant.program.channels:
-                found.append(Domu(tenant, FIRST_UID + tenant.index if os.geteuid() == 0 else None))
-                if tenant.router.inner:
-                    found[-1].image = Image(self._model, tenant.router)
-        self._bring_up(found, wait)
+        self._bring_up([self._new(tenant) for tenant in tenants if tenant.program.channels], wait)
+
+    def resume(self, tenant: Tenant) -> None:
+        """Start the domU of a router again whose elements have been loaded before; nobody waits for it.
+
+        Nothing happens where it has none, or one that has been started. One that fails is treated as any other.
+        """
+        if not tenant.program.channels or tenant.name in self.domus:
+            return
+        domu = self._new(tenant)
+        domu.proven = True
+        domu.progress.deadline = tenant.router.domu.deadline_ns / 1e9
+        self.domus[domu.key] = domu
+        try:
+            self._start(domu)
+        except BaseException:
+            del self.domus[domu.key]
+            domu.let_go()
+            raise
+
+    def _new(self, tenant: Tenant) -> Domu:
+        domu = Domu(tenant, FIRST_UID + tenant.index if os.geteuid() == 0 else None)
+        if tenant.router.inner:
+            domu.image = Image(self._model, tenant.router)
+        return domu
 
     def rehearse(self, tenant: Tenant, graph: Graph, wait: Callable[[float], None]) -> None:
         """Load the untrusted elements of another configuration of a router, in a domU that gets no packets.

@@ -15,7 +15,7 @@ from typing import Any
 from shm.channel import CHANNEL
 from shm.memfd import make_memory, map_at, unmap
 from shm.memory import store64
-from shm.segment import PAGE, Segment, claim_window, free_window
+from shm.segment import Segment, claim_window, free_window
 from vre.build import Builder
 from vre.graph import Graph
 from vre.inside import inputs, outputs
@@ -37,7 +37,7 @@ class _Memory(Space):
     @property
     def used(self) -> int:
         """Bytes from its base on that have been handed out."""
-        return -(-(self._top - self.base) // PAGE) * PAGE
+        return self.end - self.base
 
 
 class Image:

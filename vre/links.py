@@ -78,6 +78,8 @@ class Links:
                     fresh += generator_sources(builder, nic, link, takers, names)
                 elif isinstance(link, Replay):
                     fresh += replay_sources(builder, nic, link, takers, names, self.notes)
+        if len(self.sources) + len(fresh) > SOURCES:
+            raise PlatformError(f"a wire has room for {SOURCES} streams of packets to routers")
         for name in {plan.router: None for plan in fresh}:
             arena = builder.space.part("traffic", name or "0")
             for plan in fresh:
@@ -125,6 +127,12 @@ class Links:
         for nic, table in self.accounts.items():
             release64(table + 8 * tenant.index, tenant.tallies[nic])
 
+    def close_accounts(self, tenant: Tenant) -> None:
+        """Let the wire keep a router's accounts no more; nothing of it is in any TX ring."""
+        for nic, table in self.accounts.items():
+            if load64(table + 8 * tenant.index) == tenant.tallies[nic]:
+                release64(table + 8 * tenant.index, 0)
+
     def clock(self, core: int) -> int:
         """Return the address of the clock that paces a core's traffic, 0 for the wall clock."""
         paced = self.dilated and core < self.builder.model.cores
@@ -148,8 +156,13 @@ class Links:
         elif plan.rate:
             source["interval"] = interval(plan.rate, plan.burst)
         self._point(source, plan)
+        self.serve(plan)
+
+    def serve(self, plan: SourcePlan) -> None:
+        """Let the wire serve a source whose record is written, if it does not do so yet."""
         table = view(self.table, "i8", SOURCES)
-        at = int((table == 0).argmax())
+        there = (table == plan.address).nonzero()[0]
+        at = int(there[0]) if there.size else int((table == 0).argmax())
         release64(self.table + 8 * at, plan.address)
         count = self.wire + WIRE["source_count"]
         release64(count, max(load64(count), at + 1))
@@ -186,7 +199,8 @@ class Links:
         gone = [plan for plan in self.sources if plan.router == name]
         table = view(self.table, "i8", SOURCES)
         for plan in gone:
-            release64(self.table + 8 * int((table == plan.address).argmax()), 0)
+            for at in (table == plan.address).nonzero()[0]:
+                release64(self.table + 8 * int(at), 0)
         self.sources = [plan for plan in self.sources if plan.router != name]
         return gone
 

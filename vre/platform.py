@@ -295,9 +295,9 @@ class Platform(Description, Requests):
         return list(self._events)
 
     def make_room(self) -> None:
-        """Make the segments that have been planned. Raises PlatformError."""
-        self._reserve(self.builder.space.bytes_needed)
+        """Make the segments that have been planned, all or none. Raises PlatformError."""
         try:
+            self._reserve(self.builder.space.bytes_needed)
             self.builder.space.create()
         except SegmentError as error:
             raise PlatformError(str(error)) from None
@@ -320,17 +320,17 @@ class Platform(Description, Requests):
             "sample": self.model.sample,
             "memory": self.model.memory,
         }
-        for key in ("ns_per_tick",):
-            if key in self.manifest:
-                fresh[key] = self.manifest[key]
-        # The same object: readers and processes' keeper hold on to it.
-        self.manifest.clear()
+        # The same object: readers and processes' keeper hold on to it. Its keys are always the same.
         self.manifest.update(fresh)
-        self._directory.write_manifest(self.manifest)
+        try:
+            self._directory.write_manifest(self.manifest)
+        except OSError as error:
+            raise PlatformError(f"the manifest cannot be written: {error.strerror}") from None
         if self._ready:
             self._engine.nudge()
 
     def _detach(self) -> None:
+        self.builder.space.sweep()
         for segment in self.builder.space.segments.values():
             segment.detach()
 
@@ -350,6 +350,7 @@ class Platform(Description, Requests):
             self.wait(min(left, _TEND_S))
             self._control.serve()
             self._rebalancer.look()
+            self.changes.look()
 
     def wait(self, seconds: float) -> None:
         """Let time pass, and supervise; nothing else happens."""

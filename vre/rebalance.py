@@ -85,7 +85,7 @@ class Rebalancer:
         self.demands = {key: demand(*pair, ticks) for key, pair in pairs.items()}
         fresh = {key: cost(*pair) for key, pair in pairs.items()}
         news = [key for key, value in fresh.items() if changed(self._costs.get(key), value)]
-        self._costs |= {key: value for key, value in fresh.items() if key not in self._costs or key in news}
+        self._costs = {key: value if key in news else self._costs.get(key, value) for key, value in fresh.items()}
         self._rest = max(0, self._rest - 1)
         if news and self._rest == 0 and platform.model.rebalance and platform.model.cores > 1:
             moved = platform.changes.place(allocate(platform.model, self.demands, platform.changes.now_placed()))

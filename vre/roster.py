@@ -18,7 +18,11 @@ from workers.stride import strides
 
 
 def link(builder: Builder, client: int, slot: int, core: int, task: int) -> None:
-    """Put a task first into the list of a client on a core, and let it run."""
+    """Put a task first into the list of a client on a core, and let it run. One that is in it already stays there."""
+    if _listed(client, task):
+        store64(task + TASK["enabled"], 1)
+        _changed(builder, core)
+        return
     store64(task + TASK["client"], client)
     store64(task + TASK["slot"], builder.cores[core].passes + 8 * slot)
     store64(task + TASK["runnable"], 0)
@@ -28,10 +32,19 @@ def link(builder: Builder, client: int, slot: int, core: int, task: int) -> None
     _changed(builder, core)
 
 
+def _listed(client: int, task: int) -> bool:
+    at = load64(client + CLIENT["tasks"])
+    while at and at != task:
+        at = load64(at + TASK["next"])
+    return at != 0
+
+
 def unlink(builder: Builder, core: int, task: int) -> None:
     """Take a task out of its client's list; its worker may be in it until its slice ends."""
     client = load64(task + TASK["client"])
     store64(task + TASK["enabled"], 0)
+    if client == 0:
+        return  # it has never been in one
     at = client + CLIENT["tasks"]
     while load64(at) and load64(at) != task:
         at = load64(at) + TASK["next"]
@@ -98,6 +111,7 @@ def set_weights(builder: Builder, weights: dict[tuple[str, int], float]) -> None
 
 def discharge(builder: Builder, tenant: Tenant) -> None:
     """Take a router's clients off all cores; none of its tasks is on any."""
-    for core, slot in tenant.slots.items():
-        builder.cores[core].strike(slot)
+    # One that was about to be enlisted when something failed has no slot to tell of it.
+    for number, core in enumerate(builder.cores):
+        core.dismiss(tenant.client(number))
     tenant.slots.clear()

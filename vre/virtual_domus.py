@@ -42,47 +42,63 @@ class VirtualDomus:
         self.on_control: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda name, message: {}
 
     def launch(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
-        """Give every router with untrusted elements its task."""
-        for tenant in tenants:
-            for channel in tenant.program.channels.values():
-                self._begin(tenant, channel)
+        """Give every router with untrusted elements its task: all of them, or none."""
+        try:
+            for tenant in tenants:
+                for channel in tenant.program.channels.values():
+                    self._begin(tenant, channel)
+        except BaseException:
+            for tenant in tenants:
+                self.dismiss(tenant.name, wait)
+            raise
+
+    def resume(self, tenant: Tenant) -> None:
+        """Give a router its task again, if it does not have it."""
+        if tenant.name not in self._places:
+            self.launch([tenant], lambda seconds: None)
 
     def rehearse(self, tenant: Tenant, graph: Graph, wait: Callable[[float], None]) -> None:
         """Let nothing happen: nobody's code is loaded here."""
 
     def _begin(self, tenant: Tenant, channel: int) -> None:
-        for fd in renew(channel):
-            os.close(fd)
         core = tenant.router.domu.core
         core = tenant.cores[0] if core is None else core
         memory = ctypes.create_string_buffer(CLIENT.size + TASK.size + 2 * APART)
         client = -(-ctypes.addressof(memory) // APART) * APART
         task, ends = client + CLIENT.size, client + CLIENT.size + TASK.size
+        store64(task + TASK["client"], client)
+        # From here on it is ended by dismiss, as far as it has come.
+        self._places.setdefault(tenant.name, []).append((channel, core, client, task, memory))
+        for fd in renew(channel):
+            os.close(fd)
         store64(ends, load64(channel + CHANNEL["down"]))
         store64(ends + 8, load64(channel + CHANNEL["up"]))
         # As its router on that core, or as one router alone.
-        stride = load64(tenant.client(tenant.cores[0]) + CLIENT["wanted"])
-        store64(client + CLIENT["wanted"], stride)
+        stride = load64(tenant.client(tenant.cores[0]) + CLIENT["stride"])
+        store64(client + CLIENT["stride"], stride)
         record = view(task, TASK.dtype)[0]
         record["function"], record["block"], record["quantum"] = self._function(), ends, self._model.quantum
         record["polled"], record["lines"] = ALWAYS, _LINES << MODEL_BITS
         record["model_ticks"] = self._cycles << MODEL_BITS
-        slot = self._builder.cores[core].enlist(client)
-        link(self._builder, client, slot, core, task)
+        link(self._builder, client, self._builder.cores[core].enlist(client), core, task)
         store64(channel + CHANNEL["open"], 1)
-        self._places.setdefault(tenant.name, []).append((channel, core, slot, task, memory))
 
     def look(self) -> None:
         """Let nothing happen: nobody can hang here."""
 
     def dismiss(self, name: str, wait: Callable[[float], None]) -> None:
         """End a router's task."""
-        for channel, core, slot, task, _ in self._places.pop(name, ()):
-            unlink(self._builder, core, task)
-            self._builder.cores[core].strike(slot)
+        places = self._places.get(name, [])
+        while places:
+            channel, core, client, task, _ = places[-1]
             store64(channel + CHANNEL["open"], 0)
-            store64(channel + CHANNEL["lost"], load64(channel + CHANNEL["lost"]) + reset(channel))
-            release(channel)
+            unlink(self._builder, core, task)
+            self._builder.cores[core].dismiss(client)
+            if load64(channel + CHANNEL["owner"]):
+                store64(channel + CHANNEL["lost"], load64(channel + CHANNEL["lost"]) + reset(channel))
+                release(channel)
+            places.pop()
+        self._places.pop(name, None)
 
     def release_quarantine(self, name: str) -> None:
         """Raise PlatformError: nobody is ever quarantined here."""

@@ -82,7 +82,7 @@ def test_moved_packets_keep_their_order(tmp_path):
             box.tend(0.001)
             box.move("red/FromDevice@1", i % 2)
         box.pause()
-        sent = [len(frame.data) for frame in box.links.sources[0].frames]
+        sent = [len(frame.data) for frame in box.links.sources[0].schedule._frames]
     from scapy.all import PcapNgReader
 
     with PcapNgReader(str(file)) as reader:

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: MIT
+"""Changes happen or do not: with a fault at each of their lines, and after thousands of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vre
+from shm.layout import CLIENTS, SLOT, SPARES
+from shm.outside import CLAIM
+from tests.vre.helpers import assert_accounts
+from vre.config import from_text
+from vre.model import Generator, Router
+from vre.space import view
+from vre.transaction import Finisher, Later, Transaction
+
+PLAIN = "FromDevice(eth0) -> c :: Counter -> q :: Queue(50) -> ToDevice(eth1);"
+OTHER = "FromDevice(eth0) -> Paint(3) -> c :: Counter -> q :: Queue(100) -> ToDevice(eth1);"
+UNTRUSTED = "FromDevice(eth0) -> u :: Untrusted({file}:X) -> q :: Queue(50) -> ToDevice(eth1);"
+#: Where faults are put: all that a change runs through. What sees to it that its steps are taken is not among them.
+FILES = ("change", "departure", "rest", "space", "roster", "tenant", "build", "links", "sources", "virtual_domus", "platform", "swap")  # fmt: skip
+FAULTS = (OSError(errno.ENOSPC, "no space"), OSError(errno.EMFILE, "no descriptors"), MemoryError(), RuntimeError("?"))
+
+
+@pytest.fixture
+def untrusted(tmp_path):
+    file = tmp_path / "x.py"
+    file.write_text("class X:\n    def push(self, port, packet):\n        return packet\n")
+    return UNTRUSTED.format(file=file)
+
+
+def make(untrusted, name="changes"):
+    box = vre.Platform(cores=2, machine="dell2950", clock="virtual", name=f"{name}{os.getpid()}", rebalance=False)
+    box.nic("eth0", link=Generator(rate=200_000, flows=16), speed=10e9, queues="single", slots=64)
+    box.nic("eth1", speed=10e9, slots=64)
+    box.router("red", PLAIN)
+    box.router("blue", untrusted)
+    return box
+
+
+def traces(box):
+    """Return what a change may leave behind: names, memory, descriptors, tables, numbers."""
+    space = box.builder.space
+    # Pools come and go with what is free: their buffers are all somebody's, or free.
+    named = sorted(name.rstrip("0123456789") for name in space.segments if not name.startswith("pool-"))
+    assert_buffers(box)
+    with open("/proc/self/maps") as maps:
+        mapped = sum(f"/{space._prefix}" in line for line in maps)
+    files = len([f for f in Path("/dev/shm").iterdir() if f.name.startswith(space._prefix)])
+    assert files == mapped == len(space.segments)
+    return {
+        "routers": (sorted(box.model.routers), sorted(box.builder.tenants), sorted(p.router for p in box.placed)),
+        "segments": named,
+        "planned": (len(space._open), len(space._rings), len(space._spares), len(space._gone)),
+        "holes": sorted(name.rstrip("0123456789") for name in space._holes),
+        "graphs": {t.name: classes(t.program.graph) for t in box.builder.tenants.values()},
+        "models": {r.name: (r.entitlement, classes(r.graph)) for r in box.model.routers.values()},
+        "cores": {t.name: dict(t.cores) for t in box.builder.tenants.values()},
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "sources": sorted((plan.router or "", plan.nic) for plan in box.links.sources),
+        "claims": [sum(int(e["ring"]) != 0 for e in entries(port)) for port in box.builder.ports.values()],
+        "clients": [sum(bool(word) for word in table(core)) for core in box.builder.cores],
+        "slots": {t.name: sorted(t.slots) for t in box.builder.tenants.values()},
+        "manifest": sorted(r["name"] for r in box.manifest["routers"]),
+        "upcoming": box.manifest["upcoming"],
+    }
+
+
+def classes(graph):
+    return [node.cls.__name__ for node in graph.nodes]
+
+
+def assert_buffers(box):
+    """Every buffer of every pool is owned by exactly one slot or spare word, or free."""
+    space, builder = box.builder.space, box.builder
+    rings = [ring for port in builder.ports.values() for ring in [*port.tx.values(), port.queue] if ring]
+    rings += [ring for t in builder.tenants.values() for ring in [*t.rx.values(), *t.program.rings]]
+    spares = [view(core.spare, "u4", 2 * SPARES).reshape(SPARES, 2) for core in builder.cores]
+    for i, name in enumerate(("small", "large")):
+        slots = [view(ring.slots, SLOT.dtype, ring.count)[name] for ring in rings]
+        found = np.sort(np.concatenate([*slots, *(words[:, i] for words in spares), space._free[i]]))
+        assert (np.diff(found) > 0).all(), "no buffer has two owners"
+        assert len(found) == sum(space._pools.values()), "none is lost"
+
+
+def entries(port):
+    return view(port.entries, CLAIM.dtype, CLIENTS)
+
+
+def table(core):
+    return view(core.clients, "i8", CLIENTS)
+
+
+class Fault:
+    """Raises once, at the k-th different line of a change, or counts them."""
+
+    def __init__(self, at=None, error=None):
+        self.at, self.error, self.seen, self.where = at, error, {}, None
+
+    def _line(self, frame, event, _):
+        if event == "line":
+            key = frame.f_code.co_filename, frame.f_lineno
+            if key not in self.seen:
+                self.seen[key] = len(self.seen)
+                if self.seen[key] == self.at:
+                    self.where = key
+                    raise self.error
+        return self._line
+
+    def _call(self, frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        return self._line if path.parent.name == "vre" and path.stem in FILES else None
+
+    def __enter__(self):
+        sys.settrace(self._call)
+        return self
+
+    def __exit__(self, *exception):
+        sys.settrace(None)
+
+
+def changes(untrusted):
+    """Return each change, and what takes it back."""
+    painted = untrusted.replace("->", "-> Paint(3) ->", 1)
+
+    def add(box):
+        box.add(Router("green", 2.0, from_text(untrusted, "green")))
+
+    return {
+        "add": (add, lambda box: box.remove("green")),
+        "remove": (lambda box: box.remove("blue"), lambda box: box.add(Router("blue", 1.0, from_text(untrusted)))),
+        "replace": (lambda box: box.replace("blue", painted), lambda box: box.replace("blue", untrusted)),
+        "entitlement": (lambda box: box.write("red.entitlement", "3"), lambda box: box.write("red.entitlement", "1")),
+        "move": (lambda box: box.move("red/FromDevice@1", 1), lambda box: box.move("red/FromDevice@1", 0)),
+    }  # fmt: skip
+
+
+NAMES = ("add", "remove", "replace", "entitlement", "move")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fault_at_some_lines_of_a_change(untrusted, name):
+    check_faults(untrusted, name, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fault_at_any_line_of_a_change(untrusted, name):
+    check_faults(untrusted, name, 1)
+
+
+def check_faults(untrusted, name, step):
+    do, back = changes(untrusted)[name]
+    with make(untrusted, name) as box:
+        box.start()
+        box.move("red/FromDevice@1", 0)
+        box.tend(0.001)
+        do(box), back(box), box.tend(0.001)
+        before = traces(box)
+        with Fault() as lines:
+            do(box)
+        box.tend(0.0005)
+        after = traces(box)
+        back(box)
+        assert len(lines.seen) > 20
+        for k in range(0, len(lines.seen), step):
+            fault = Fault(k, FAULTS[k % len(FAULTS)])
+            failed = None
+            try:
+                with fault:
+                    do(box)
+            except Exception as error:
+                failed = error
+            box.tend(0.0005)
+            for _ in range(20):
+                if not box.changes.finisher.unfinished:
+                    break
+                box.tend(0.05)
+            assert not box.changes.finisher.unfinished, fault.where
+            found = traces(box)
+            assert found in (before, after), (fault.where, failed, difference(found, before), difference(found, after))
+            assert_accounts(box)
+            if found == before and name in ("add", "remove"):
+                assert failed, fault.where
+                do(box)
+            elif found == before:
+                do(box)
+            back(box)
+            box.tend(0.0005)
+        box.pause()
+        assert_accounts(box)
+
+
+def difference(found, wanted):
+    return {key: (found[key], wanted[key]) for key in found if found[key] != wanted[key]}
+
+
+def test_steps_are_taken_in_order_again_and_again_until_all_are():
+    done, noted, faults = [], [], [RuntimeError("?"), Later("not yet"), None]
+    now = [0.0]
+    finisher = Finisher(lambda: now[0], lambda *what: noted.append(what))
+
+    def second():
+        fault = faults.pop(0)
+        if fault:
+            raise fault
+        done.append("second")
+
+    with Transaction("red", finisher) as change:
+        change.undo(lambda: done.append("undone"))
+        change.commit(lambda: done.append("first"), second, lambda: done.append("third"))
+    assert done == ["first"] and finisher.unfinished == ["red"] and len(noted) == 1
+    for _ in range(2):
+        now[0] += 1
+        finisher.look()
+    assert done == ["first", "second", "third"] and not finisher.unfinished and len(noted) == 1
+
+
+def test_what_is_left_before_it_is_committed_is_undone_the_last_first():
+    done = []
+    finisher = Finisher(lambda: 0.0, lambda *what: None)
+    with pytest.raises(ValueError, match="no"), Transaction("red", finisher) as change:
+        change.undo(lambda: done.append(1))
+        change.undo(lambda: done.append(2), lambda: done.append(3))
+        raise ValueError("no")
+    assert done == [2, 3, 1]
