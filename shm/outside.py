@@ -94,12 +94,29 @@ TALLY = Layout(
     },
 )
 
-#: A capture being written: pcapng blocks, drained to the file between slices.
+#: A capture being written: a ring of bytes, pcapng blocks, from the wire to its writer (workers.capture_writer).
+#: `filled` and `emptied` are one word each, so that both halves are of the same moment: frames modulo 2**31 in the
+#: upper half, bytes modulo 2**32 in the lower one.
 CAPTURE = Layout(
     "capture",
-    {"buffer": "i8", "size": "i8", "used": "i8", "frames": "i8", "interface": "i8", "epoch_ns": "i8", "opened": "i8"},
-    size=LINE,
+    {
+        "buffer": ("i8", 0),  # set once: address of the bytes
+        "size": "i8",  # set once: how many, a power of two
+        "interface": "i8",  # set once
+        "epoch_ns": "i8",  # set once
+        "filled": "i8",  # wire: what it has put in
+        "frames": "i8",  # wire: frames it has put in
+        "lost": "i8",  # wire: frames for which there was no room
+        "emptied": ("i8", APART),  # writer: what it has taken out
+        "hand": "i8",  # writer: frames that it has taken out and is writing
+        "written": "i8",  # writer: frames that are in the file
+        "error": "i8",  # writer: errno of what has ended the capture, 0 while it goes on
+        "pid": "i8",  # writer
+        "stop": ("i8", 2 * APART),  # supervisor: the writer is to end when all is written
+    },
+    size=3 * APART,
 )
+CAPTURE_FRAMES = (1 << 31) - 1
 
 #: The far end of a link between two routers' ports.
 CABLE = Layout("cable", {"claims": "i8"}, size=LINE)

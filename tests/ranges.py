@@ -73,7 +73,10 @@ KINDS = {
         "count": "packets bytes latency_count latency_sum unclaimed buckets",
         "still": "latency_max stray",
     },
-    outside.CAPTURE: {"count": "frames", "still": "buffer size used interface epoch_ns opened"},
+    outside.CAPTURE: {
+        "count": "frames lost written",
+        "still": "buffer size interface epoch_ns filled emptied hand error pid stop",
+    },
     outside.CABLE: {"still": "claims"},
     outside.CLAIM: {"still": "mac vlan ring queue router"},
     outside.CLAIMS: {"still": "first count"},

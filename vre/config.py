@@ -156,7 +156,7 @@ class _Reader:
             values = self._take(table, path, kinds)
             return Replay(**values) if len(self.problems) == before else None
         if "capture" in table:
-            values = self._take(table, path, {"capture": self._output})
+            values = self._take(table, path, {"capture": self._output, "overwrite": fields.boolean})
             return Capture(**values) if len(self.problems) == before else None
         if "to" in table:
             values = self._take(table, path, {"to": fields.string})

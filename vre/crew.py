@@ -17,7 +17,8 @@ from typing import Any
 
 from shm.layout import CORE
 from shm.memory import load64, release64, store64
-from shm.outside import WIRE
+from shm.outside import CAPTURE, WIRE
+from vre.captures import KILLED, finish
 from vre.errors import PlatformEnded, PlatformError
 from vre.host import Plan
 from vre.overheard import Overheard
@@ -29,6 +30,8 @@ from workers.recovery import channels_on, recover, ring_ends
 Say = Callable[[str], None]
 #: How long processes are given to end by themselves before they are killed.
 GRACE_S = 1.0
+#: How long the writers of captures are given to write what waits.
+_FLUSH_S = 2.0
 _PF_EXITING = 4
 _EXPEL_S = 0.02
 #: How long after a process could not be started it is tried again.
@@ -58,6 +61,7 @@ class Crew:
         self._overheard: Overheard | None = None
         self._numbers: dict[int, int] = {}
         self._asked: dict[int, set[int]] = {}
+        self._writers: dict[int, int] = {}  # pid to number of the capture
         #: What the zygote could not fork, and when it is asked again.
         self._unforked: list[tuple[float, dict[str, Any]]] = []
         self._short = False
@@ -97,6 +101,8 @@ class Crew:
         self._overheard.started()
         self._send(start=str(manifest), cpu=self.plan.wire_cpu)
         self._wait(lambda message: "ready" in message)
+        for number in range(len(self.manifest["wire"]["captures"])):
+            self._send(capture=number, cpu=self.plan.wire_cpu, number=0)
         self._start_standbys()
         self._hand_over([])
         beats = [core + CORE["heartbeat"] for core in self._cores]
@@ -224,6 +230,10 @@ class Crew:
             self.manifest["ns_per_tick"] = message["ns_per_tick"]
         elif "failed" in message:
             raise PlatformError(f"cannot start: {message['failed']}")
+        elif "capture" in message:
+            self._writers[message["forked"]] = message["capture"]
+        elif "exited" in message and message["exited"] in self._writers:
+            self._writer_ended(self._writers.pop(message["exited"]), message["status"])
         elif "forked" in message:
             self._short = False
             self._numbers[message["forked"]] = message["number"]
@@ -280,6 +290,28 @@ class Crew:
             self._fork_standby(decision.core)
         within = f" in router {path.router}, path {path.name}" if path else ""
         self._report(f"core {decision.core}: worker {pid} {cause(status)}{within}; {lost} packets lost; replaced")
+
+    def _writer_ended(self, number: int, status: int) -> None:
+        """Take note that a capture's writer has ended: where nobody asked it to, its capture ends, and nothing else."""
+        address = self.manifest["wire"]["captures"][number][1]
+        if status and not load64(address + CAPTURE["error"]) and not load64(address + CAPTURE["stop"]):
+            store64(address + CAPTURE["error"], KILLED)
+
+    def _finish_captures(self) -> None:
+        """Give the writers of captures a bounded time to write what waits; count the rest as lost."""
+        captures = [address for _, address, *_ in self.manifest["wire"]["captures"]]
+        for address in captures:
+            store64(address + CAPTURE["stop"], 1)
+        end = time.monotonic() + _FLUSH_S
+        with contextlib.suppress(PlatformError):
+            while self._writers and time.monotonic() < end:
+                self.tend(0.005)
+        for pid in self._writers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # One that hangs in the kernel ends when that lets it; it writes no words of the account before.
+        for address in captures:
+            finish(address)
 
     def _stamped(self, pid: int) -> Stamped | None:
         """Return the path that a worker, which has ended, was in."""
@@ -352,6 +384,7 @@ class Crew:
             store64(self._wire + WIRE["stop"], 1)
             while self.supervisor.wires and time.monotonic() < end:
                 self.tend(0.005)
+        self._finish_captures()
 
     def end(self) -> None:
         """Kill what is left: workers follow the zygote into its death."""

@@ -29,8 +29,8 @@ from vre.space import view
 from vre.tenant import Tenant, receives
 from workers.capture_reader import CaptureError
 
-#: Bytes of pcapng that may wait to be written to a file.
-CAPTURE_BYTES = 1 << 20
+#: Bytes of pcapng that may wait for a capture's writer, a power of two: 20 ms of frames at 400 MB/s.
+CAPTURE_BYTES = 1 << 23
 #: Sources that a wire can serve.
 SOURCES = 4096
 
@@ -42,7 +42,7 @@ class Links:
     builder: Builder
     dilated: bool = False
     sources: list[SourcePlan] = field(default_factory=list)
-    captures: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    captures: dict[str, tuple[int, int, Capture]] = field(default_factory=dict)
     cables: dict[str, int] = field(default_factory=dict)
     speeds: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  #: what whoever asked for the links should know
@@ -62,7 +62,7 @@ class Links:
                 self.speeds[nic.name] = arena.take(LINK.size)
             for link in nic.links:
                 if isinstance(link, Capture):
-                    self.captures[nic.name] = (arena.take(CAPTURE.size), arena.take(CAPTURE_BYTES), link.capture)
+                    self.captures[nic.name] = (arena.take(CAPTURE.size), arena.take(CAPTURE_BYTES), link)
                 elif isinstance(link, Cable):
                     self.cables[nic.name] = arena.take(CABLE.size)
         self.plan_sources(list(model.routers))
@@ -215,7 +215,9 @@ class Links:
                 name: next(link.to for link in self.builder.model.nics[name].links if isinstance(link, Cable))
                 for name in self.cables
             },
-            "captures": [[nic, address, path] for nic, (address, _, path) in self.captures.items()],
+            "captures": [
+                [nic, address, link.capture, link.overwrite] for nic, (address, _, link) in self.captures.items()
+            ],
         }
 
 

@@ -74,9 +74,13 @@ class Replay:
 
 @dataclass(frozen=True)
 class Capture:
-    """A link whose far end writes what the port sends to a pcapng file."""
+    """A link whose far end writes what the port sends to a pcapng file.
+
+    A file that holds something is replaced only with `overwrite`.
+    """
 
     capture: str
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from vre import host
 from vre.absent import ended, not_started
 from vre.allocation import Placed, allocate, placement, split
 from vre.boundary import Boundary
+from vre.captures import Captures, obstacles
 from vre.change import Changes
 from vre.control import ControlServer
 from vre.crew import Crew
@@ -138,6 +139,7 @@ class Platform(Description, Requests):
         self.changes: Changes = absent
         self.watchdog: Watchdog = absent
         self.journals: Journals = absent
+        self._captures: Captures = absent
         self._handlers: Handlers = absent
         self._rebalancer: Rebalancer = absent
         self._control: ControlServer = absent
@@ -187,6 +189,9 @@ class Platform(Description, Requests):
         except SegmentError as error:
             raise PlatformError(str(error)) from None
         self._cleanup.callback(self._directory.release)
+        blocked = [Problem(None, f"nics.{name}.link: {message}") for name, message in obstacles(self.model)]
+        if blocked:
+            raise ConfigError(blocked)
         base = claim_window(self.model.name)
         self._cleanup.callback(free_window, base)
         self.builder = Builder(self.model, Space(base, self._directory.prefix))
@@ -217,11 +222,12 @@ class Platform(Description, Requests):
         self.reader = Reader(self.manifest)
         self.changes = Changes(self)
         self._rebalancer = Rebalancer(self)
+        self._captures = Captures(self.manifest, self.report)
         self.journals = Journals(self.manifest, self.report, self._lines.say)
         if isinstance(self._engine, Crew):
             self._engine.watch = self._watch
         else:
-            self._engine.each_step = self.journals.look
+            self._engine.each_step = self._read_words
         self.domus.launch(list(self.builder.tenants.values()), self.wait)
         self._control = ControlServer(self._directory.path / "control", self)
         self._cleanup.callback(self._control.close)
@@ -259,8 +265,13 @@ class Platform(Description, Requests):
     def _deadline(self, router: str) -> float:
         return self.model.routers[router].deadline_ns / 1e9
 
-    def _watch(self) -> None:
+    def _read_words(self) -> None:
+        """Read what workers, wire and writers have to tell."""
+        self._captures.look()
         self.journals.look()
+
+    def _watch(self) -> None:
+        self._read_words()
         self.domus.look()
         self.watchdog.look(self.now())
         if self.changing:
@@ -440,6 +451,7 @@ class Platform(Description, Requests):
     def halt(self) -> None:
         """Let cores and wire end their work, but keep the memory: accounts can be read exactly."""
         self._engine.halt()
+        self._captures.look()
         for _ in range(_LAST_LOOKS):
             if not self.journals.look():
                 break

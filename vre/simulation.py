@@ -17,14 +17,16 @@ from shm.memory import load64, record, store64
 from shm.outside import CAPTURE, SOURCE, WIRE
 from vre.machine import MACHINES
 from vre.model import Model
+from workers.capture_writer import CaptureFile
 from workers.core import shape_of, tasks_on
 from workers.costs import cycles_modelled
-from workers.recorder import CaptureFile
 from workers.shape import reach, upstream
 from workers.slowpath import SlowTask
 
 #: A step, in seconds: well below what any ring holds.
 STEP_S = 5e-6
+#: How long a capture's file may take nothing, in seconds of the host: logical time can wait, but not for ever.
+_PATIENCE_S = 10.0
 #: How often an idle core looks for work.
 _POLL_S = 0.5e-6
 #: A port's classifier: FromDevice's part of taking a frame, and a Classifier.
@@ -73,9 +75,9 @@ class Simulation:
             core["turn_cost"], core["poll_ticks"] = self._machine.turn_cycles, round(_POLL_S * self._machine.hz)
             core["controller"] = wire["controller"] if self._line_ticks() else 0
             core["line_ticks"] = self._line_ticks()
-        for _, address, path in wire["captures"]:
+        for _, address, path, overwrite in wire["captures"]:
             store64(address + CAPTURE["epoch_ns"], 0)
-            self._captures.append(CaptureFile(address, path))
+            self._captures.append(CaptureFile(address, path, overwrite))
         self.change(manifest)
 
     def _line_ticks(self) -> int:
@@ -143,7 +145,7 @@ class Simulation:
                 store64(core + CORE["heartbeat"], load64(core + CORE["heartbeat"]) + 1)
                 self._run_slow(core)
             for capture in self._captures:
-                capture.drain()
+                capture.drain(_PATIENCE_S)
             self.each_step()
             self._ticks = until
         finite = [s["address"] for s in self.manifest["wire"]["sources"] if s["finite"]]

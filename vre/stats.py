@@ -16,6 +16,7 @@ from shm.channel import CHANNEL, lent
 from shm.layout import CLIENT, CORE, DECISION, DECISIONS, RING, TASK, TIME_UNIT_NS
 from shm.memory import load16, load64
 from shm.outside import SOURCE, SUB_BITS, TALLY, TALLY_BUCKETS
+from vre.captures import row
 from vre.errors import PlatformError
 from vre.space import view
 from workers.element import load
@@ -287,6 +288,10 @@ class Reader:
             for nic, claim in router["claims"].items():
                 found.setdefault(nic, {})[router["name"]] = claim
         return found
+
+    def captures(self) -> list[dict[str, Any]]:
+        """Return each capture's account, see :func:`vre.captures.row`."""
+        return [row(nic, address, path) for nic, address, path, _ in self.manifest["wire"]["captures"]]
 
     def cores(self) -> list[dict[str, int]]:
         """Return each core's own account; the NIC's own is none."""

@@ -8,6 +8,7 @@ from itertools import count
 
 from shm.layout import CLIENTS
 from shm.run_directory import why_no_name
+from vre.captures import clashes
 from vre.errors import Problem, nearest
 from vre.fields import Percent
 from vre.limits import misfits
@@ -196,7 +197,7 @@ def _check_claims(model: Model, problem: Place) -> list[Problem]:
 
 
 def _check_links(model: Model, problem: Place) -> list[Problem]:
-    found = []
+    found = [problem(message, "nics", name, "link") for name, message in clashes(model)]
     for nic in model.nics.values():
         senders = [one for one in nic.links if isinstance(one, Generator | Replay)]
         takers = [one for one in nic.links if isinstance(one, Capture | Cable | Sink)]

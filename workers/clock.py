@@ -101,7 +101,7 @@ def install(manifest: dict[str, Any], calibration: Calibration) -> None:
     wire = record(manifest["wire"]["address"], WIRE.dtype)
     wire["epoch_ticks"], wire["ns_per_tick"] = calibration.epoch_ticks, calibration.ns_per_tick
     wire["tick_rate"] = calibration.rate
-    for _, address, _ in manifest["wire"]["captures"]:
+    for _, address, *_ in manifest["wire"]["captures"]:
         record(address, CAPTURE.dtype)["epoch_ns"] = calibration.epoch_unix_ns
 
 

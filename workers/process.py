@@ -28,6 +28,11 @@ def follow_parent(parent: int) -> None:
         os._exit(0)
 
 
+def take_name(name: str) -> None:
+    """Let this process be called so, of which the kernel takes 15 bytes."""
+    _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
 def take_processor(cpu: int | None, pid: int = 0) -> None:
     """Keep this process, or another one, to a processor, where one is given."""
     if cpu is not None:
@@ -62,7 +67,7 @@ def settle_in(name: str, manifest: dict[str, Any], gently: bool = False) -> None
 
     `gently`: others are at work on the processor, and shall not be held up.
     """
-    _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+    take_name(name)
     # 1 us: sleeps of 20 us would otherwise take 70 (the default slack is 50).
     _libc.prctl(_PR_SET_TIMERSLACK, 1000, 0, 0, 0)
     leave_signals()

@@ -32,6 +32,7 @@ from shm.memory import (
 )
 from shm.outside import (
     CAPTURE,
+    CAPTURE_FRAMES,
     FCS,
     FRAME,
     FRAME_EXTRA,
@@ -82,6 +83,7 @@ _BUCKETS = TALLY["buckets"]
 _COUNT, _SUM, _MAX = TALLY["latency_count"], TALLY["latency_sum"], TALLY["latency_max"]
 #: pcapng Enhanced Packet Block: fixed part and trailer.
 _BLOCK = 32
+_POSITION = 0xFFFF_FFFF
 
 
 @kernel
@@ -233,24 +235,48 @@ def tally(counts, router, length, time, now):
 
 
 @kernel
+def put_bytes(capture, place, source, size):
+    """Copy `size` bytes into a capture's ring at byte `place`."""
+    buffer, room = load64(capture + CAPTURE["buffer"]), load64(capture + CAPTURE["size"])
+    start = place & (room - 1)
+    first = room - start if start + size > room else size
+    copy(buffer + start, source, first)
+    if first < size:
+        copy(buffer, source + first, size - first)
+
+
+@kernel
+def put_word(capture, place, value):
+    """Store 32 bits in a capture's ring at byte `place`, a multiple of four: none is ever cut in two."""
+    store32(load64(capture + CAPTURE["buffer"]) + (place & (load64(capture + CAPTURE["size"]) - 1)), value)
+
+
+@kernel
 def capture_frame(capture, frame, length, wall):
-    """Append an Enhanced Packet Block (pcapng); the caller has seen to the room."""
+    """Append an Enhanced Packet Block (pcapng); where the ring has no room for it, count the frame as lost."""
     state = record(capture, _CAPTURE)
-    at = state["buffer"] + state["used"]
+    filled = state["filled"]
+    at = filled & _POSITION
     padded = (length + 3) & ~3
+    size = _BLOCK + padded
+    # Pairs with the writer's release: it has taken out what was there before.
+    if ((at - acquire64(capture + CAPTURE["emptied"])) & _POSITION) + size > state["size"]:
+        state["lost"] += 1
+        return
     time = state["epoch_ns"] + wall
-    store32(at, 6)
-    store32(at + 4, _BLOCK + padded)
-    store32(at + 8, state["interface"])
-    store32(at + 12, time >> 32)
-    store32(at + 16, time)
-    store32(at + 20, length)
-    store32(at + 24, length)
-    store32(at + 28 + padded - 4, 0)
-    copy(at + 28, frame, length)
-    store32(at + 28 + padded, _BLOCK + padded)
-    state["used"] += _BLOCK + padded
+    put_word(capture, at, 6)
+    put_word(capture, at + 4, size)
+    put_word(capture, at + 8, state["interface"])
+    put_word(capture, at + 12, time >> 32)
+    put_word(capture, at + 16, time)
+    put_word(capture, at + 20, length)
+    put_word(capture, at + 24, length)
+    put_word(capture, at + 28 + padded - 4, 0)
+    put_bytes(capture, at + 28, frame, length)
+    put_word(capture, at + 28 + padded, size)
     state["frames"] += 1
+    # The block, before the writer sees that it is there.
+    release64(capture + CAPTURE["filled"], (((filled >> 32) + 1) & CAPTURE_FRAMES) << 32 | ((at + size) & _POSITION))
 
 
 @kernel
@@ -300,8 +326,6 @@ def run_sink(sink, since, wall):
         slot = slots + at * 16
         described = load64(slot + _TIME)
         length = described >> 32 & 0xFFFF
-        if capture and load64(capture + CAPTURE["used"]) + length + 2 * _BLOCK > load64(capture + CAPTURE["size"]):
-            break  # the file is behind: the ring backs up, nothing is lost here
         if link:
             through = sent_at(link, length, since, clock)
             if through < 0:

@@ -11,6 +11,7 @@ JSON over a socket pair with the platform, in both directions:
 | `{"core": n, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "core": n, "number": k}`: to be worker k |
 | `{"wire": 0, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "wire": 0, "number": k}` |
 | either of these | `{"unforked": why, ...}`, what was asked for, if the system has no room for one more process now |
+| `{"capture": n, "cpu": c, "number": 0}` | `{"forked": pid, "capture": n, "number": 0}`: to be a capture's writer |
 | | `{"exited": pid, "status": s}` whenever a child ends |
 """
 
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from shm.segment import Segment
+from workers.capture_writer import run_writer
 from workers.core import Worker
 from workers.process import follow_parent, settle_in, take_processor, wakings
 from workers.recorder import run_wire_process
@@ -94,6 +96,8 @@ class Zygote:
             self._fork("core", message["core"], message)
         elif "wire" in message:
             self._fork("wire", message["wire"], message)
+        elif "capture" in message:
+            self._fork("capture", message["capture"], message)
 
     def _answer(self, work: Callable[[], None]) -> None:
         try:
@@ -192,6 +196,10 @@ class Zygote:
         status = 1
         try:
             self._leave_zygote(parent)
+            if kind == "capture":
+                os.sched_setaffinity(0, self._processors)
+                run_writer(self.manifest, place, message["cpu"])
+                os._exit(0)
             settle_in(f"vre-{kind}-{place}", self.manifest, message["gently"])
             speak_into((self.manifest["cores"][place] if kind == "core" else self.manifest["wire"])["journal"])
             if kind == "core":

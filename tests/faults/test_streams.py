@@ -12,6 +12,7 @@ import pytest
 
 import vre
 from shm.run_directory import sweep
+from tests.captures import read_capture
 from tests.vre.helpers import assert_accounts
 from vre.errors import PlatformError
 
@@ -45,9 +46,9 @@ def start(tmp_path):
     """Start `vre run`, with streams that somebody does not read, in a process group of its own."""
     started = []
 
-    def run(name, stdout, stderr):
+    def run(name, stdout, stderr, text=LAB):
         file = tmp_path / f"{name}.toml"
-        file.write_text(LAB)
+        file.write_text(text)
         command = [sys.executable, "-m", "vre", "run", str(file), "--json"]
         started.append(subprocess.Popen(command, stdout=stdout, stderr=stderr, process_group=0))
         return started[-1]
@@ -142,3 +143,43 @@ def test_what_a_platform_ended_with_stays_readable_and_the_rest_is_refused():
     ):
         with pytest.raises(PlatformError):
             refused()
+
+
+CAPTURES = """
+[nics.eth0]
+link = {{ rate = "150kpps", size = 512 }}
+[nics.eth1]
+link = {{ capture = "{folder}/fifo" }}
+[nics.eth2]
+link = {{ capture = "/dev/full" }}
+[nics.eth3]
+link = {{ capture = "{folder}/out.pcapng" }}
+[routers.red]
+config = "FromDevice(eth0) -> ToDevice(eth1);"
+[routers.green]
+config = "FromDevice(eth0) -> ToDevice(eth2);"
+[routers.blue]
+config = "FromDevice(eth0) -> ToDevice(eth3);"
+"""
+
+
+def test_files_that_take_nothing_cost_frames_of_their_own_captures_and_nothing_else(start, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    # It reads nothing.
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    process = start("taps", subprocess.PIPE, subprocess.DEVNULL, CAPTURES.format(folder=tmp_path))
+    while not next(row for row in ask("taps", "show", "ports") if row["ring"].endswith("fifo"))["full"]:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    os.close(reader)
+    data = json.loads(out)
+    for one in data["routers"].values():
+        assert one["injected"] == one["forwarded"] + sum(one["dropped"].values()) + one["in_flight"]
+        assert one["forwarded"] > 10_000
+    fifo, full, file = data["captures"]
+    for name, capture in zip(("red", "green", "blue"), (fifo, full, file), strict=True):
+        assert capture["sent"] == capture["written"] + capture["lost"] == data["routers"][name]["forwarded"]
+    assert fifo["lost"] > 0 and full["written"] == 0
+    assert any("No space left on device" in event for event in data["events"])
+    assert len(list(read_capture(tmp_path / "out.pcapng"))) == file["written"]

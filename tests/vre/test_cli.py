@@ -122,15 +122,21 @@ def test_a_finite_run_ends_by_itself_and_every_packet_is_accounted_for(lab):
 
     frames = read_capture(lab.parent / "out.pcapng")
     assert len(frames) == routers["red"]["forwarded"] + routers["blue"]["forwarded"]
-    table = vre("run", lab)
+    again = vre("run", lab)
+    assert again.returncode == 2 and "out.pcapng exists" in again.stderr
+    table = vre("run", lab, "--force")
     assert table.stdout.splitlines()[0].split()[:5] == ["router", "entitled", "share", "error", "forwarded"]
     assert "20,000 injected =" in table.stdout
+
+
+#: The zygote, a core, its standby, the wire, the writer of a capture.
+PROCESSES = 5
 
 
 def wait_for_platform(process, name):
     end = time.monotonic() + 100
     while time.monotonic() < end and process.poll() is None:
-        if RunDirectory(name).alive() and len(processes_of(process.pid)) == 4:  # zygote, a core, its standby, the wire
+        if RunDirectory(name).alive() and len(processes_of(process.pid)) == PROCESSES:
             cores = vre("show", "cores", "--name", name, "--json")
             if cores.returncode == 0 and all(core["slices"] for core in json.loads(cores.stdout)):
                 return
@@ -182,7 +188,7 @@ def gone(pids):
 def test_signals_end_a_run_with_its_table_and_nothing_left(endless, number, status):
     process = endless()
     children = processes_of(process.pid)
-    assert len(children) == 4
+    assert len(children) == PROCESSES
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     assert process.returncode == status

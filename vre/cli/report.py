@@ -79,6 +79,15 @@ def lost_line(lost: dict[str, int]) -> str:
     return f"lines that nobody read: {', '.join(parts)}"
 
 
+def capture_lines(captures: list[dict[str, Any]]) -> str:
+    """Return a line for each capture that lacks frames."""
+    return "\n".join(
+        f"{one['file']}: {one['lost']:,} of {one['sent']:,} frames of {one['port']} were not captured"
+        for one in captures
+        if one["lost"]
+    )
+
+
 def stray_line(nic: str, macs: list[int], claims: dict[str, list[Any]]) -> str:
     """Return a line that says for whom frames were that no router of a port got, and what would give it them."""
     few = ", ".join(show_ether(mac) for mac in macs[:4]) + (", ..." if len(macs) > 4 else "")

@@ -10,10 +10,21 @@ from typing import Any
 
 import click
 
+from vre.captures import allow_overwriting
 from vre.cli import signals
 from vre.cli.contest import contest_json, contest_lines
 from vre.cli.options import Duration, sandbox_option
-from vre.cli.report import balance_line, drop_lines, emit, lost_line, number, routers_json, routers_table, stray_line
+from vre.cli.report import (
+    balance_line,
+    capture_lines,
+    drop_lines,
+    emit,
+    lost_line,
+    number,
+    routers_json,
+    routers_table,
+    stray_line,
+)
 from vre.config import load_model
 from vre.errors import ConfigError, PlatformEnded, PlatformError
 from vre.model import Model
@@ -77,6 +88,7 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
         "unclaimed": box.reader.unclaimed(),
         "strays": {nic: [show_ether(mac) for mac in macs] for nic, macs in box.reader.strays().items()},
         "lost_lines": lost,
+        "captures": box.reader.captures(),
         "events": list(box.events),
     }
     with signals.patient(interrupted is not None):
@@ -90,6 +102,8 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
                 emit(None, stray_line(nic, macs, claims.get(nic, {})), False)
             if lost:
                 emit(None, lost_line(lost), False)
+            if any(one["lost"] for one in data["captures"]):
+                emit(None, capture_lines(data["captures"]), False)
     if broken:
         raise broken
     if interrupted is not None:
@@ -104,10 +118,21 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
 @click.option("--name", help="Name of the run directory (the file's name).")
 @click.option("--json", "as_json", is_flag=True, help="End with JSON in place of a table.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.option("--force", is_flag=True, help="Let captures replace files that hold something.")
 @sandbox_option
-def run(file: Path, duration: float | None, name: str | None, as_json: bool, quiet: bool, sandbox: str | None) -> None:
+def run(
+    file: Path,
+    duration: float | None,
+    name: str | None,
+    as_json: bool,
+    quiet: bool,
+    force: bool,
+    sandbox: str | None,
+) -> None:
     """Run the platform that FILE describes, and print every router's account at the end."""
     model = load_model(file, name)
+    if force:
+        allow_overwriting(model)
     model.sandbox = sandbox or model.sandbox
     _run(model, duration, as_json, quiet)
 

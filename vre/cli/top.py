@@ -91,7 +91,17 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -
         ]
         rings += [(c["nic"], "rx", c["ring"], "") for c in manifest["classifiers"]]
         rings += [(nic, f"tx {places[core]}", at, "") for nic, core, at in manifest["tx"]]
-        return [_ring_row(*ring) for ring in rings]
+        return [_ring_row(*ring) for ring in rings] + [
+            {
+                "port": one["port"],
+                "ring": f"capture {one['file']}",
+                "claims": "",
+                "packets": one["written"],
+                "full": one["lost"],
+                "waiting": one["waiting"],
+            }
+            for one in reader.captures()
+        ]
     if what == "memory":
         return [
             {"segment": name, "kind": kind, "bytes": size, "base": hex(base)}
