@@ -52,7 +52,7 @@ class Trunks:
                 callers[self.next[element, output][0]] += 1
         heads = {target for (e, _), (target, _) in self.next.items() if callers[target] != 1}
         for kind, driver in self.shape.tasks:
-            heads |= {driver} if kind == "domu" else set(self.entries(kind, driver))
+            heads |= {driver, *self.entries(kind, driver)} if kind == "domu" else set(self.entries(kind, driver))
         for element in range(len(self.classes)):
             branches = [] if self.ends(element) else self.outputs.get(element, [])
             cls = self.classes[element]

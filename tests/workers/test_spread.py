@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from shm.layout import CORE, SPARES, TASK, UNDO_ENTRIES
@@ -15,6 +18,7 @@ from vre.lexer import Source
 from workers import turn
 from workers.element import SlowPacket
 from workers.packet import PACKET, read_note, receive
+from workers.path import compose
 from workers.slowpath import put_packet, read_packet
 
 
@@ -70,6 +74,16 @@ def test_a_circle_that_only_the_slow_path_enters_is_cut(bench):
     )
     assert b.through(udp()) == []
     assert b.dropped == {"no_destination": 1}
+
+
+def test_what_comes_back_from_a_domu_may_go_where_another_path_leads():
+    element = Path(__file__).parents[1] / "shm" / "element.py"
+    config = (
+        "FromDevice(eth0) -> Counter -> k :: Counter -> ToDevice(eth1);"
+        f"FromDevice(eth2) -> Untrusted({element}:Nothing) -> k;"
+    )
+    text = compose(check(Source(config, "x")).shape)
+    assert set(re.findall(r"\b([er]\d+)\(", text)) == set(re.findall(r"def ([er]\d+)\(", text))
 
 
 def test_routes_have_the_chunks_that_they_take(bench):
