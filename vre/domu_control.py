@@ -15,6 +15,7 @@ back as `{"error": text}`.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from vre.boundary import Boundary
@@ -25,6 +26,8 @@ from workers.arguments import ip
 from workers.element import load
 
 _TEXT = text(1000)
+#: Longest value that is sent back, in bytes of JSON.
+_LONGEST_VALUE = 4000
 
 
 def _add_route(router: RouterHandle, table: str, route: str) -> None:
@@ -44,7 +47,11 @@ def _set_address(router: RouterHandle, element: str, address: str) -> None:
 
 
 def _read(router: RouterHandle, handler: str) -> dict[str, Any]:
-    return {"value": router.read(handler)[:2000]}
+    value = router.read(handler)[:2000]
+    # As JSON it must fit a message, and a character may take six bytes there.
+    while len(json.dumps(value)) > _LONGEST_VALUE:
+        value = value[: len(value) // 2]
+    return {"value": value}
 
 
 def _counters(router: RouterHandle) -> dict[str, Any]:

@@ -37,9 +37,9 @@ class RouterHandle:
     def read(self, handler: str) -> str:
         """Return a handler's value: `"element.handler"`. Raises HandlerError, and PlatformError where nothing runs."""
         box = self._platform
-        return box.boundary.call("read", f"router {self.name}", box._handlers.read, self.name, handler)
+        return box.boundary.call("read", f"router {self.name}", box._handlers.read, self.name, str(handler))
 
-    def write(self, handler: str, value: str) -> None:
-        """Write a handler. Raises HandlerError, and PlatformError where nothing runs."""
+    def write(self, handler: str, value: str | float) -> None:
+        """Write a handler, with a number or a text. Raises HandlerError, and PlatformError where nothing runs."""
         box = self._platform
-        box.boundary.call("write", f"router {self.name}", box._handlers.write, self.name, handler, value)
+        box.boundary.call("write", f"router {self.name}", box._handlers.write, self.name, str(handler), str(value))

@@ -68,9 +68,13 @@ class Requests:
             return f"{self.model.routers[name].entitlement:g}"
         return self.handle(name).read(handler)
 
-    def write(self, what: str, value: str) -> None:
-        """Write a handler or an entitlement, or release a router. Raises PlatformError, ConfigError."""
-        if what.endswith(".release") and "/" not in what:
+    def write(self, what: str, value: str | float) -> None:
+        """Write a handler or an entitlement, or release a router; a value may be a number, too.
+
+        Raises PlatformError, ConfigError, HandlerError.
+        """
+        value = str(value)
+        if isinstance(what, str) and what.endswith(".release") and "/" not in what:
             self.release(what.removesuffix(".release"))
             return
         name, handler = self._named(what)
@@ -91,6 +95,7 @@ class Requests:
                 self.domus.release_quarantine(name)
 
     def _named(self, what: str) -> tuple[str, str | None]:
+        what = str(what)
         name, slash, handler = what.partition("/")
         if not slash:
             name, _, field = what.rpartition(".")

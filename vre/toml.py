@@ -27,8 +27,9 @@ class Document:
         self.file = file
         try:
             self.text = read_text(own(file))
-        except OSError as error:
-            raise ConfigError([Problem(None, f"cannot read {file}: {error.strerror}")]) from None
+        except (OSError, ValueError) as error:  # a ValueError: a NUL in its name
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError([Problem(None, f"cannot read {file}: {why}")]) from None
         self.lines = self.text.split("\n")
         try:
             self.data: dict[str, Any] = tomllib.loads(self.text)

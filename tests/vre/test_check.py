@@ -152,7 +152,7 @@ STRANGE = {
     "long file": (HEAD.replace("[nics.eth0]", "[nics.eth0]\nlink = { pcap = '" + "x" * 5000 + "' }"), "pcap"),
     "long capture": (HEAD.replace("[nics.eth0]", "[nics.eth0]\nlink = { capture = '" + "x/" * 5000 + "' }"), "capture"),
     "long config": (HEAD + "config = '" + "x" * 5000 + ".click'", "config: cannot read"),
-    "long name": (HEAD.replace("red", "r" * 300) + "config = 'FromDevice(eth0) -> Discard;'", "is not a name"),
+    "long name": (HEAD.replace("red", "r" * 300) + "config = 'FromDevice(eth0) -> Discard;'", "is no name"),
 }  # fmt: skip
 
 
@@ -200,3 +200,27 @@ def test_each_key_of_a_file_has_its_place():
     }
     assert ("no",) not in found and ("t", "x.y", "z") not in found
     assert shown["t", "x.y", "l", "1", "1", "m"] == "m" and text[found["r", "1", "n"].value] == "2"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["top", "--every", "nan"],
+        ["top", "--every", "inf"],
+        ["top", "--every", "9" * 400],
+        ["top", "--count", "-1"],
+        ["show", "decisions", "--count", "9" * 30],
+        ["bench", "--seconds", "nan"],
+        ["run", "x.toml", "--for", "1e400s"],
+        ["run", "x.toml", "--for", "０s"],
+        ["move", "red/x", "9" * 5000],
+        ["check", "x" * 5000],
+    ],
+    ids=lambda arguments: " ".join(arguments)[:30],
+)
+def test_a_strange_number_on_the_command_line_is_a_message(arguments, capsys):
+    from vre.cli.main import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2 and capsys.readouterr().err

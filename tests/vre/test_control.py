@@ -120,6 +120,27 @@ def test_a_domu_s_route_that_is_none_is_an_answer(box, verb, text):
     assert list(said) == ["error"] and said["error"].isprintable()
 
 
+def test_what_a_domu_reads_fits_a_message(box):
+    red = box.handle("red")
+    for i in range(200):
+        red.write("rt.set", f"10.0.{i}.0/24 1")
+    said = answer(box.boundary, red, {"do": "read", "handler": "rt.table"})
+    assert said["value"] and len(json.dumps(said)) <= 4096
+
+
+def test_python_may_write_numbers_and_gets_errors_of_the_package(box):
+    box.write("red/src.limit", 5)
+    box.write("red.entitlement", 1)
+    assert box.read("red/src.limit") == "5" and box.handle("red").read("src.limit") == "5"
+    for what in (5, None, "", "red", "red/", "/", "nobody/x.y"):
+        for call in (box.read, lambda what: box.write(what, 1)):
+            with pytest.raises(vre.VreError):
+                call(what)
+    for value in (None, [], 1 << 70, float("nan")):
+        with pytest.raises(vre.HandlerError):
+            box.handle("red").write("src.limit", value)
+
+
 MESSAGES = [
     {}, {"do": None}, {"do": "read"}, {"do": "read", "handler": 1}, {"do": "read", "handler": ""}, {"do": "read", "handler": "."},
     {"do": "read", "handler": "fix."}, {"do": "set_address", "element": "rt", "address": "10.0.0.1"},

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from vre.cli.options import Duration
 from vre.cli.report import emit
 
 _LABELS = {
@@ -20,9 +21,7 @@ _LABELS = {
 
 
 @click.command()
-@click.option(
-    "--seconds", type=click.FloatRange(0.05, 600), default=3.0, show_default=True, help="Time for each setting."
-)
+@click.option("--seconds", type=Duration(0.05, 600), default=3.0, show_default=True, help="Time for each setting.")
 @click.option("--out", type=click.File("w"), help="Write the result, with what it was measured on, to a file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(seconds: float, out: Any, as_json: bool) -> None:

@@ -19,14 +19,18 @@ class Duration(click.ParamType):
 
     name = "time"
 
+    def __init__(self, low: float = 1e-9, high: float = 1e8) -> None:
+        self._low, self._high = low, high
+
     def convert(self, value, param, ctx):
         """Return seconds."""
         try:
             found = parse_seconds(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        if not 0 < found <= 10**8:
-            self.fail("a time must be positive", param, ctx)
+        # Written so that a NaN is not between them.
+        if not self._low <= found <= self._high:
+            self.fail(f"a time must be positive, from {self._low:g} s to {self._high:g} s", param, ctx)
         return found
 
 

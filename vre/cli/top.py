@@ -12,11 +12,12 @@ from typing import Any
 
 import click
 
-from shm.layout import RING, TASK
+from shm.layout import DECISIONS, RING, TASK
 from shm.memory import load64
 from shm.run_directory import RunDirectory, names, why_no_name
 from shm.segment import Segment, SegmentError
 from vre.cli.contest import as_error, contest_lines
+from vre.cli.options import Duration
 from vre.cli.report import claim_text, drop_lines, emit, number, routers_json, routers_table
 from vre.cli.tables import Rows
 from vre.control import ask
@@ -132,7 +133,9 @@ def _ring_row(port: str, ring: str, at: int, claims: str) -> dict[str, Any]:
 @click.command()
 @click.argument("what", type=click.Choice(VIEWS))
 @click.option("--name", help="Which platform, where several run.")
-@click.option("--count", default=20, show_default=True, help="Decisions of each core.")
+@click.option(
+    "--count", type=click.IntRange(1, DECISIONS), default=20, show_default=True, help="Decisions of each core."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(what: str, name: str | None, count: int, as_json: bool) -> None:
     """Print one view of a running platform: routers, paths, cores, ports, memory, last decisions, domUs or events."""
@@ -155,8 +158,8 @@ def show(what: str, name: str | None, count: int, as_json: bool) -> None:
 
 @click.command()
 @click.option("--name", help="Which platform, where several run.")
-@click.option("--every", default=1.0, show_default=True, help="Seconds between two looks.")
-@click.option("--count", type=int, help="Stop after so many looks.")
+@click.option("--every", type=Duration(0.05, 86400), default=1.0, show_default=True, help="Time between two looks.")
+@click.option("--count", type=click.IntRange(1), help="Stop after so many looks.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each look.")
 def top(name: str | None, every: float, count: int | None, as_json: bool) -> None:
     """Watch a running platform: per router entitled share, actual share, packet rate, cycles, drops."""
