@@ -7,13 +7,16 @@ written (a pipe whose reader has gone) is, too.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+#: How long what was said is given to be read at the end of a command, in seconds.
+_LAST_S = 0.5
 #: Characters that may wait to be written.
 _ROOM = 1 << 20
 
@@ -87,6 +90,16 @@ class Outlet:
                 self._waiting -= len(text)
                 self.dropped[whose] += 1
             return done
+
+
+@contextlib.contextmanager
+def speaking(end: str = "\n") -> Iterator[Callable[[str], None]]:
+    """Give what says a line on standard error and waits for nobody; at the block's end the rest has a moment."""
+    outlet = Outlet(to_stream(end=end))
+    try:
+        yield outlet.say
+    finally:
+        outlet.finish(_LAST_S)
 
 
 def to_stream(stream: Any = None, end: str = "\n") -> Callable[[str], None]:

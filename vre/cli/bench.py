@@ -27,8 +27,10 @@ _LABELS = {
 def bench(seconds: float, out: Any, as_json: bool) -> None:
     """Measure the platform against its own limit: generator and sink in one process, one core in another."""
     from vre.bench import run
+    from vre.outlet import speaking
 
-    result = run(seconds, lambda text: click.echo(text, err=True))
+    with speaking() as say:
+        result = run(seconds, say)
     if out:
         json.dump({"host": _host(), "seconds": seconds, "result": result}, out, indent=1)
     emit(result, _table(result), as_json)

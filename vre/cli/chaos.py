@@ -46,11 +46,12 @@ def chaos(
     from vre.cli.report import emit
     from vre.cli.tables import Rows
     from vre.config import load_model
+    from vre.outlet import speaking
 
     model = load_model(file)
     model.sandbox = sandbox or model.sandbox
-    say = (lambda text: None) if as_json else (lambda text: click.echo(text, err=True))
-    result = run(model, names, say, seconds, seed)
+    with speaking() as say:
+        result = run(model, names, (lambda text: None) if as_json else say, seconds, seed)
     rows = [
         {
             "fault": f["name"],

@@ -23,17 +23,19 @@ from vre.experiments import NAMES
 def experiment(name: str, quick: bool, setting: str, out: Path | None, as_json: bool) -> None:
     """Run one of the paper's experiments; status 0 if all its criteria hold, 3 if this host cannot judge them."""
     from vre.experiments.bench import progress
+    from vre.outlet import speaking
 
     module = import_module(f"vre.experiments.{NAMES[name]}")
     live = sys.stderr.isatty()
-    progress.set(lambda text: click.echo(f"\r\033[K{text}" if live else text, err=True, nl=not live))
     outcomes = []
-    for one in ("modelled", "measured"):
-        if setting in ("both", one):
-            click.echo(f"{name}, {one}: {module.TITLE}", err=True)
-            outcomes.append(getattr(module, one)(quick))
-            if live:
-                click.echo("\r\033[K", err=True, nl=False)
+    with speaking(end="") as say:
+        progress.set(lambda text: say(f"\r\033[K{text}" if live else f"{text}\n"))
+        for one in ("modelled", "measured"):
+            if setting in ("both", one):
+                say(f"{name}, {one}: {module.TITLE}\n")
+                outcomes.append(getattr(module, one)(quick))
+                if live:
+                    say("\r\033[K")
     if out:
         from vre.experiments.report import write
 
