@@ -17,6 +17,7 @@ from vre.cli.elements import page
 from vre.errors import ConfigError, HandlerError
 from vre.handlers import Handlers
 from vre.lexer import Source
+from workers.arguments import rate, seconds
 from workers.element import load
 from workers.ranges import ranges
 
@@ -83,7 +84,8 @@ def test_an_argument_is_refused_by_check_or_can_be_built(name):
     for argument in cls.arguments:
         if argument.name == "DEVNAME":
             continue  # the name of one of the platform's ports, else it is refused with the platform
-        for text in [*NUMBERS, *TEXTS, *(f"{number}{unit}" for number in NUMBERS[:24] for unit in ("s", "kpps"))]:
+        units = ("s", "kpps") if argument.kind in (rate, seconds) else ()
+        for text in [*NUMBERS, *TEXTS, *(f"{number}{unit}" for number in NUMBERS[:24] for unit in units)]:
             if _checked(name, given | {argument.name: text}):
                 taken.setdefault(argument.name, []).append(text)
     for i in range(max((len(texts) for texts in taken.values()), default=0)):
