@@ -62,9 +62,15 @@ QUEUE_FULL = DROP - 2
 
 
 @kernel
+def first_place(address):
+    """Return where the places of an address begin (multiplicative hashing; the product of both is a word)."""
+    return (address * 0x779B1 >> 8) & (SLOTS - 1)
+
+
+@kernel
 def neighbour(table, address):
     """Return the entry of an address, 0 where it has none."""
-    at = (address * 0x9E3779B1 >> 8) & (SLOTS - 1)
+    at = first_place(address)
     for _ in range(PROBES):
         entry = table + at * _SIZE
         found = load64(entry)
@@ -220,7 +226,7 @@ class Neighbours:
     def _claim(self, address: int) -> Generator[Any, None, int]:
         """Return a place for an address, free or the least useful neighbour's; 0 where there is none."""
         found, least = 0, (3, 0, 0)
-        at = (address * 0x9E3779B1 >> 8) & (SLOTS - 1)
+        at = first_place(address)
         for i in range(PROBES):
             entry = self._table + ((at + i) & (SLOTS - 1)) * ENTRY.size
             count, worth = load64(self._of(entry) + _COUNT), self._worth(entry)

@@ -14,7 +14,7 @@ from shm.ring import length
 from tests.workers.frames import HOST, MAC, arp, ip_of, udp
 from vre.handlers import HandlerError, Handlers
 from workers.arguments import show_ip
-from workers.neighbours import AT_ONCE, PROBES, SLOTS
+from workers.neighbours import AT_ONCE, PROBES, SLOTS, first_place
 
 SECOND = 1_000_000_000
 DEAD, ALIVE = "10.0.0.7", "10.0.0.8"
@@ -112,7 +112,7 @@ def test_one_neighbour_may_have_a_limit_of_its_own(bench):
 
 def crowd(count):
     """Return addresses that all want the same places of the table, which are PROBES."""
-    wanted = (address for address in range(0x0A010000, 0x0B000000) if (address * 0x9E3779B1 >> 8) % SLOTS == 77)
+    wanted = (address for address in range(0x0A010000, 0x0B000000) if first_place(address) == 77)
     return [show_ip(address) for address, _ in zip(wanted, range(count), strict=False)]
 
 

@@ -17,7 +17,7 @@ _NEVER_SOURCES = (0x00000000, 0xFFFFFFFF)
 @kernel
 def hashed(address):
     """Return a number below 64 for an address: the golden ratio's bits spread neighbours (Knuth, volume 3, 6.4)."""
-    return address * 0x9E3779B1 >> 26 & 63
+    return address * 0x5E3779B1 >> 26 & 63
 
 
 @kernel
