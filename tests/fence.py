@@ -19,6 +19,7 @@ from shm.layout import CORE, NOTE, RING, SLOT, SPARES, TASK, UNDO, UNDO_ENTRIES
 from shm.memory import load64
 from workers import packet as packets
 from workers import slowpath
+from workers.element import load
 from workers.packet import GUARD, IP_HEADER
 
 _LOADS = {"load8": 1, "load16": 2, "load32": 4, "load64": 8, "be16": 2, "be32": 4, "acquire64": 8, "relaxed64": 8}
@@ -213,9 +214,10 @@ class Fence:
         twins |= {getattr(packets, n): self._open(getattr(packets, n)) for n in ("receive", "spare_packet")}
         twins |= {slowpath.begin: self._begin(slowpath.begin)}
         changed = []
-        for module in [
-            m for n, m in sys.modules.items() if n.startswith(("shm.", "workers.", "vre_path_")) or _foreign(n)
-        ]:
+        packages = {"shm"} | {cls.__module__.partition(".")[0] for cls in load().values()}
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] not in packages and not name.startswith("vre_path_"):
+                continue
             if module in (memory, sys.modules[__name__]):
                 continue
             for name, value in list(vars(module).items()):
@@ -265,12 +267,6 @@ class _Ctypes:
         """Copy bytes."""
         if self._in_slot(target, size):
             self._memmove(target, source, size)
-
-
-def _foreign(name):
-    from workers.element import load
-
-    return any(cls.__module__ == name for cls in load().values())
 
 
 def _ring(ring):

@@ -189,6 +189,9 @@ def frames(chance, count):
 def _frame(chance):
     size = chance.choice(_SIZES + _LARGE if chance.random() < 0.3 else _SIZES)
     kind = chance.randrange(9)
+    if kind in (0, 2):
+        # What ends before its headers do.
+        size = chance.choice([size, chance.randrange(64)])
     if kind == 0:
         return bytes(chance.choices(range(8), k=size))
     if kind == 1:

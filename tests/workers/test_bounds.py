@@ -8,12 +8,14 @@ and store is held against what it may touch (:mod:`tests.fence`); compiled, all 
 from __future__ import annotations
 
 import random
+import sys
+from types import FunctionType
 
 import numpy as np
 import pytest
 
 from shm.channel import CHANNEL
-from shm.memory import load64
+from shm.memory import load64, store64
 from shm.segment import WINDOW
 from tests.fence import Fence
 from tests.harness import Bench
@@ -24,6 +26,7 @@ from vre.lexer import Source
 from vre.space import view
 from workers.compiler import compile_shape
 from workers.crossing import Crossing, give_returns, take_requests
+from workers.element import load
 
 BESIDE = "FromDevice(eth0) -> Counter -> Strip(14) -> CheckIPHeader -> Queue(64) -> ToDevice(eth1);"
 ROUNDS, FRAMES = 2, 12
@@ -147,6 +150,34 @@ def assert_bounded(config, seed):
 @pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
 def test_no_element_reaches_beyond_its_router(cls):
     assert_bounded(graph(0, cls), 0)
+
+
+def touch(state, packet):
+    store64(packet["data"], load64(packet["data"]) + 1)
+    return 0
+
+
+def unstrip(state, packet):
+    packet["data"] -= state["length"]
+    packet["length"] += state["length"]
+    return 0
+
+
+@pytest.mark.parametrize(("name", "process"), [("Touch", touch), ("Unstrip(8)", unstrip)])
+def test_an_element_that_reaches_beyond_is_noticed(monkeypatch, name, process):
+    cls = load()[name.partition("(")[0]]
+    # As one of the platform's own, with what that imports.
+    process = FunctionType(process.__code__, vars(sys.modules[cls.__module__]))
+    monkeypatch.setattr(cls, "process", staticmethod(process))
+    config = (
+        f"FromDevice(eth0) -> Strip(14) -> {'Null' if name == 'Touch' else 'Unstrip(14)'} -> {name} -> ToDevice(eth1);"
+    )
+    found = []
+    for seed in range(3):
+        watched, wrong = fenced(config, seed)
+        watched.bench.close()
+        found += wrong
+    assert any(cls.__name__ in line for line in found)
 
 
 @pytest.mark.slow
