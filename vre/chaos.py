@@ -8,11 +8,10 @@ workers live, whether every packet is accounted for, whether descriptors are lef
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
-import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,10 +21,10 @@ import vre.rogues
 from shm.layout import CORE
 from shm.memory import load64
 from vre.config import from_text
-from vre.crew import Crew
+from vre.dom0_faults import FAULTS
 from vre.domu_policy import QUARANTINED
 from vre.domus import Domus
-from vre.errors import PlatformError, nearest
+from vre.errors import PlatformEnded, PlatformError, VreError, nearest
 from vre.model import Domu, Model, Router
 from vre.platform import Platform
 from workers.turn import DRAIN
@@ -37,13 +36,15 @@ _CONFIG = "RatedSource(RATE 20000, LENGTH 60) -> u :: Untrusted({file}:Attack) -
 WINDOW_S, WINDOWS = 0.1, 12
 #: What a victim may lose in a window, beyond what it lost in the worst one without a fault.
 LOSS = 0.03
+#: Faults before one may come again, where they are random: some 10 s.
+_APART = 8
 #: The status of a rogue that has got what it should not.
 SUCCEEDED = 99
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: its group, what it does, and the rogue's file; none for faults of dom0's own processes."""
+    """One fault: its group, what it does, and the rogue's file; None for those of :mod:`vre.dom0_faults`."""
 
     name: str
     group: str
@@ -76,11 +77,7 @@ def faults() -> dict[str, Fault]:
         group, colon, what = first.partition(": ")
         if colon and file.stem not in ("__init__", "trigger"):
             found[file.stem] = Fault(file.stem, group, what, file)
-    found["worker_killed"] = Fault(
-        "worker_killed", "dom0", "kills the worker of a core in the middle of its work", None
-    )
-    found["standby_killed"] = Fault("standby_killed", "dom0", "kills the worker that waits to replace another", None)
-    return found
+    return found | {name: Fault(name, fault.group, fault.what, None) for name, fault in FAULTS.items()}
 
 
 def chosen(names: tuple[str, ...]) -> list[Fault]:
@@ -140,19 +137,25 @@ class Chaos:
         """
         self._say(f"{fault.name}: {fault.what}")
         tries = [self._once(fault)]
-        if tries[0].victim_loss > LOSS:
+        if tries[0].victim_loss > LOSS and not self._costs(fault):
             tries += [self._once(fault) for _ in range(2)]
         verdict = next(
             (v for v in tries if not v.contained), sorted(tries, key=lambda v: v.victim_loss)[len(tries) // 2]
         )
-        if verdict.contained and verdict.victim_loss > LOSS:
+        if verdict.contained and verdict.victim_loss > LOSS and not self._costs(fault):
             why = f"a victim lost {verdict.victim_loss:.1%} more of its packets in a window than without the fault"
             return replace(verdict, contained=False, why=why)
         return verdict
 
+    @staticmethod
+    def _costs(fault: Fault) -> bool:
+        """Return whether no ring can hold what victims are sent during a fault."""
+        return fault.file is None and FAULTS[fault.name].costs
+
     def _once(self, fault: Fault) -> Verdict:
         """Let a fault loose once; whether victims lost too much is not judged yet."""
         self.platform.events.clear()
+        self._wrong = ""
         workers = self._restarts()
         domu = self._domus.domus[ROUTER]
         before = domu.serial
@@ -161,6 +164,8 @@ class Chaos:
             loss = self._watch(lambda: None)
         else:
             loss = self._watch(lambda: self._hurt_dom0(fault.name))
+            # What it added and removed again, and what it started anew, settles.
+            self.platform.tend(0.2)
         closed = domu.serial != before + bool(fault.file)
         outcome = self._outcome(domu, before, fault)
         problems = list(self._problems(fault, domu, workers))
@@ -180,14 +185,16 @@ class Chaos:
 
     def _outcome(self, domu: Any, before: int, fault: Fault) -> str:
         if not fault.file:
-            return "replaced"
+            return "replaced" if FAULTS[fault.name].kills else "harmless"
         if domu.policy.state == QUARANTINED:
             return "quarantined"
         return "restarted" if domu.serial > before + 1 else "harmless"
 
     def _problems(self, fault: Fault, domu: Any, workers: int) -> Iterator[str]:
-        if fault.file and self._restarts() != workers:
+        if not (fault.file is None and FAULTS[fault.name].kills) and self._restarts() != workers:
             yield "a worker of dom0 died"
+        if self._wrong:
+            yield self._wrong
         if f"status {SUCCEEDED}" in domu.cause:
             yield "it got what it should not"
         for router in self.platform.routers:
@@ -210,14 +217,12 @@ class Chaos:
         self._domus.replace_code(ROUTER, str(file), self.platform.wait)
 
     def _hurt_dom0(self, name: str) -> None:
-        engine = self.platform._engine
-        assert isinstance(engine, Crew)
-        worker = engine.pid(0)
-        if name == "standby_killed":
-            others = [pid for pid, core in engine.supervisor.cores.items() if core == 0 and pid != worker]
-            worker = others[0] if others else worker
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(worker, signal.SIGKILL)
+        try:
+            self._wrong = FAULTS[name].let_loose(self.platform)
+        except PlatformEnded:
+            raise
+        except VreError as error:
+            self._wrong = f"the platform could not do what it should: {error}"
 
     def _restarts(self) -> int:
         return sum(load64(core["address"] + CORE["restarts"]) for core in self.platform.manifest["cores"])
@@ -288,11 +293,14 @@ def run(
         raise PlatformError("without a jail no rogue is let loose: leave out --unsafe-trust-elements")
     verdicts: list[Verdict] = []
     rng = random.Random(seed)
+    # A path in which worker after worker is killed is taken for who ends them.
+    recent: deque[Fault] = deque(maxlen=_APART)
     with Chaos(model, say) as chaos:
         end = time.monotonic() + (seconds or 0)
         todo = list(picked)
         while todo or (seconds and time.monotonic() < end):
-            fault = rng.choice(picked) if seconds else todo.pop(0)
+            fault = rng.choice([f for f in picked if f not in recent] or picked) if seconds else todo.pop(0)
+            recent.append(fault)
             todo = [] if seconds else todo
             verdicts.append(chaos.inject(fault))
         left = chaos.leftovers()
