@@ -24,10 +24,10 @@ from pathlib import Path
 from shm.run_directory import RunDirectory
 from vre.config import from_text
 from vre.crew import Crew
-from vre.errors import ConfigError, PlatformError
+from vre.errors import ConfigError, PlatformError, VreError
 from vre.model import Router
 from vre.platform import Platform
-from workers.element import load
+from workers.element import RAISED, load
 
 #: What the platform may take to answer, whatever is done to it meanwhile.
 ANSWER_S = 1.0
@@ -45,6 +45,8 @@ SLOW = {
 }
 #: What begins like an IP packet, and is none: header lengths, total lengths and options that lie; an ARP packet.
 _ADDRESSES = "0a0909090a090909"
+#: How often each of them is sent.
+_REPEATS = 10
 MALFORMED = (
     "45",
     "4f0000140000000040010000" + _ADDRESSES + "01" * 4,
@@ -226,9 +228,9 @@ def guest(box: Platform, config: str) -> Router:
     return Router(GUEST, _SHARE * min(r.entitlement for r in box.model.routers.values()), from_text(config, GUEST))
 
 
-def malformed_config(rate: int = 50) -> str:
-    """Return a configuration that sends each malformed packet into each element with a slow path."""
-    lines = [f"RatedSource(DATA \\<{data}>, RATE {rate}) -> all;" for data in MALFORMED]
+def malformed_config() -> str:
+    """Return a configuration that sends each malformed packet into each element with a slow path, some times."""
+    lines = [f"RatedSource(DATA \\<{data}>, RATE 1000, LIMIT {_REPEATS}) -> all;" for data in MALFORMED]
     lines.append(f"all :: MarkIPHeader(0) -> t :: Tee({len(SLOW)});")
     for i, (name, arguments) in enumerate(SLOW.items()):
         lines.append(f"t[{i}] -> e{i} :: {name}({arguments}) -> Discard;")
@@ -241,11 +243,17 @@ def malformed_config(rate: int = 50) -> str:
 @_fault("packets", "sends malformed packets into every element with a slow path")
 def malformed_packets(box: Platform) -> str:
     """Add a router that is sent malformed packets, and remove it."""
+    # Each of them is made and copied to each element.
+    wanted = _REPEATS * len(MALFORMED) * len(SLOW)
     box.add(guest(box, malformed_config()))
-    box.tend(1.0)
+    end = box.now() + 5.0
+    while box.handle(GUEST).stats().injected < wanted and box.now() < end:
+        box.tend(0.1)
     account = box.handle(GUEST).stats()
     box.remove(GUEST)
-    return "" if account.injected > 100 else f"only {account.injected} packets were handled"
+    if account.dropped.get(RAISED):
+        return f"{account.dropped[RAISED]} packets made an element raise"
+    return "" if account.injected >= wanted else f"only {account.injected} packets were handled"
 
 
 # Streams.
@@ -355,7 +363,7 @@ def failing_changes(box: Platform) -> str:
     for change in impossible:
         try:
             change()
-        except (PlatformError, ConfigError):
+        except (VreError, ValueError):
             continue
         return "a change was made that is impossible"
     timer = threading.Timer(0.02, _kill, (box, True))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import Bench
 from vre.chaos import chosen, faults, run
 from vre.config import load_model
 from vre.errors import PlatformError
@@ -58,6 +59,7 @@ def test_every_fault_is_contained(tmp_path, capsys, tier):
     outcomes = {f["name"]: f["outcome"] for f in result["faults"]}
     # A check that cannot fail is none: what must be noticed has been, and what does no harm goes on.
     assert outcomes["polite"] == outcomes["network"] == outcomes["read_files"] == "harmless"
+    assert outcomes["frozen"] == outcomes["forged_requests"] == outcomes["full_disk"] == "harmless"
     for name in ("ptrace", "truncate", "index_ahead", "replay", "kill_all"):
         assert outcomes[name] == "quarantined", (name, outcomes[name])
     for name in ("loop", "compiled_loop", "sleep", "held", "segfault", "silent_exit"):
@@ -166,6 +168,19 @@ def test_a_fault_that_is_not_known_is_a_mistake():
         chosen(("segfalt",))
 
 
+def test_every_element_with_a_slow_path_is_sent_malformed_packets():
+    from vre.dom0_faults import SLOW, malformed_config
+    from workers.element import load
+
+    assert {name for name, cls in load().items() if cls.slow is not None} == set(SLOW)
+    with Bench(malformed_config()) as bench:
+        for ms in range(1, 40):
+            bench.clock(ms * 1_000_000)
+            bench.settle()
+        assert bench.reader.routers()[0].injected == 10 * 12 * 5 and "raised" not in bench.dropped
+        bench.assert_sound()
+
+
 def test_every_rogue_says_what_it_does_in_its_first_line():
     groups = {fault.group for fault in faults().values()}
     assert {
@@ -180,5 +195,11 @@ def test_every_rogue_says_what_it_does_in_its_first_line():
         "signals",
         "files",
         "network",
+        "dom0",
+        "clock",
+        "control",
+        "streams",
+        "resources",
+        "changes",
     } <= groups
-    assert len(faults()) >= 50
+    assert len(faults()) >= 60
