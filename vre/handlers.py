@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from vre.build import Builder
@@ -20,6 +21,8 @@ class Handlers:
 
     def __init__(self, model: Model, builder: Builder) -> None:
         self._model, self._builder = model, builder
+        #: Returns when the cores of a router have finished what they were in; raises where that cannot be waited for.
+        self.await_readers: Callable[[str], object] = lambda router: None
 
     def _elements(self, router: str) -> dict[str, dict[str, Any]]:
         return {element["name"]: element for element in self._builder.tenants[router].manifest()["elements"]}
@@ -62,6 +65,7 @@ class Handlers:
         fib = self._fib(router, element["name"])
         try:
             if fib is not None and what in cls.table_writes:
+                fib.await_readers = lambda: self.await_readers(router)
                 outputs = {e[1] for e in self._model.routers[router].graph.edges if self._is(router, e[0], element)}
                 control(fib, max(outputs, default=-1) + 1, what, text)
                 return

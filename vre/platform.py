@@ -26,7 +26,7 @@ from vre.crew import Crew
 from vre.description import Description
 from vre.domu_control import answer
 from vre.domus import Domus
-from vre.errors import ConfigError, PlatformError, Problem, nearest
+from vre.errors import ConfigError, HandlerError, PlatformError, Problem, nearest
 from vre.escape import escape
 from vre.handle import RouterHandle
 from vre.handlers import Handlers
@@ -126,6 +126,7 @@ class Platform(Description, Requests):
         self._put_away(not_started())
         self.reader: Reader = not_started()
         self._cleanup = contextlib.ExitStack()
+        self._watching = False
         self._ready = self._engine_runs = False
         self._ended = 0.0
         self._unread: Counter[str] = Counter()
@@ -205,6 +206,7 @@ class Platform(Description, Requests):
         self.links.fill()
         self.publish()
         self._handlers = Handlers(self.model, self.builder)
+        self._handlers.await_readers = self._await_readers
         self._engine = self._make_engine()
         self._cleanup.callback(self._engine.end)
         engine = self._engine
@@ -271,12 +273,23 @@ class Platform(Description, Requests):
         self.journals.look()
 
     def _watch(self) -> None:
-        self._read_words()
-        self.domus.look()
-        self.watchdog.look(self.now())
-        if self.changing:
-            # Others are answered while it waits, for a compiler or for a domU; other changes are refused.
-            self._control.serve()
+        watching, self._watching = self._watching, True
+        try:
+            self._read_words()
+            self.domus.look()
+            self.watchdog.look(self.now())
+            if self.changing:
+                # Others are answered while it waits, for a compiler or for a domU; other changes are refused.
+                self._control.serve()
+        finally:
+            self._watching = watching
+
+    def _await_readers(self, router: str) -> None:
+        """Wait until the cores of a router have finished the slices that they were in. Raises HandlerError."""
+        if self._watching:
+            # It is a domU that asks, or something else is being done: nobody waits for its sake.
+            raise HandlerError("its room is given back in a moment: try again")
+        self.quiesce(*sorted(set(self.builder.tenants[router].cores.values())))
 
     def _make_engine(self) -> Crew | Simulation:
         if self.model.clock == "virtual":

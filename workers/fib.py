@@ -12,12 +12,15 @@ Layout of the area, in 32-bit words::
     65536 + 256*chunks   next hops: (gateway, output) pairs
 
 An entry is 0 for no route, `CHUNK | n` for chunk n, else one plus the number of a next hop.
+
+A chunk, or next hop, that no route needs any more is taken out of the trie at once; it is used again only after all
+readers have finished what they were in, for one of them may just have read the word that led to it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from shm.memory import kernel, load32
@@ -26,6 +29,10 @@ FIRST = 1 << 16
 CHUNK = 1 << 31
 #: Different (gateway, output) pairs that a table holds.
 HOPS = 4096
+#: Marks an entry that leads to a chunk: longer than any prefix.
+_BELOW = 255
+#: Chunks whose entries are set together: some hundred kilobytes.
+_AT_ONCE = 64
 
 
 class FibError(ValueError):
@@ -58,9 +65,11 @@ class Fib:
     chunks : int
         Chunks it has room for.
 
-    Notes
-    -----
-    A chunk, once made, stays: a reader may be following the pointer to it at any time.
+    Attributes
+    ----------
+    await_readers : callable
+        Returns when every reader has finished what it was in when this was called. Raises where that cannot be waited
+        for. It is called only where there is no room but what has been given back.
     """
 
     def __init__(self, address: int, chunks: int) -> None:
@@ -73,12 +82,20 @@ class Fib:
         self._first = whole[:FIRST]
         self._chunks = whole[FIRST : FIRST + 256 * chunks].reshape(chunks, 256)
         self._hops = whole[FIRST + 256 * chunks :].reshape(HOPS, 2)
-        # Length of the prefix that each entry comes from, plus one; 0 for no route.
+        # Length of the prefix that each entry comes from, plus one; 0 for no route, _BELOW where a chunk is below.
         self._first_length = np.zeros(FIRST, dtype=np.uint8)
         self._chunk_length = np.zeros((chunks, 256), dtype=np.uint8)
+        # Chunks, and next hops, by how many routes need them.
+        self._needed = [0] * chunks
+        self._hop_needed = [0] * HOPS
         self._free = list(range(chunks - 1, -1, -1))
+        self._free_hops = list(range(HOPS - 1, -1, -1))
+        # Out of the trie, but a reader may still be there.
+        self._left: list[int] = []
+        self._left_hops: set[int] = set()
         self._hop_of: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
+        self.await_readers: Callable[[], object] = lambda: None
         #: Prefix length to {address: (gateway, output)}.
         self.routes: list[dict[int, tuple[int, int]]] = [{} for _ in range(33)]
 
@@ -91,25 +108,52 @@ class Fib:
             self.add(address, length, gateway, output)
 
     def add(self, address: int, length: int, gateway: int, output: int) -> None:
-        """Add or replace a route. Raises FibError where the table is full."""
+        """Add or replace a route. Raises FibError where the table is full; nothing has changed then."""
         address &= _mask(length)
-        value = self._hop(gateway, output) + 1
-        self._paint(address, length, value, length + 1, length + 1)
+        before = self.routes[length].get(address)
+        if before == (gateway, output):
+            return
+        self._make_room(address, length)
+        number = self._hop(gateway, output)
+        self._paint(address, length, number + 1, length + 1, length + 1)
         self.routes[length][address] = (gateway, output)
+        if before:
+            self._let_go_hop(before)
+        elif length > 16:
+            for chunk, _, _, _ in self._under(address, length):
+                self._needed[chunk] += 1
 
     def remove(self, address: int, length: int) -> None:
         """Remove a route; the next shorter one takes its place. Raises FibError where there is none."""
         address &= _mask(length)
         if address not in self.routes[length]:
             raise FibError("no such route")
-        del self.routes[length][address]
+        gone = self.routes[length].pop(address)
         value = mark = 0
         for shorter in range(length - 1, -1, -1):
             route = self.routes[shorter].get(address & _mask(shorter))
             if route:
-                value, mark = self._hop(*route) + 1, shorter + 1
+                value, mark = self._hop_of[route] + 1, shorter + 1
                 break
         self._paint(address, length, value, mark, length + 1)
+        for chunk, row, lengths, at in reversed(self._under(address, length)):
+            self._needed[chunk] -= 1
+            if self._needed[chunk] == 0:
+                # No route ends below: all its entries are alike, and the one above says the same.
+                row[at], lengths[at] = self._chunks[chunk, 0], self._chunk_length[chunk, 0]
+                self._left.append(chunk)
+        self._let_go_hop(gone)
+
+    def _under(self, address: int, length: int) -> list[tuple[int, Any, Any, int]]:
+        """Return the chunks that a prefix is in, each with the row, its lengths and the place that lead to it."""
+        found: list[tuple[int, Any, Any, int]] = []
+        row, lengths = self._first, self._first_length
+        for longer, at in ((16, address >> 16), (24, address >> 8 & 255)):
+            if length > longer:
+                chunk = int(row[at]) & ~CHUNK
+                found.append((chunk, row, lengths, at))
+                row, lengths = self._chunks[chunk], self._chunk_length[chunk]
+        return found
 
     def find(self, address: int) -> tuple[int, int] | None:
         """Return (gateway, output) for an address from the routes, not from the trie."""
@@ -119,15 +163,48 @@ class Fib:
                 return route
         return None
 
+    def _make_room(self, address: int, length: int) -> None:
+        """See to it that there is room for the chunks of a prefix. Raises FibError."""
+        entry = int(self._first[address >> 16])
+        lacking = int(length > 16 and not entry & CHUNK)
+        if length > 24 and (lacking or not int(self._chunks[entry & ~CHUNK, address >> 8 & 255]) & CHUNK):
+            lacking += 1
+        if len(self._free) < lacking:
+            self._reclaim()
+        if len(self._free) < lacking:
+            raise FibError("the table is full: raise its CAPACITY")
+
+    def _reclaim(self) -> None:
+        """Take back what no reader can be at any more."""
+        if self._left or self._left_hops:
+            self.await_readers()
+            self._free += self._left
+            for number in self._left_hops:
+                # It may be needed again.
+                if self._hop_needed[number] == 0:
+                    del self._hop_of[int(self._hops[number, 0]), int(self._hops[number, 1])]
+                    self._free_hops.append(number)
+            self._left, self._left_hops = [], set()
+
     def _hop(self, gateway: int, output: int) -> int:
+        """Return the number of a next hop that one more route needs. Raises FibError."""
         number = self._hop_of.get((gateway, output))
         if number is None:
-            if len(self._hop_of) == HOPS:
+            if not self._free_hops:
+                self._reclaim()
+            if not self._free_hops:
                 raise FibError(f"more than {HOPS} different next hops")
-            number = self._hop_of[gateway, output] = len(self._hop_of)
+            number = self._hop_of[gateway, output] = self._free_hops.pop()
             self._hops[number] = gateway, output
             self._publish()
+        self._hop_needed[number] += 1
         return number
+
+    def _let_go_hop(self, hop: tuple[int, int]) -> None:
+        number = self._hop_of[hop]
+        self._hop_needed[number] -= 1
+        if self._hop_needed[number] == 0:
+            self._left_hops.add(number)
 
     def _publish(self) -> None:
         # Two rounds order the stores before them against the stores after them on any processor: the
@@ -158,28 +235,36 @@ class Fib:
         entry = int(row[at])
         if entry & CHUNK:
             return entry & ~CHUNK
-        if not self._free:
-            raise FibError("the table is full: raise its CAPACITY")
         number = self._free.pop()
         self._chunks[number] = entry
         self._chunk_length[number] = lengths[at]
         self._publish()
-        row[at] = CHUNK | number
+        row[at], lengths[at] = CHUNK | number, _BELOW
         return number
 
     def _span(self, row: Any, lengths: Any, low: int, high: int, value: int, mark: int, above: int) -> None:
-        if high - low == 1 and not row[low] & CHUNK:
+        if high - low == 1 and lengths[low] != _BELOW:
             if lengths[low] <= above:
-                row[low] = value
-                lengths[low] = mark
+                row[low], lengths[low] = value, mark
             return
         part, marks = row[low:high], lengths[low:high]
-        chunk = (part & CHUNK) != 0
-        for number in part[chunk] & 0x7FFFFFFF:
-            self._span(self._chunks[number], self._chunk_length[number], 0, 256, value, mark, above)
-        ours = ~chunk & (marks <= above)
+        below = part[marks == _BELOW] & 0x7FFFFFFF
+        ours = marks <= above
         part[ours] = value
         marks[ours] = mark
+        for first in range(0, len(below), _AT_ONCE):
+            self._span_all(below[first : first + _AT_ONCE], value, mark, above)
+
+    def _span_all(self, chunks: Any, value: int, mark: int, above: int) -> None:
+        """Set the entries of whole chunks, and of those below them."""
+        marks = self._chunk_length[chunks]
+        which, places = (marks == _BELOW).nonzero()
+        below = self._chunks[chunks[which], places] & 0x7FFFFFFF
+        which, places = (marks <= above).nonzero()
+        self._chunks[chunks[which], places] = value
+        self._chunk_length[chunks[which], places] = mark
+        for first in range(0, len(below), _AT_ONCE):
+            self._span_all(below[first : first + _AT_ONCE], value, mark, above)
 
 
 def chunks_for(routes: Iterable[tuple[int, int]]) -> int:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.reference.lpm import SlowTable
 from workers.elements.route import control
-from workers.fib import Fib, FibError, chunks_for, lookup, table_bytes
+from workers.fib import HOPS, Fib, FibError, chunks_for, lookup, table_bytes
 
 CHUNKS = 64
 
@@ -117,3 +117,87 @@ def test_100000_routes():
     for prefix, length, _, output in chance.sample(wanted, 500):
         entry = lookup(address, prefix | 7)
         assert fib._hops[entry - 1][1] == (output if length == 24 else fib.find(prefix | 7)[1])
+
+
+def hop_at(fib, entry):
+    return (int(fib._hops[entry - 1][0]), int(fib._hops[entry - 1][1])) if entry else None
+
+
+def test_a_table_that_routes_have_left_is_as_empty_as_it_was():
+    fib, _, _keep = table(chunks=2)
+    waited = []
+    fib.await_readers = lambda: waited.append(1)
+    for i in range(1000):
+        fib.add(0x0A000000 + (i << 8), 32, i + 1, 0)
+        fib.remove(0x0A000000 + (i << 8), 32)
+    for i in range(HOPS * 2):
+        fib.add(0x0A000000, 8, i + 1, 0)
+    assert waited, "what has been given back is used again only when no reader is there any more"
+    fib.remove(0x0A000000, 8)
+    fib._reclaim()
+    assert len(fib) == 0 and len(fib._free) == 2 and len(fib._free_hops) == HOPS and not fib._hop_of
+    assert not fib._first.any() and not fib._first_length.any()
+
+
+def test_what_has_been_given_back_is_not_used_while_readers_may_be_there():
+    fib, address, _keep = table(chunks=2)
+
+    def busy():
+        raise FibError("readers are there")
+
+    fib.await_readers = busy
+    fib.add(0x0A000001, 32, 0, 1)
+    fib.remove(0x0A000001, 32)
+    with pytest.raises(FibError, match="readers are there"):
+        fib.add(0x0B000001, 32, 0, 1)
+    assert len(fib) == 0 and lookup(address, 0x0B000001) == 0
+    fib.await_readers = lambda: None
+    fib.add(0x0B000001, 32, 0, 1)
+    assert hop_at(fib, lookup(address, 0x0B000001)) == (0, 1)
+
+
+def test_a_refused_route_takes_no_room():
+    fib, _, _keep = table(chunks=1)
+    for i in range(2 * HOPS):
+        with pytest.raises(FibError, match="CAPACITY"):
+            fib.add(0x0A000001, 32, i + 1, 1)
+    fib.add(0x0A000000, 24, 7, 1)
+    with pytest.raises(FibError, match="CAPACITY"):
+        fib.add(0x0A000001, 32, 7, 1)
+    assert fib.find(0x0A000001) == (7, 1) and len(fib._hop_of) == 1
+
+
+def churn(steps, seed=1):
+    """Change a small table at random, and compare a reader's answers to those of the slow table."""
+    chance = random.Random(seed)
+    fib, address, _keep = table(chunks=12)
+    slow, refused = SlowTable(), 0
+    for step in range(steps):
+        base = chance.choice((0x0A000000, 0x0A010000, 0x0A010200, 0xC0A80000, 0xC0A80100, 0)) | chance.randrange(4)
+        length = chance.choice((0, 8, 15, 16, 17, 23, 24, 25, 31, 32))
+        output = chance.randrange(50)
+        if chance.random() < 0.5:
+            try:
+                fib.add(base, length, 0, output)
+                slow.add(base, length, output)
+            except FibError:
+                refused += 1
+        elif slow.remove(base, length):
+            fib.remove(base, length)
+        probe = base ^ chance.choice((0, 1, 255, 256, 65536))
+        found = hop_at(fib, lookup(address, probe))
+        assert (found and found[1]) == slow.find(probe), (step, hex(probe))
+    for prefix, length in list(slow.routes):
+        fib.remove(prefix, length)
+    fib._reclaim()
+    assert len(fib._free) == 12 and len(fib._free_hops) == HOPS and not fib._first.any()
+    assert not any(fib._needed) and not any(fib._hop_needed)
+
+
+def test_churn_agrees_with_the_slow_table_and_leaves_nothing():
+    churn(5_000)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_changes_agree_with_the_slow_table():
+    churn(100_000)
