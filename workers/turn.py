@@ -116,7 +116,7 @@ def look(core, task, at, count):
         fits = (load64(core + _TURN_TICKS) << MODEL_BITS) // (load64(task + _MODEL) + 1)
         if at:
             return at
-        return count if count < fits else fits + 1
+        return count if count <= fits else fits + 1
     if at and ticks() - load64(core + _SINCE) > load64(core + _TURN_TICKS):
         return at
     ahead = at if at else 1
