@@ -34,6 +34,10 @@ GRACE_S = 1.0
 _FLUSH_S = 2.0
 _PF_EXITING = 4
 _EXPEL_S = 0.02
+#: How long processes that are to go on may take to be ready, and how many of them may end meanwhile.
+_STANDBYS_S, _STANDBY_DEATHS = 60.0, 3
+#: How long a core, or the wire, may take to come to the end of a slice: the watchdog is much faster.
+_QUIESCE_S = 10.0
 #: How long after a process could not be started it is tried again.
 _AGAIN_S = 0.1
 #: How often workers and domUs are looked at.
@@ -61,6 +65,7 @@ class Crew:
         self._overheard: Overheard | None = None
         self._numbers: dict[int, int] = {}
         self._asked: dict[int, set[int]] = {}
+        self._standby_deaths = 0
         self._writers: dict[int, int] = {}  # pid to number of the capture
         #: What the zygote could not fork, and when it is asked again.
         self._unforked: list[tuple[float, dict[str, Any]]] = []
@@ -149,6 +154,14 @@ class Crew:
                 while pid in self._numbers:
                     self.tend(0.001)
                 store64(self._cores[core] + CORE["standby"], 0)
+        for pid in list(self.supervisor.wires):
+            if self._numbers[pid] > load64(self._wire + WIRE["incarnation"]):
+                self.supervisor.wires.discard(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                while pid in self._numbers:
+                    self.tend(0.001)
+                store64(self._wire + WIRE["standby"], 0)
         self._asked.clear()
         self._unforked.clear()
 
@@ -171,10 +184,16 @@ class Crew:
         self._send(wire=0, cpu=self.plan.wire_cpu, number=wire, gently=gently)
         for core, number in enumerate(numbers):
             self._send(core=core, cpu=self.plan.cpus[core], number=number, gently=gently)
+        self._standby_deaths = 0
+        end = time.monotonic() + _STANDBYS_S
         while not (
             load64(self._wire + WIRE["standby"]) == wire
             and all(load64(p + CORE["standby"]) == n for p, n in zip(places, numbers, strict=True))
         ):
+            if self._standby_deaths > _STANDBY_DEATHS:
+                raise PlatformError("the processes that were to go on ended while they started")
+            if time.monotonic() >= end:
+                raise PlatformError(f"the processes that were to go on were not ready after {_STANDBYS_S:g} s")
             self.tend(0.002)
 
     def _hand_over(self, old: list[int]) -> None:
@@ -259,6 +278,12 @@ class Crew:
                 self._send(**message)
 
     def _exited(self, pid: int, status: int) -> None:
+        if pid in self.supervisor.wires and self._numbers[pid] > load64(self._wire + WIRE["incarnation"]):
+            # A standby of the wire, which another change or another try will fork anew.
+            self.supervisor.wires.discard(pid)
+            self._numbers.pop(pid)
+            self._standby_deaths = _STANDBY_DEATHS + 1
+            return
         path = self._stamped(pid)
         decision = self.supervisor.exited(pid, status, time.monotonic(), path)
         mine = self._numbers.pop(pid)
@@ -270,6 +295,7 @@ class Crew:
         number = load64(place + CORE["incarnation"])
         if isinstance(decision, Restart) and mine > number:
             # A standby: the core has never been its own.
+            self._standby_deaths += 1
             self._asked.get(decision.core, set()).discard(mine)
             self._fork_standby(decision.core)
             return
@@ -353,7 +379,10 @@ class Crew:
         """Wait until each of some counters in shared memory has gone on by `steps`."""
         before = [load64(counter) for counter in counters]
         self.nudge()
+        end = time.monotonic() + _QUIESCE_S
         while any(load64(c) < b + steps for c, b in zip(counters, before, strict=True)):
+            if time.monotonic() >= end:
+                raise PlatformError(f"cores or wire did not come to the end of a slice within {_QUIESCE_S:g} s")
             self.tend(0.0002)
 
     def pid(self, core: int) -> int:

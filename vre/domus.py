@@ -30,6 +30,9 @@ from vre.tenant import Program, Tenant
 from workers.files import place
 from workers.jail import FIRST_UID
 
+#: How long a domU that has been killed may take to be gone.
+_END_S = 10.0
+
 
 class Domus(Keeper):
     """All domUs of one platform; see :class:`vre.keeper.Keeper` for what it is made with."""
@@ -145,7 +148,10 @@ class Domus(Keeper):
             wait(0.002)
 
     def dismiss(self, name: str, wait: Callable[[float], None]) -> None:
-        """End a router's domU, where it has one; what it still had is counted as lost."""
+        """End a router's domU, where it has one; what it still had is counted as lost. It may be done again.
+
+        Raises PlatformError where it, or a core that uses its channels, does not come to an end.
+        """
         domu = self.domus.get(name)
         if domu is None:
             return
@@ -154,7 +160,10 @@ class Domus(Keeper):
         heartbeats = [(core + CORE["heartbeat"], load64(core + CORE["heartbeat"])) for core in self._cores(domu)]
         domu.ending = STOP
         domu.kill()
+        end = time.monotonic() + _END_S
         while domu.keeper or domu.asked or any(load64(word) == before for word, before in heartbeats):
+            if time.monotonic() >= end:
+                raise PlatformError(f"the domU of router '{name}' has not ended within {_END_S:g} s")
             wait(0.002)
         domu.let_go()
         for channel in domu.channels:

@@ -190,3 +190,30 @@ def test_a_core_that_only_sorts_packets_works_as_any_other():
         assert_accounts(box)
         # One that slept between its turns as a core without tasks does would lose most of them.
         assert red.stats().forwarded > 0.9 * red.stats().injected
+
+
+def test_a_wire_that_dies_before_it_is_one_undoes_the_change_and_no_more():
+    with make(rate=50_000) as box:
+        box.start()
+        engine, killed = box._engine, []
+        wait = engine.tend
+
+        def tend(seconds):
+            new = [pid for pid in engine.supervisor.wires if engine._numbers[pid] > 1] if not killed else []
+            for pid in new:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            wait(seconds)
+
+        engine.tend = tend
+        with pytest.raises(PlatformError, match="ended while they started"):
+            box.replace("red", OTHER)
+        assert killed
+        for _ in range(100):
+            box.tend(0.05)
+            if not box.changes.finisher.unfinished:
+                break
+        box.replace("red", OTHER)
+        box.pause()
+        box.halt()
+        assert_accounts(box)
