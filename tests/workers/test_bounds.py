@@ -143,8 +143,12 @@ def fenced(config, seed):
 def assert_bounded(config, seed):
     """Nothing that is not the router's is read, written or sent."""
     watched, wrong = fenced(config, seed)
-    watched.bench.close()
-    assert not wrong, f"{wrong[:5]}\n{config}"
+    try:
+        assert not wrong, f"{wrong[:5]}\n{config}"
+        # Every packet is accounted for, every buffer has one owner.
+        watched.bench.assert_sound()
+    finally:
+        watched.bench.close()
 
 
 @pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
