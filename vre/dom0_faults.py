@@ -28,6 +28,7 @@ from vre.errors import ConfigError, PlatformError, VreError
 from vre.model import Router
 from vre.platform import Platform
 from workers.element import RAISED, load
+from workers.packet import IP_HEADER
 
 #: What the platform may take to answer, whatever is done to it meanwhile.
 ANSWER_S = 1.0
@@ -243,8 +244,8 @@ def malformed_config() -> str:
 @_fault("packets", "sends malformed packets into every element with a slow path")
 def malformed_packets(box: Platform) -> str:
     """Add a router that is sent malformed packets, and remove it."""
-    # Each of them is made and copied to each element.
-    wanted = _REPEATS * len(MALFORMED) * len(SLOW)
+    # Each of them is made, and copied to each element if it is long enough to begin like an IP packet.
+    wanted = _REPEATS * sum(len(SLOW) if len(data) >= 2 * IP_HEADER else 1 for data in MALFORMED)
     box.add(guest(box, malformed_config()))
     end = box.now() + 5.0
     while box.handle(GUEST).stats().injected < wanted and box.now() < end:
