@@ -74,8 +74,8 @@ class VirtualDomus:
         store64(ends, load64(channel + CHANNEL["down"]))
         store64(ends + 8, load64(channel + CHANNEL["up"]))
         # As its router on that core, or as one router alone.
-        stride = load64(tenant.client(tenant.cores[0]) + CLIENT["stride"])
-        store64(client + CLIENT["stride"], stride)
+        stride = load64(tenant.client(tenant.cores[0]) + CLIENT["wanted"])
+        store64(client + CLIENT["wanted"], stride)
         record = view(task, TASK.dtype)[0]
         record["function"], record["block"], record["quantum"] = self._function(), ends, self._model.quantum
         record["polled"], record["lines"] = ALWAYS, _LINES << MODEL_BITS
