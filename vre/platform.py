@@ -392,13 +392,15 @@ class Platform(Description, Requests):
         seconds : float, optional
             None: until all finite links are done, or for ever where a link has no end.
         tick : callable, optional
-            Called ten times a second with the seconds since the start.
+            Called ten times a second, or more often, with the seconds since the start.
         """
         self.start()
         begun = self.now()
         while seconds is None or self.now() - begun < seconds:
-            left = 0.1 if seconds is None else min(0.1, seconds - (self.now() - begun))
-            self.tend(max(left, 0.0001))
+            # Without an end, looks are close at first: what a short run has taken is known within some percent.
+            passed = self.now() - begun
+            left = min(0.1, passed / 50) if seconds is None else min(0.1, seconds - passed)
+            self.tend(max(left, 0.0002))
             if tick:
                 tick(self.now() - begun)
             if seconds is None and self.finished() and self.reader.drained():

@@ -142,6 +142,15 @@ def test_bad_machines(settings, message):
         box.start()
 
 
+def test_a_short_run_has_taken_as_long_as_its_traffic():
+    with box_of(rates={"high": 1e5, "low": 1e5}) as box:
+        box.nic("eth0", link=Generator(rate=1e5, count=1000), speed=3e9)
+        ticks = []
+        box.run(tick=ticks.append)
+        assert sum(stats.injected for stats in box.reader.routers()) == 1000
+        assert ticks[-1] == pytest.approx(0.01, rel=0.05)
+
+
 @pytest.mark.slow
 def test_a_thousand_routers_on_sixty_four_cores():
     with vre.Platform(cores=64, name=f"large{os.getpid()}", clock="virtual", machine="dell2950x8") as box:
