@@ -129,9 +129,10 @@ class CorePlan:
             self.strike(int(at))
 
     def strike(self, at: int) -> None:
-        """Take the client at an index out of the table."""
-        store64(self.clients + 8 * at, 0)
+        """Take the client at an index out of the table; none of its tasks is on the core."""
+        # Idle first: a turn of nobody's must not be due.
         store64(self.passes + 8 * at, IDLE_PASS)
+        store64(self.clients + 8 * at, 0)
 
 
 class Builder:
