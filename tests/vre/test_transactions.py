@@ -146,7 +146,7 @@ NAMES = ("add", "remove", "replace", "entitlement", "move")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fault_at_some_lines_of_a_change(untrusted, name):
-    check_faults(untrusted, name, 12)
+    check_faults(untrusted, name, 29)
 
 
 @pytest.mark.slow
