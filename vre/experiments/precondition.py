@@ -16,7 +16,7 @@ from vre.platform import Platform
 
 #: Put into a path's configuration.
 WORK = "work :: Spend"
-#: How expensive paths are made: steps of Spend, some 4 cycles each.
+#: How expensive paths are made: steps of Spend, some 5 cycles each.
 _ROUNDS = (0, 25, 50, 100, 200, 400, 800, 1600)
 #: The part of the time for which a path that is being overloaded has packets waiting, at least.
 LEAST = 0.97

@@ -15,7 +15,7 @@ _LINES = 16
 class Spend(Element):
     """Takes time with each packet: ROUNDS steps of a random-number generator, each behind the one before.
 
-    Syntax: `Spend([ROUNDS])`, ROUNDS 0 by default; a step takes some 4 cycles.
+    Syntax: `Spend([ROUNDS])`, ROUNDS 0 by default; a step takes some 5 cycles.
 
     Handlers: `rounds` (read, write): a path becomes more expensive, or less, while it runs.
     """
@@ -28,7 +28,8 @@ class Spend(Element):
     def process(state, packet):
         seed = state["seed"]
         for _ in range(state["rounds"]):
-            seed = (seed * 1664525 + 1013904223) & 0xFFFFFFFF
+            # A step that is linear in the seed would be folded with its neighbours by the compiler.
+            seed = ((seed ^ seed >> 15) * 0x2C1B3C6D + 1) & 0xFFFFFFFF
         state["seed"] = seed
         return 0
 
