@@ -290,7 +290,7 @@ class Changes:
             change.undo(
                 lambda: _configure(router, *before),
                 lambda: self._put(tenant, cores),
-                lambda: platform.domus.resume(tenant),
+                lambda: platform.domus.resume(tenant, platform.wait),
             )
             platform.domus.dismiss(name, platform.wait)
             self.stop_tasks(tenant, old, list(tenant.cores))
@@ -300,7 +300,7 @@ class Changes:
                 lambda: _begin(tenant, new, mine),
                 lambda: self._put(tenant, mine),
                 lambda: self._settle(name, placed),
-                lambda: platform.domus.resume(tenant),
+                lambda: platform.domus.resume(tenant, platform.wait),
                 lambda: space.forget(old.label, old.rings),
                 platform.publish,
                 space.sweep,

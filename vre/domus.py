@@ -57,11 +57,14 @@ class Domus(Keeper):
         """
         self._bring_up([self._new(tenant) for tenant in tenants if tenant.program.channels], wait)
 
-    def resume(self, tenant: Tenant) -> None:
+    def resume(self, tenant: Tenant, wait: Callable[[float], None]) -> None:
         """Start the domU of a router again whose elements have been loaded before; nobody waits for it.
 
         Nothing happens where it has none, or one that has been started. One that fails is treated as any other.
         """
+        there = self.domus.get(tenant.name)
+        if there and there.ending == STOP and there.closing is None:
+            self.dismiss(tenant.name, wait)  # that was given up half-way
         if not tenant.program.channels or tenant.name in self.domus:
             return
         domu = self._new(tenant)

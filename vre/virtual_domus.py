@@ -52,10 +52,12 @@ class VirtualDomus:
                 self.dismiss(tenant.name, wait)
             raise
 
-    def resume(self, tenant: Tenant) -> None:
+    def resume(self, tenant: Tenant, wait: Callable[[float], None]) -> None:
         """Give a router its task again, if it does not have it."""
-        if tenant.name not in self._places:
-            self.launch([tenant], lambda seconds: None)
+        if all(load64(channel + CHANNEL["open"]) for channel in tenant.program.channels.values()):
+            return
+        self.dismiss(tenant.name, wait)  # what was half ended
+        self.launch([tenant], wait)
 
     def rehearse(self, tenant: Tenant, graph: Graph, wait: Callable[[float], None]) -> None:
         """Let nothing happen: nobody's code is loaded here."""
