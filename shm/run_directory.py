@@ -91,18 +91,26 @@ class RunDirectory:
 
     def acquire(self) -> None:
         """Create and lock the directory. Raises SegmentError if a live platform has it, or if it is not ours."""
+        fresh = not os.path.lexists(self.path)
         try:
             self._folder = _make(self.path)
             self._lock = _lock(self._folder, self.path)
         except OSError as error:
             self._close()
+            if fresh:
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()
             raise SegmentError(f"cannot use the run directory {self.path}: {error.strerror}") from None
         except SegmentError:
             self._close()
             raise
         self._remove_contents()
         # One write, always of this length: a kill leaves the old mark or the new one.
-        os.pwrite(self._lock, _MARK.format(secrets.token_hex(8)).encode(), 0)
+        try:
+            os.pwrite(self._lock, _MARK.format(secrets.token_hex(8)).encode(), 0)
+        except OSError as error:
+            self.release()
+            raise SegmentError(f"cannot use the run directory {self.path}: {error.strerror}") from None
 
     def release(self) -> None:
         """Remove the segments and the directory, and control groups that its file `groups` lists."""

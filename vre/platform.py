@@ -28,6 +28,7 @@ from vre.domu_control import answer
 from vre.domus import Domus
 from vre.errors import ConfigError, HandlerError, PlatformError, Problem, nearest
 from vre.escape import escape
+from vre.fields import number
 from vre.handle import RouterHandle
 from vre.handlers import Handlers
 from vre.journals import Journals
@@ -41,6 +42,7 @@ from vre.shares import Shares
 from vre.validate import validate
 from vre.virtual_domus import VirtualDomus
 from vre.watchdog import Watchdog
+from workers.arguments import RATES
 from workers.element import BROKEN
 
 if TYPE_CHECKING:
@@ -162,8 +164,11 @@ class Platform(Description, Requests):
         sweep()
         try:
             self._start()
-        except BaseException:
+        except BaseException as error:
             self.stop()
+            # The run directory's file system is full, there are no descriptors or no processes left, and the like.
+            if isinstance(error, OSError):
+                raise PlatformError(f"the platform cannot be started: {error}") from error
             raise
 
     def _check(self) -> None:
@@ -440,9 +445,11 @@ class Platform(Description, Requests):
                 store64(source["address"] + SOURCE["paused"], int(resting))
 
     def set_rate(self, router: str, rate: float) -> None:
-        """Let the links send to one router at another rate, in packets a second."""
+        """Let the links send to one router at another rate, in packets a second. Raises ValueError, PlatformError."""
         from vre.links import interval
 
+        self._known(router)
+        rate = number(*RATES, "a rate")(rate)
         plans = [plan for plan in self.links.sources if plan.router == router]
         for plan in plans:
             store64(plan.address + SOURCE["paused"], 1)

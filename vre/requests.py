@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from vre.apart import apart
 from vre.config import from_text, load_model
+from vre.connections import LONGEST
 from vre.errors import PlatformError, nearest
-from vre.fields import entitlement_text
+from vre.fields import MAX_CORES, entitlement_text, integer
 from vre.model import Model, Router
+from vre.verbs import NAME, text
 
 if TYPE_CHECKING:
     from vre.change import Changes
@@ -21,6 +25,40 @@ if TYPE_CHECKING:
     from vre.handle import RouterHandle
     from vre.virtual_domus import VirtualDomus
     from vre.watchdog import Watchdog
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _held(**kinds: Callable[[Any], Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Hold arguments against their kinds before anything is done, as the socket's fields are; PlatformError names one.
+
+    What a change finds out when it has committed can no longer be refused.
+    """
+
+    def around(method: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(method)
+
+        @functools.wraps(method)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            for name, kind in kinds.items():
+                if name in bound.arguments:
+                    try:
+                        bound.arguments[name] = kind(bound.arguments[name])
+                    except (TypeError, ValueError) as error:
+                        raise PlatformError(f"'{name}' {error}") from None
+            return method(*bound.args, **bound.kwargs)
+
+        return checked
+
+    return around
+
+
+def _router(value: Any) -> Router:
+    if not isinstance(value, Router):
+        raise ValueError(f"must be a router's description, not {type(value).__name__}")
+    return value
 
 
 class Requests:
@@ -84,6 +122,7 @@ class Requests:
         else:
             self.handle(name).write(handler, value)
 
+    @_held(name=text(NAME))
     def release(self, name: str) -> None:
         """End the quarantine of a router's paths and of its domU. Raises PlatformError where there is none."""
         self._known(name)
@@ -109,6 +148,7 @@ class Requests:
         if name not in self.model.routers:
             raise PlatformError(f"no router '{name}'{nearest(name, self.model.routers)}")
 
+    @_held(router=_router)
     def add(self, router: Router) -> None:
         """Add a router while the platform runs. Raises ConfigError, PlatformError."""
         with self._changing():
@@ -116,6 +156,7 @@ class Requests:
             self.changes.add(router)
             self.report(f"router {router.name} added")
 
+    @_held(file=Path, name=text(NAME))
     def add_from(self, file: Path, name: str) -> None:
         """Add the router of that name in a platform file. Raises as :meth:`add` does."""
         with self._changing():
@@ -126,6 +167,7 @@ class Requests:
             self.changes.add(routers[name])
             self.report(f"router {name} added")
 
+    @_held(name=text(NAME))
     def remove(self, name: str) -> None:
         """Remove a router while the platform runs. Raises PlatformError."""
         self._known(name)
@@ -136,6 +178,7 @@ class Requests:
             self.changes.remove(name)
             self.report(f"router {name} removed; it had forwarded {last.forwarded} packets")
 
+    @_held(name=text(NAME), config=text(LONGEST), file=text(4096))
     def replace(self, name: str, config: str, file: str = "config") -> float:
         """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
         self._known(name)
@@ -145,6 +188,7 @@ class Requests:
             self.report(f"router {name} has another configuration; it rested {rested * 1e3:.1f} ms")
         return rested
 
+    @_held(path=text(NAME), core=integer(0, MAX_CORES))
     def move(self, path: str, core: int) -> float:
         """Move `"router/task"`, with all that shares elements with it, to a core; return how long it rested, in s."""
         name, _, driver = path.partition("/")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -172,4 +173,17 @@ def test_a_damaged_manifest_is_no_running_platform(root):
     (directory.path / "manifest.json").write_bytes(b"\xff{")
     with pytest.raises(SegmentError, match="no platform named 'lab' is running"):
         directory.manifest()
+    directory.release()
+
+
+def test_a_file_system_without_room_is_said_and_keeps_nothing(root):
+    directory, before = RunDirectory("full"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(SegmentError, match="cannot use the run directory"):
+            directory.acquire()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert listed(root) == []
+    directory.acquire()
     directory.release()

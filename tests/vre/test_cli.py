@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from shm.run_directory import RunDirectory, sweep
+from vre.cli.top import _forget
 
 DEMO = Path(__file__).resolve().parents[2] / "vre" / "demo" / "demo.toml"
 
@@ -276,6 +277,13 @@ def test_a_running_platform_is_changed_from_the_command_line(tmp_path):
         assert 0 < len(decisions) <= 5 and {"path", "ticks", "packets"} <= set(decisions[0])
         top = json.loads(vre("top", "--count", "1", "--every", "0.2", "--json", *live).stdout)
         assert {"share", "share 10 s", "share run", "error"} <= set(top[0])
+        watcher = subprocess.Popen(
+            [sys.executable, "-m", "vre", "top", "--every", "0.2", "--json", *live],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert json.loads(watcher.stdout.readline())
         assert "green is gone" in vre("remove", "green", *live).stdout
         for wrong, message in (
             (("write", "rde.entitlement", "1"), "did you mean red"),
@@ -292,7 +300,31 @@ def test_a_running_platform_is_changed_from_the_command_line(tmp_path):
     finally:
         box.send_signal(signal.SIGINT)
         out, _ = box.communicate(timeout=30)
+    # Who watches it sees it end, and that is no mistake of his.
+    _, said = watcher.communicate(timeout=30)
+    assert (watcher.returncode, said) == (0, "")
     data = json.loads(out)
     for one in data["routers"].values():
         assert one["injected"] == one["forwarded"] + sum(one["dropped"].values()) + one["in_flight"]
     assert 0 < data["jain"] <= 1
+
+
+@pytest.mark.parametrize("arguments", [["plan", "lab.toml"], ["elements"]])
+def test_an_output_without_room_is_said_and_no_traceback(lab, arguments):
+    command = [sys.executable, "-m", "vre", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=lab.parent, timeout=60)
+    assert done.returncode == 1 and done.stderr == "error: [Errno 28] No space left on device\n"
+
+
+def test_a_configuration_that_is_not_text_is_said_and_no_traceback(tmp_path):
+    file = tmp_path / "new.click"
+    file.write_bytes(b"FromDevice(eth0) -> \xff -> Discard;")
+    done = vre("replace", "red", file)
+    assert done.returncode == 2 and done.stderr == f"error: {file} is not text (UTF-8): byte 0xff\n"
+
+
+def test_who_came_anew_under_an_old_name_has_done_nothing_before():
+    past = [(0.0, {"red": 1, "blue": 2, "green": 3}), (1.0, {"red": 4, "blue": 5})]
+    _forget(past, {"red": "x.router-red", "blue": "x.router-blue"}, {"red": "x.router-red.7", "blue": "x.router-blue"})
+    assert past == [(0.0, {"blue": 2, "green": 3}), (1.0, {"blue": 5})]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
@@ -182,3 +184,48 @@ def assert_accounts_of(box, name):
     for stats in box.reader.routers():
         assert stats.balance == 0 and (stats.injected > 0 or stats.name != name)
         assert stats.injected == stats.forwarded + sum(stats.dropped.values()) + stats.in_flight
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (lambda box: box.move("red/FromDevice@1", 0.5), "'core' must be an integer"),
+        (lambda box: box.move("red/FromDevice@1", True), "'core' must be an integer"),
+        (lambda box: box.move("red/FromDevice@1", None), "'core' must be an integer"),
+        (lambda box: box.move(path=None, core=0), "'path' must be a string"),
+        (lambda box: box.replace("red", None), "'config' must be a string"),
+        (lambda box: box.replace("red", PLAIN, file=3), "'file' must be a string"),
+        (lambda box: box.replace(["red"], PLAIN), "'name' must be a string"),
+        (lambda box: box.remove(None), "'name' must be a string"),
+        (lambda box: box.release(b"red"), "'name' must be a string"),
+        (lambda box: box.add(None), "'router' must be a router's description, not NoneType"),
+        (lambda box: box.add_from(None, "red"), "'file' "),
+        (lambda box: box.add_from("nowhere.toml", 5), "'name' must be a string"),
+        (lambda box: box.set_rate("blue", 5), "no router 'blue'"),
+        (lambda box: box.set_rate("red", 0), "a rate"),
+        (lambda box: box.set_rate("red", float("nan")), "a rate"),
+    ],
+)
+def test_what_python_asks_for_is_held_against_what_it_may_be_before_anything_is_done(asked, message):
+    box = vre.Platform()
+    box.nic("eth0")
+    box.nic("eth1")
+    box.router("red", PLAIN)
+    with pytest.raises((vre.PlatformError, ValueError), match=message):
+        asked(box)
+
+
+def test_a_platform_that_finds_no_descriptor_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("VRE_RUN", str(tmp_path))
+    box = vre.Platform()
+    box.nic("eth0")
+    box.nic("eth1")
+    box.router("red", PLAIN)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        with pytest.raises(vre.PlatformError, match="Too many open files"):
+            box.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not list(tmp_path.iterdir()) and not box.running

@@ -11,7 +11,9 @@ import click
 
 from shm.run_directory import RunDirectory
 from vre.cli.top import running
+from vre.connections import LONGEST
 from vre.control import ask
+from vre.errors import PlatformError
 from vre.escape import escape_lines
 
 _NAME = click.option("--name", help="Which platform, where several run.")
@@ -70,13 +72,17 @@ def remove(router: str, name: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("router")
-@click.argument("config", type=click.File())
+@click.argument("config", type=click.File(encoding="utf-8"))
 @_NAME
 @_JSON
 def replace(router: str, config: Any, name: str | None, as_json: bool) -> None:
     """Give ROUTER the configuration in the file CONFIG; elements of the same name and class keep their state."""
     said = f"{router} has its new configuration"
-    _ask(name, as_json, said, do="replace", router=router, config=config.read(), file=config.name)
+    try:
+        text = config.read(LONGEST)
+    except UnicodeDecodeError as error:
+        raise PlatformError(f"{config.name} is not text (UTF-8): byte {error.object[error.start]:#04x}") from None
+    _ask(name, as_json, said, do="replace", router=router, config=text, file=config.name)
 
 
 @click.command()

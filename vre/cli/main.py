@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from importlib import import_module
 from typing import Any
@@ -80,6 +81,11 @@ def main(arguments: list[str] | None = None) -> Any:
     except KeyboardInterrupt:
         signals.leave(130)
     except BrokenPipeError:
+        signals.leave(1)
+    except OSError as error:
+        # A disk that is full behind standard output, for one; what is in its buffer finds no room later either.
+        with contextlib.suppress(OSError):
+            click.echo(f"error: {escape_lines(str(error))}", err=True)
         signals.leave(1)
     except SystemExit as stop:
         if stop.code in signals.ASKED:

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -62,17 +63,39 @@ class Attached:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the manifest anew; map what is new and unmap what is gone."""
-        try:
-            found = self.directory.manifest()
-            rows = {row[0]: row for row in found["segments"]}
-            for name in [name for name in self._segments if name not in rows]:
-                self._segments.pop(name).detach()
-            self._segments |= {name: Segment.attach(*row) for name, row in rows.items() if name not in self._segments}
-        except SegmentError as error:
-            raise PlatformError(str(error)) from None
+        """Read the manifest anew; map what is new and unmap what is gone. Raises PlatformError where it has ended."""
+        found = self._read()
+        while True:
+            try:
+                self._map(found["segments"])
+                break
+            except SegmentError as error:
+                # A segment goes between two moments of a change: then there is another manifest by now.
+                before, found = found, self._read()
+                if found["segments"] == before["segments"]:
+                    raise PlatformError(str(error)) from None
         self.manifest.clear()
         self.manifest.update(found)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return self.directory.manifest()
+        except SegmentError as error:
+            raise PlatformError(str(error)) from None
+
+    def _map(self, segments: list[list[Any]]) -> None:
+        rows = {row[0]: row for row in segments}
+        for name in [name for name in self._segments if name not in rows]:
+            self._segments.pop(name).detach()
+        for name, row in rows.items():
+            if name not in self._segments:
+                self._segments[name] = Segment.attach(*row)
+
+    def lives(self) -> dict[str, str]:
+        """Return each router's segment: another one where a router has gone and one of its name has come."""
+        segments = [name for name, kind, *_ in self.manifest["segments"] if kind == "router"]
+        # Neither a router's name nor what follows it has a dot and "router-" in it.
+        return {name.rpartition(".router-")[2].partition(".")[0]: name for name in segments}
 
 
 def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -> Any:
@@ -166,10 +189,17 @@ def top(name: str | None, every: float, count: int | None, as_json: bool) -> Non
     platform = Attached(name)
     reader, directory = platform.reader, platform.directory
     past = deque([(time.monotonic(), {s.name: s for s in reader.routers()})])
-    looks = 0
+    looks, lives = 0, platform.lives()
     while directory.alive() and (count is None or looks < count):
         time.sleep(max(0.05, every))
-        platform.refresh()
+        try:
+            platform.refresh()
+        except PlatformError:
+            if directory.alive():
+                raise
+            return
+        _forget(past, lives, platform.lives())
+        lives = platform.lives()
         now, stats = time.monotonic(), {s.name: s for s in reader.routers()}
         while len(past) > 1 and now - past[1][0] >= _LONG_S:
             past.popleft()
@@ -191,6 +221,13 @@ def top(name: str | None, every: float, count: int | None, as_json: bool) -> Non
         )
         for line in _since(past[-2][1], stats):
             emit(None, line, False)
+
+
+def _forget(past: Iterable[tuple[float, dict[str, Any]]], before: dict[str, str], now: dict[str, str]) -> None:
+    """Take out of earlier looks who has gone since: who has come under his name did nothing then."""
+    for gone in [name for name, segment in before.items() if now.get(name) != segment]:
+        for _, accounts in past:
+            accounts.pop(gone, None)
 
 
 def _shares(before: dict[str, Any], stats: dict[str, Any]) -> dict[str, float]:
