@@ -209,9 +209,9 @@ class Domu:
         return {reason: sum(count) for reason, count in zip(FAULTS, counts, strict=True)}
 
     def slots(self) -> npt.NDArray[np.int64]:
-        """Return a copy of dom0's table of its slots."""
+        """Return a copy of dom0's table of its slots; one that only rehearses has none."""
         tables = [(ctypes.c_int64 * SLOTS).from_address(load64(at + CHANNEL["table"])) for at in self.channels]
-        return np.concatenate([np.ctypeslib.as_array(table) for table in tables])
+        return np.concatenate([np.empty(0, np.int64), *(np.ctypeslib.as_array(table) for table in tables)])
 
     def until(self, now: float) -> str:
         """Say how long its quarantine lasts."""

@@ -18,10 +18,24 @@ from shm.memory import load64
 from tests.vre.helpers import assert_accounts
 from tests.vre.test_domus import PASS, element, forward, needs_jail, platform, wait_for
 from vre.attention import GAP_S, Attention
+from vre.check import check
 from vre.domu import Domu
 from vre.domu_policy import RUNNING, Loans, Progress
 from vre.errors import ConfigError
+from vre.lexer import Source
+from vre.model import Router
 from vre.supervisor import cause
+from vre.tenant import Program, Tenant
+
+
+def test_a_domu_that_only_rehearses_has_nothing_to_be_judged_by():
+    graph = check(Source("FromDevice(eth0) -> Discard;", "trial.click"))
+    router = Router("red", 1.0, graph, {})
+    trial = Domu(Tenant(router, 0, "router-red", {}, 0, {}, Program("", graph, 0, [])), None, quiet=True)
+    seen = trial.seen()
+    assert seen == (False, False, False, 0, 0) and trial.slots().shape == (0,)
+    assert not trial.loans.overdue(trial.slots, 100.0, 0.0)
+    assert not trial.progress.hung(seen.owed, seen.mark, 100.0, 0.0, seen.untaken)
 
 
 def test_time_stands_still_while_nobody_looks():
