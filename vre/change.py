@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
 #: How long the wire is given to send what waits in a TX ring: a capture's file may be behind.
 _DRAIN_S = 2.0
+#: How long others have the platform's time between two parts of something long.
+_PAUSE_S = 0.0002
 
 
 class Changes:
@@ -66,6 +68,8 @@ class Changes:
         self.platform, self.model = platform, platform.model
         self.builder, self.links = platform.builder, platform.links
         self.finisher = Finisher(platform.now, platform.boundary.note)
+        # A long capture is read while the platform is supervised.
+        self.links.pause = lambda: platform.wait(_PAUSE_S)
 
     def look(self) -> None:
         """Take the steps that changes have left to be taken."""

@@ -33,7 +33,7 @@ from workers.turn import DRAIN
 ROUTER = "vre-chaos"
 _CONFIG = "RatedSource(RATE 20000, LENGTH 60) -> u :: Untrusted({file}:Attack) -> Discard; u[1] -> Discard;"
 #: How long a fault is watched, in windows of this length.
-WINDOW_S, WINDOWS = 0.1, 12
+WINDOW_S, WINDOWS = 0.1, 10
 #: What a victim may lose in a window, beyond what it lost in the worst one without a fault.
 LOSS = 0.03
 #: Faults before one may come again, where they are random: some 10 s.

@@ -28,6 +28,7 @@ from vre.sources import SourcePlan, generator_sources, replay_sources
 from vre.space import view
 from vre.tenant import Tenant, receives
 from workers.capture_reader import CaptureError
+from workers.traffic import Pause, nothing
 
 #: Bytes of pcapng that may wait for a capture's writer, a power of two: 20 ms of frames at 400 MB/s.
 CAPTURE_BYTES = 1 << 23
@@ -45,6 +46,7 @@ class Links:
     captures: dict[str, tuple[int, int, Capture]] = field(default_factory=dict)
     cables: dict[str, int] = field(default_factory=dict)
     speeds: dict[str, int] = field(default_factory=dict)
+    pause: Pause = nothing  #: what else is to be done while frames are read or made
     notes: list[str] = field(default_factory=list)  #: what whoever asked for the links should know
 
     def __post_init__(self) -> None:
@@ -75,9 +77,9 @@ class Links:
             takers = [r.name for r in model.routers.values() if receives(r, nic.name)]
             for link in nic.links:
                 if isinstance(link, Generator) and takers:
-                    fresh += generator_sources(builder, nic, link, takers, names)
+                    fresh += generator_sources(builder, nic, link, takers, names, self.pause)
                 elif isinstance(link, Replay):
-                    fresh += replay_sources(builder, nic, link, takers, names, self.notes)
+                    fresh += replay_sources(builder, nic, link, takers, names, self.notes, self.pause)
         if len(self.sources) + len(fresh) > SOURCES:
             raise PlatformError(f"a wire has room for {SOURCES} streams of packets to routers")
         for name in {plan.router: None for plan in fresh}:
@@ -143,7 +145,7 @@ class Links:
         source = view(plan.address, SOURCE.dtype)[0]
         schedule = plan.schedule
         try:
-            schedule.write()
+            schedule.write(self.pause)
         except CaptureError as error:
             raise PlatformError(str(error)) from None
         source["frames"], source["count"], source["limit"] = schedule.entries, schedule.count, plan.limit

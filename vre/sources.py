@@ -17,7 +17,7 @@ from vre.model import IMIX, Generator, Nic, Replay
 from vre.space import view
 from workers.capture_reader import CaptureError
 from workers.replay import Part, Replayed
-from workers.traffic import Frame, generated
+from workers.traffic import Frame, Pause, generated, nothing
 
 
 class Listed:
@@ -32,7 +32,7 @@ class Listed:
         self.room = sum(-(-len(d) // LINE) * LINE for d in self._distinct)
         self.blob = self.entries = 0
 
-    def write(self) -> None:
+    def write(self, pause: Pause = nothing) -> None:
         """Write the frames and their schedule to `blob` and `entries`."""
         places: dict[bytes, int] = {}
         at = self.blob
@@ -77,13 +77,13 @@ class SourcePlan:
 
 
 def generator_sources(
-    builder: Builder, nic: Nic, link: Generator, takers: list[str], names: list[str]
+    builder: Builder, nic: Nic, link: Generator, takers: list[str], names: list[str], pause: Pause
 ) -> Iterator[SourcePlan]:
     """Yield the sources of a generator for the routers in `names`, of all the `takers` that share its rate."""
     routers = builder.model.routers
     macs = [routers[name].ports[nic.name].mac for name in takers]
     sizes = IMIX if link.size == "imix" else ((int(link.size), 1),)
-    frames = generated(link, [0x0256_FFFF_FFFD if m is None else m for m in macs], sizes)
+    frames = generated(link, [0x0256_FFFF_FFFD if m is None else m for m in macs], sizes, pause)
     size = sum(s * n for s, n in sizes) / sum(n for _, n in sizes)
     top = nic.speed / 8 / (size + FRAME_EXTRA) if nic.speed else None
     rate = min(link.rate, top) if link.rate and top else link.rate or top
@@ -98,7 +98,7 @@ def generator_sources(
 
 
 def replay_sources(
-    builder: Builder, nic: Nic, link: Replay, takers: list[str], names: list[str], notes: list[str]
+    builder: Builder, nic: Nic, link: Replay, takers: list[str], names: list[str], notes: list[str], pause: Pause
 ) -> Iterator[SourcePlan]:
     """Yield the sources of a replayed capture for the routers in `names`; with all takers also what nobody takes.
 
@@ -107,7 +107,7 @@ def replay_sources(
     ports = [builder.model.routers[name].ports[nic.name] for name in takers]
     capture = Replayed(link.pcap, [(p.mac, p.vlan) for p in ports], nic.queues == "multi")
     try:
-        parts = capture.measure()
+        parts = capture.measure(pause)
     except CaptureError as error:
         raise ConfigError([Problem(None, f"port '{nic.name}': {error}")]) from None
     notes += [f"port {nic.name}: {link.pcap}: {note}" for note in capture.notes]

@@ -17,6 +17,7 @@ from shm.memory import store64
 from shm.outside import FRAME
 from workers.capture_reader import CaptureError, Findings, read_records
 from workers.packet import LARGE_ROOM
+from workers.traffic import BETWEEN_PAUSES, Pause, nothing
 
 #: A step in a capture's clock that is longer, either way, is a clock that was set and no wait: it is left out.
 LONGEST_GAP_NS = 3600 * 10**9
@@ -103,9 +104,9 @@ class Part:
     blob: int = 0  #: where the frames go
     entries: int = 0  #: where their FRAME records go; 0: nowhere
 
-    def write(self) -> None:
+    def write(self, pause: Pause = nothing) -> None:
         """Write all parts of the capture that have memory. Raises CaptureError if the file has changed."""
-        self.capture.write()
+        self.capture.write(pause)
 
 
 @dataclass
@@ -133,20 +134,22 @@ class Replayed:
     strangers: Counter[int] = field(default_factory=Counter)
     _written: bool = False
 
-    def _frames(self, findings: Findings, timeline: Timeline) -> Iterator[tuple[list[int], bytes, int]]:
-        """Yield who gets each frame, the frame, and when it is due."""
+    def _frames(self, findings: Findings, timeline: Timeline, pause: Pause) -> Iterator[tuple[list[int], bytes, int]]:
+        """Yield who gets each frame, the frame, and when it is due; `pause` now and then."""
         sorter, nobody = Sorter(self.claims, self.strip), [len(self.claims)]
-        for record in read_records(self.path, findings):
+        for number, record in enumerate(read_records(self.path, findings)):
+            if number % BETWEEN_PAUSES == BETWEEN_PAUSES - 1:
+                pause()
             # What was cut off is filled with zeros: its headers say that it has that length.
             whole = record.data[:_LONGEST].ljust(min(record.original, _LONGEST), b"\0")
             takers, data = sorter.sort(whole)
             yield takers or nobody, data, timeline.due(record.time_ns)
 
-    def measure(self) -> list[Part]:
+    def measure(self, pause: Pause = nothing) -> list[Part]:
         """Return how much each router gets, and what nobody does."""
         self.parts = [Part(self) for _ in range(len(self.claims) + 1)]
         findings, timeline = Findings(), Timeline()
-        for takers, data, due in self._frames(findings, timeline):
+        for takers, data, due in self._frames(findings, timeline, pause):
             self.total += 1
             if takers[0] == len(self.claims) and len(data) >= 6:
                 mac = int.from_bytes(data[:6], "big")
@@ -163,14 +166,14 @@ class Replayed:
             self.notes.append(f"{steps} of its clock by more than an hour left out")
         return self.parts
 
-    def write(self) -> None:
+    def write(self, pause: Pause = nothing) -> None:
         """Copy the frames to where the parts have memory now, once."""
         if self._written:
             return
         self._written = True
         at, left = [part.blob for part in self.parts], [part.count for part in self.parts]
         room = [part.room for part in self.parts]
-        for takers, data, due in self._frames(Findings(), Timeline()):
+        for takers, data, due in self._frames(Findings(), Timeline(), pause):
             for i in takers:
                 size = _rounded(len(data))
                 if left[i] == 0 or room[i] < size:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,16 @@ MOST_FLOWS = 1 << 18
 #: Test network of RFC 2544: sources from its lower half, destinations from its upper.
 _SOURCES, _DESTINATIONS = 0xC6120000, 0xC6130000
 _SENDER = 0x0256_FFFF_FFFE
+
+
+#: Called now and then by what takes long, so that whoever has something else to do can do it meanwhile.
+Pause = Callable[[], None]
+#: Frames that are read or made from one such call to the next: some milliseconds.
+BETWEEN_PAUSES = 512
+
+
+def nothing() -> None:
+    """Do nothing else meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,9 @@ def udp_frame(source: int, target: int, flow: int, ttl: int, size: int, mac: int
     return mac.to_bytes(6, "big") + _SENDER.to_bytes(6, "big") + b"\x08\0" + bytes(header) + udp + payload
 
 
-def generated(link: Any, macs: list[int], sizes: tuple[tuple[int, int], ...]) -> list[list[Frame]]:
+def generated(
+    link: Any, macs: list[int], sizes: tuple[tuple[int, int], ...], pause: Pause = nothing
+) -> list[list[Frame]]:
     """Return a round of a generator's frames for each router, by its MAC.
 
     Parameters
@@ -65,6 +77,8 @@ def generated(link: Any, macs: list[int], sizes: tuple[tuple[int, int], ...]) ->
         known: dict[tuple[int, int], bytes] = {}
         frames = []
         for i, size in enumerate(chosen):
+            if i % BETWEEN_PAUSES == BETWEEN_PAUSES - 1:
+                pause()
             flow = i % link.flows
             if (flow, size) not in known:
                 known[flow, size] = udp_frame(

@@ -91,3 +91,16 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 500_000
+
+
+def test_whoever_reads_a_long_capture_can_do_something_else_meanwhile(tmp_path):
+    from vre.model import Generator
+    from workers.traffic import BETWEEN_PAUSES, generated
+
+    pauses = []
+    part, _ = (capture := replayed(tmp_path, pcap(frames=[udp()] * 5 * BETWEEN_PAUSES))).measure(
+        lambda: pauses.append(1)
+    )
+    assert len(pauses) == 5 and capture.total == part.count
+    generated(Generator(flows=10 * BETWEEN_PAUSES), [1, 2], ((64, 1),), lambda: pauses.append(2))
+    assert pauses.count(2) == 20
