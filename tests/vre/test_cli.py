@@ -250,15 +250,16 @@ def test_help_of_every_command():
 
 
 def test_a_running_platform_is_changed_from_the_command_line(tmp_path):
-    text = LAB.format(count=100_000_000)
+    # Paths so dear that both routers always have something waiting, and their shares can be judged.
+    text = LAB.format(count=100_000_000).replace("FromDevice(eth0)", "FromDevice(eth0) -> Spend(20000)")
     file = tmp_path / "live.toml"
     file.write_text(text)
     more = tmp_path / "more.toml"
     more.write_text(text + '\n[routers.green]\nconfig = "FromDevice(eth0) -> c :: Counter -> ToDevice(eth1);"\n')
     click = tmp_path / "new.click"
-    click.write_text("FromDevice(eth0) -> Paint(1) -> c :: Counter -> ToDevice(eth1);")
+    click.write_text("FromDevice(eth0) -> Spend(20000) -> Paint(1) -> c :: Counter -> ToDevice(eth1);")
     box = subprocess.Popen(
-        [sys.executable, "-m", "vre", "run", str(file), "--for", "60s", "--json"],
+        [sys.executable, "-m", "vre", "run", str(file), "--for", "600s", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
