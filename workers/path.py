@@ -123,7 +123,9 @@ class Composer:
         given = ", ".join(repr(granted) if name == "granted" else name for name in wanted)
         w(f"    out = P_{cls.__name__}({given})")
         names = cls.process.__code__.co_names
-        outputs = sorted(o for e, o in self.next if e == k)
+        # What is in a queue goes on in another task's turn: a call from here would be one that is never made, and
+        # where a circle leads through the queue, one of a function that calls this one.
+        outputs = [] if self.trunks.ends(k) else sorted(o for e, o in self.next if e == k)
         trunk = self.trunks.trunk.get(k)
         if self.classes[k].copies():
             for output in outputs[1:]:
