@@ -182,7 +182,10 @@ def cores(value: Any) -> tuple[int, ...]:
 def memory(value: Any) -> int:
     """Take an amount of memory of at least 64 MiB, which NumPy and an element need, as in "256M"; return bytes."""
     units = {"": 1.0, "k": 2.0**10, "m": 2.0**20, "g": 2.0**30}
-    return round(scaled(string(value), units, "from 64M to 1024G, in bytes (as in 256M or 1G)", *MEMORY))
+    found = scaled(string(value), units, "an amount of memory (as in 256M or 1G)", 0, float("inf"))
+    if not MEMORY[0] <= found <= MEMORY[1]:
+        raise ValueError(f"must be from 64M to 1024G, not {shown(repr(value))}")
+    return round(found)
 
 
 def start_time(value: Any) -> float:

@@ -79,7 +79,7 @@ def understand(verbs: Mapping[str, Verb], request: dict[str, Any]) -> tuple[Verb
     values = {}
     for field, kind in verb.fields.items():
         if field not in request:
-            raise RequestError(f"request '{name}' needs '{field}'; it has {', '.join(verb.fields)}")
+            raise RequestError(f"request '{name}' needs '{field}'; its fields are {', '.join(verb.fields)}")
         try:
             values[field] = kind(request[field])
         except ValueError as error:

@@ -69,7 +69,7 @@ def test_what_is_no_request_is_said_to_be_none(box, line):
             {"do": "raed", "what": "x"},
             "'do' must be one of read, write, add, remove, replace, move, view; did you mean read?",
         ),
-        ({"do": "read"}, "request 'read' needs 'what'; it has what"),
+        ({"do": "read"}, "request 'read' needs 'what'; its fields are what"),
         ({"do": "read", "what": 5}, "request 'read': 'what' must be a string of at most 1000 characters"),
         ({"do": "read", "what": "x", "waht": 1}, "request 'read' has no field 'waht'; did you mean what?"),
         (

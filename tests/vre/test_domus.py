@@ -241,10 +241,10 @@ def test_nothing_is_left_when_the_platform_is_killed(tmp_path):
         (None, "cannot read"),
         ("class Y:\n    pass\n", "has no class X; it has Y"),
         ("class X:\n  def push(self: pass\n", "not Python"),
-        ("raise RuntimeError('no')\nclass X:\n    pass\n", "cannot load its elements: RuntimeError: no"),
-        ("import os\nos._exit(5)\nclass X:\n    pass\n", "exited with status 5"),
-        ("while True: pass\nclass X:\n    pass\n", "was not ready after"),
-        ("class X:\n    pass\n", "has none of process, push and batch"),
+        ("raise RuntimeError('no')\nclass X:\n    push = None\n", "cannot load its elements: RuntimeError: no"),
+        ("import os\nos._exit(5)\nclass X:\n    push = None\n", "exited with status 5"),
+        ("while True: pass\nclass X:\n    push = None\n", "was not ready after"),
+        ("class X:\n    pass\n", "with none of process, push and batch"),
         (
             "class X:\n    def __init__(self):\n        self.x = bytearray(1 << 32)\n    def push(self, p): pass\n",
             "MemoryError",
@@ -261,7 +261,7 @@ def test_an_element_that_cannot_be_loaded_starts_nothing(tmp_path, text, message
 
 
 def test_last_words_count_though_they_are_heard_late(tmp_path, monkeypatch):
-    (tmp_path / "x.py").write_text("raise RuntimeError('no')\nclass X: pass\n")
+    (tmp_path / "x.py").write_text("raise RuntimeError('no')\nclass X: push = None\n")
     look, last = Keeper.look, 0.0
 
     def seldom(self):
@@ -279,7 +279,7 @@ def test_last_words_count_though_they_are_heard_late(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ('domu = { memory = "1M" }', "must be at least 64M"),
+        ('domu = { memory = "1M" }', "must be from 64M to 1024G"),
         ('domu = { deadline = "1us" }', "must be from 1ms to 10s"),
         ("domu = { core = 7 }", "there is no core 7: the platform has 1, from 0"),
         ('domu = { memroy = "1G" }', "did you mean memory"),
@@ -310,7 +310,8 @@ def test_a_domu_asks_for_what_is_its_routers_and_for_nothing_else(tmp_path):
         "        self.control.ask(do='add_route', table='rt', route='10.9.0.0/16 1')\n"
         "        self.control.ask(do='set_address', element='fix', address='10.9.0.1')\n"
         "        for request in ({'do': 'shutdown'}, {'do': 'set_address', 'element': 'fix', 'address': '10.9'},\n"
-        "                        {'do': 'set_address', 'element': 'rt', 'address': '10.9.0.1'}, {'do': 'read', 'handler': 'nobody.count'}, {'do': 'add_route'}):\n"
+        "                        {'do': 'set_address', 'element': 'rt', 'address': '10.9.0.1'}, {'do': 'read', 'handler': 'nobody.count'}, {'do': 'add_route'},\n"
+        "                        {'do': 'add_route', 'table': 5, 'route': '10.9.0.0/16 1'}):\n"
         "            try:\n"
         "                self.control.ask(**request)\n"
         "            except ValueError as error:\n"
@@ -329,6 +330,7 @@ def test_a_domu_asks_for_what_is_its_routers_and_for_nothing_else(tmp_path):
         assert "10.9.0.0/16" in red.read("rt.table") and red.read("fix.addr") == str(10 << 24 | 9 << 16 | 1)
         said = " ".join(box.events)
         assert "'do' must be one of" in said and "no element 'nobody'" in said and "must be a string" in said
+        assert "request 'add_route' needs 'table'" in said
         assert "'rt' has no address that can be set" in said and "'10.9'" in said
 
 
@@ -349,7 +351,7 @@ def test_a_router_with_code_of_its_own_comes_and_goes_and_changes(tmp_path):
 
 
 def test_a_replacement_that_cannot_be_loaded_changes_nothing(tmp_path):
-    (tmp_path / "bad.py").write_text("raise RuntimeError('no')\nclass X:\n    pass\n")
+    (tmp_path / "bad.py").write_text("raise RuntimeError('no')\nclass X:\n    push = None\n")
     with platform(rate=5000) as box:
         red = box.router("red", forward(element(tmp_path, PASS)))
         box.start()

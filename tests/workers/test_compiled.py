@@ -32,7 +32,7 @@ rt[0] -> DropBroadcasts -> p :: PaintTee(1) -> o :: IPGWOptions(10.0.0.1) -> Fix
   -> d :: DecIPTTL -> f :: IPFragmenter(300) -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> out :: Queue(60) -> ToDevice(eth1);
 rt[1] -> [0] q;
 rt[2] -> t :: Tee(2); t[0] -> s :: Switch(0); s[0] -> Counter -> Queue(10) -> Unqueue -> Discard; s[1] -> Discard;
-t[1] -> CheckPaint(1) -> CheckLength(200) -> Null -> Touch -> Discard;
+t[1] -> CheckPaint(1) -> CheckLength(200) -> Null -> Spend(3) -> Touch -> Discard;
 p[1] -> ICMPError(10.0.0.1, redirect, host) -> rt;
 o[1] -> ICMPError(10.0.0.1, parameterproblem) -> rt;
 d[1] -> ICMPError(10.0.0.1, timeexceeded) -> rt;
