@@ -8,10 +8,10 @@ from typing import Any
 
 from shm.layout import CLIENT
 from shm.memory import load64, store64
-from vre.contest import Contest
 from vre.domu import Domu
 from vre.host import Plan
 from vre.model import Model
+from vre.processor_waits import ProcessorWaits
 from vre.shares import Part, Shares, exceeds, part_beside_one, throttle_for, weight_of
 
 #: Seconds in a row that a domU may have more than its part of a processor that others wait for.
@@ -31,7 +31,7 @@ class Parts:
     ) -> None:
         self._model, self._manifest, self._plan, self._report = model, manifest, plan, report
         self.shares = shares
-        self._contest, self._kept = Contest(manifest, plan), 0.0
+        self._waits, self._kept = ProcessorWaits(manifest, plan), 0.0
 
     def cpus(self, domu: Domu) -> list[int]:
         """Return the processors that a domU may run on."""
@@ -57,7 +57,7 @@ class Parts:
         """Once a second: stop by turns who gets more than its part while others wait, whatever its weight is."""
         if now - self._kept < 1:
             return
-        self._kept, waited = now, self._contest.look(now)
+        self._kept, waited = now, self._waits.look(now)
         for domu in domus:
             contested = min((waited.get(cpu, 0.0) for cpu in self.cpus(domu)), default=0.0)
             weight = weight_of(domu.part)

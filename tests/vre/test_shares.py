@@ -18,8 +18,8 @@ import vre.groups
 import vre.shares
 from tests.vre.helpers import assert_accounts
 from tests.vre.test_domus import element, forward, needs_jail, platform, wait_for
-from vre.contest import Contest
 from vre.groups import Groups
+from vre.processor_waits import ProcessorWaits
 from vre.schedstat import Schedstat
 from vre.shares import Throttle
 
@@ -131,7 +131,7 @@ def test_who_gets_more_than_its_weight_is_found_by_what_others_waited():
 def test_a_domu_whose_weight_does_not_hold_is_stopped_by_turns(tmp_path, monkeypatch):
     monkeypatch.setattr(vre.shares.Shares, "give", lambda self, *_: vre.shares.Part("autogroup"))
     monkeypatch.setattr("vre.parts.EXCESS", 1)
-    monkeypatch.setattr(Contest, "look", lambda self, now: dict.fromkeys(range(64), 0.9))
+    monkeypatch.setattr(ProcessorWaits, "look", lambda self, now: dict.fromkeys(range(64), 0.9))
     body = "def __init__(self):\n    threading.Thread(target=self.work, daemon=True).start()\ndef work(self):\n    while True: pass\n"
     with platform(rate=1000) as box:
         box.router("red", forward(element(tmp_path, body + "def push(self, packet): pass")))

@@ -12,7 +12,7 @@ from vre.host import Plan
 from vre.schedstat import Schedstat
 
 
-class Contest:
+class ProcessorWaits:
     """Looks, now and then, at what the processes of a platform waited for each processor."""
 
     def __init__(self, manifest: dict[str, Any], plan: Plan) -> None:
