@@ -52,9 +52,9 @@ ELEMENTS = {
 def timed_path(between: str):
     """Return a pyperf time function for a path, in packets."""
     from tests.harness import Bench
-    from vre.check import check
-    from vre.lexer import Source
-    from workers.compiler import compile_shape
+    from vre.language.checker import check
+    from vre.language.lexer import Source
+    from workers.compiler.compile import compile_shape
 
     config = f"InfiniteSource({IP_FRAME}) -> {between} -> Discard;"
 
@@ -76,12 +76,12 @@ def timed_kernel(body: str, setup):
     def run(loops: int) -> float:
         import numba
 
-        from shm import memory, ring
-        from shm.compiled import register_kernels
-        from workers import checksum, fib
+        from shm import intrinsics, ring
+        from shm.codegen import register_kernels
+        from workers.datapath import checksum, fib
 
         register_kernels()
-        names = {**vars(memory), **vars(ring), **vars(checksum), **vars(fib)}
+        names = {**vars(intrinsics), **vars(ring), **vars(checksum), **vars(fib)}
         text = f"def kernel(a, b, n):\n    t = 0\n    for i in range(n):\n        t += {body}\n    return t\n"
         exec(text, names)
         kernel = numba.njit(names["kernel"])
@@ -104,7 +104,7 @@ def header():
 
 def routes():
     """Return a table with 100,000 routes, and random addresses to look up."""
-    from workers.fib import Fib, chunks_for, table_bytes
+    from workers.datapath.fib import Fib, chunks_for, table_bytes
 
     chance = random.Random(1)
     wanted = {(chance.getrandbits(32) & 0xFFFFFF00, 24) for _ in range(100_000)}
@@ -119,9 +119,9 @@ def timed_ring(loops: int) -> float:
     """Push and pop one packet through a ring: room, swap, commit, available, swap back, commit."""
     import numba
 
-    from shm.compiled import register_kernels
+    from shm.codegen import register_kernels
+    from shm.intrinsics import load64, store64
     from shm.layout import CORE
-    from shm.memory import load64, store64
     from shm.ring import NEXT_HEAD, NEXT_TAIL, available, commit_head, commit_tail, room, slot_at, swap
     from tests.harness import Bench
 
@@ -149,7 +149,7 @@ def timed_ring(loops: int) -> float:
 
 def timed_decision(loops: int) -> float:
     """Return the time of `loops` scheduling decisions among three routers."""
-    from vre.bench import decision_ns
+    from vre.bench.throughput import decision_ns
 
     return min(decision_ns(1)) * loops / 1e9
 

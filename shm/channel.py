@@ -22,8 +22,8 @@ import ctypes
 import mmap
 
 from shm.futex import wake
+from shm.intrinsics import acquire64, fence, kernel, load64, relaxed64, release64, settle, store64
 from shm.layout import APART, LINE, Layout
-from shm.memory import acquire64, fence, kernel, load64, relaxed64, release64, settle, store64
 from shm.ring import bump, logged
 
 #: Slots of a channel, a power of two: 10 ms of 100,000 packets a second.

@@ -28,8 +28,8 @@ import zlib
 from typing import NamedTuple
 
 from shm.escape import escape
+from shm.intrinsics import acquire64, load64, release64, store64
 from shm.layout import APART, CLIENTS, Layout
-from shm.memory import acquire64, load64, release64, store64
 
 JOURNAL = Layout(
     "journal",

@@ -40,7 +40,7 @@ class Layout:
     Parameters
     ----------
     name : str
-        What the record is, for :mod:`shm.describe`.
+        What the record is, for :mod:`shm.inspect`.
     fields : dict
         Field name to format (`"i8"`, `"u4"`, `"16*i8"`, `"S32"`), or to `(format, offset)`. Without an
         offset a field follows the one before at its natural alignment.
@@ -184,14 +184,14 @@ CORE = Layout(
         "slow_ticks": "i8",  # ticks spent on the slow path
         "slices": "i8",
         "preemptions": "i8",
-        "window_ns": "i8",  # the core's clock when the window began, see workers.contest
+        "window_ns": "i8",  # the core's clock when the window began, see workers.core.contest
         "clients": ("i8", 2 * APART),  # set once: address of a table of CLIENT addresses, 0 where free
         "client_count": "i8",  # supervisor: entries of the table that have ever been used
         "passes": "i8",  # set once: address of their passes, one i8 each; IDLE_PASS where idle
         "recorder": "i8",  # set once: address of the flight recorder, DECISIONS records
         "least_pass": "i8",  # the least pass of a runnable client when last decided
         "next_poll": "i8",
-        "discipline": "i8",  # supervisor: what a turn is charged, see workers.stride
+        "discipline": "i8",  # supervisor: what a turn is charged, see workers.core.stride
         "by_memory": "i8",  # supervisor: a turn is charged its memory accesses instead
         "line_ticks": "i8",  # set once: what an access is worth in ticks, MODEL_BITS after the point
         "sample": "i8",  # set once: of how many packets one is measured
@@ -212,7 +212,7 @@ CORE = Layout(
         "restarts": "i8",  # supervisor: workers that died and were replaced
         "roster": "i8",  # supervisor: counts changes of which tasks run here
         "line_pace": "i8",  # supervisor: ticks between its memory accesses, MODEL_BITS after the point; 0: no limit
-        "tick_rate": "i8",  # set once: ns_per_tick, as workers.clock.to_ns takes it
+        "tick_rate": "i8",  # set once: ns_per_tick, as workers.core.clock.to_ns takes it
         "pid": ("i8", 4 * APART),  # worker
         "heartbeat": "i8",  # worker: slices completed
         "left": "i8",  # worker: number of the last worker that handed the core over
@@ -262,7 +262,7 @@ CLIENT = Layout(
         "wanted": "i8",  # supervisor: the stride that it is to have; 0: none yet, and no turn
         "most": "i8",  # most that one turn is charged, so that the product with the stride is a word
         "rebases": "i8",  # the core's count when its passes were moved back last
-        "window_used": "i8",  # what it had used when the window began, see workers.contest
+        "window_used": "i8",  # what it had used when the window began, see workers.core.contest
         "window_joins": "i8",  # its joins then, -1 where it was idle
         "backlogged_ns": "i8",  # core's time in windows in which it had something to do throughout
         "contested_ns": "i8",  # the part of that in which another had, too

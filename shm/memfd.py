@@ -14,7 +14,7 @@ import mmap
 import os
 
 from shm.channel import CHANNEL, DOWN_BYTES, UP_BYTES
-from shm.memory import load64, store64
+from shm.intrinsics import load64, store64
 from shm.segment import SegmentError
 
 _MAP_FIXED = 0x10

@@ -9,13 +9,13 @@ The producer fills slots from `next_head` and publishes them all by storing `hea
 consumer claims slots up to `next_tail` and gives them back by storing `tail` (release). Both do so in
 :func:`commit_head` and :func:`commit_tail`, at the end of a batch, so a killed process leaves a ring
 either before a batch or after it. Which slot owns which buffer is all the same as long as each has one owner:
-:mod:`workers.recovery` need only finish a swap that was cut in two.
+:mod:`workers.core.recovery` need only finish a swap that was cut in two.
 """
 
 from __future__ import annotations
 
+from shm.intrinsics import acquire64, kernel, load32, load64, release64, settle, store32, store64
 from shm.layout import CORE, RING, SLOT, UNDO
-from shm.memory import acquire64, kernel, load32, load64, release64, settle, store32, store64
 
 HEAD, NEXT_HEAD, SEEN_TAIL = RING["head"], RING["next_head"], RING["seen_tail"]
 FULL, TAIL, NEXT_TAIL = RING["full"], RING["tail"], RING["next_tail"]

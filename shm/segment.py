@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import posix_ipc
 
+from shm.intrinsics import load32, load64, store32, store64
 from shm.layout import APART, HEADER, MAGIC, VERSION
-from shm.memory import load32, load64, store32, store64
 
 #: Where segments are mapped: far from where Linux puts anything itself, within 39-bit address spaces too.
 _WINDOWS = 0x10_0000_0000
@@ -117,7 +117,7 @@ def _map(fd: int, name: str, size: int, base: int) -> None:
 class Arena:
     """Hands out parts of a segment that is being laid out, in order.
 
-    Nothing is written here: the segment is made once its size is known (:class:`vre.space.Space`).
+    Nothing is written here: the segment is made once its size is known (:class:`vre.memory.address_space.Space`).
     """
 
     def __init__(self, base: int) -> None:

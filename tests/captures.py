@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from workers.capture_reader import Findings, read_records
+from workers.wire.capture_reader import Findings, read_records
 
 
 def read_capture(path):

@@ -13,18 +13,18 @@ import sys
 from bisect import bisect_right
 from contextlib import contextmanager
 
-from shm import memory
+from shm import intrinsics
 from shm.channel import DOWN_BYTES, UP_BYTES
+from shm.intrinsics import load64
 from shm.layout import CORE, NOTE, RING, SLOT, SPARES, TASK, UNDO, UNDO_ENTRIES
-from shm.memory import load64
-from workers import packet as packets
-from workers import slowpath
+from workers.core import slow_path
+from workers.datapath import packet as packets
+from workers.datapath.packet import GUARD, IP_HEADER
 from workers.element import load
-from workers.packet import GUARD, IP_HEADER
 
 _LOADS = {"load8": 1, "load16": 2, "load32": 4, "load64": 8, "be16": 2, "be32": 4, "acquire64": 8, "relaxed64": 8}
 _STORES = {"store8": 1, "store16": 2, "store32": 4, "store64": 8, "put_be16": 2, "put_be32": 4, "release64": 8}
-#: A port reads the first word of every frame, which :func:`workers.nic.deliver` makes its own.
+#: A port reads the first word of every frame, which :func:`workers.datapath.nic.deliver` makes its own.
 _FIRST_WORD = 8
 #: A word may begin before the first bytes of a packet, as long as what is there counts for nothing.
 _WORD_BEFORE = 4
@@ -156,7 +156,7 @@ class Fence:
 
     def _copy(self, target, source, size):
         if self._check(source, size, "copy from") & self._check(target, size, "copy to"):
-            memory.copy(target, source, size)
+            intrinsics.copy(target, source, size)
 
     def _open(self, twin):
         """Note the buffer that a packet is opened in."""
@@ -208,17 +208,17 @@ class Fence:
     @contextmanager
     def up(self):
         """Put it up round what is done inside."""
-        twins = {getattr(memory, n): self._load(getattr(memory, n), size) for n, size in _LOADS.items()}
-        twins |= {getattr(memory, n): self._store(getattr(memory, n), size) for n, size in _STORES.items()}
-        twins |= {memory.copy: self._copy}
+        twins = {getattr(intrinsics, n): self._load(getattr(intrinsics, n), size) for n, size in _LOADS.items()}
+        twins |= {getattr(intrinsics, n): self._store(getattr(intrinsics, n), size) for n, size in _STORES.items()}
+        twins |= {intrinsics.copy: self._copy}
         twins |= {getattr(packets, n): self._open(getattr(packets, n)) for n in ("receive", "spare_packet")}
-        twins |= {slowpath.begin: self._begin(slowpath.begin)}
+        twins |= {slow_path.begin: self._begin(slow_path.begin)}
         changed = []
         packages = {"shm"} | {cls.__module__.partition(".")[0] for cls in load().values()}
         for name, module in list(sys.modules.items()):
             if name.partition(".")[0] not in packages and not name.startswith("vre_path_"):
                 continue
-            if module in (memory, sys.modules[__name__]):
+            if module in (intrinsics, sys.modules[__name__]):
                 continue
             for name, value in list(vars(module).items()):
                 fenced = twins.get(value) if callable(value) and getattr(value, "__hash__", None) else None
@@ -228,8 +228,8 @@ class Fence:
                     changed.append((module, name, value))
                     setattr(module, name, fenced)
         shim = _Ctypes(self)
-        changed.append((slowpath, "ctypes", slowpath.ctypes))
-        slowpath.ctypes = shim
+        changed.append((slow_path, "ctypes", slow_path.ctypes))
+        slow_path.ctypes = shim
         try:
             yield self
         finally:

@@ -15,28 +15,28 @@ from collections import Counter
 import numpy as np
 
 from shm.channel import CHANNEL
+from shm.intrinsics import load16, load64, store64
 from shm.journal import take
 from shm.layout import CORE, RING, SLOT, SPARES, TASK
 from shm.memfd import release, renew
-from shm.memory import load16, load64, store64
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL, available, commit_head, commit_tail, room, slot_at
 from shm.run_directory import RunDirectory
 from shm.segment import claim_window, free_window
-from vre.allocation import allocate, placement, split
-from vre.build import Builder
-from vre.check import check
-from vre.lexer import Source
-from vre.links import Links
-from vre.model import RING_SLOTS, Model, Nic, Router, RouterPort
-from vre.roster import place_all, set_weights
-from vre.space import Space, view
-from workers.cache import import_module
-from workers.clock import Calibration, install
-from workers.core import shape_of
-from workers.nic import deliver
-from workers.packet import LARGE_ROOM, frame_address
-from workers.recovery import channels_on, ring_ends
-from workers.slowpath import SlowTask
+from vre.config.model import RING_SLOTS, Model, Nic, Router, RouterPort
+from vre.language.checker import check
+from vre.language.lexer import Source
+from vre.memory.address_space import Space, view
+from vre.memory.layout import Builder
+from vre.memory.run_queues import place_all, set_weights
+from vre.memory.wire import Links
+from vre.placement.allocate import allocate, placement, split
+from workers.compiler.cache import import_module
+from workers.core.clock import Calibration, install
+from workers.core.recovery import channels_on, ring_ends
+from workers.core.slow_path import SlowTask
+from workers.core.worker import shape_of
+from workers.datapath.nic import deliver
+from workers.datapath.packet import LARGE_ROOM, frame_address
 
 _numbers = itertools.count()
 MAC = "02:00:00:00:00:01"
@@ -51,7 +51,7 @@ class Bench:
     """
 
     def __init__(self, config, code=None, vlan=-1, slots=RING_SLOTS, beside=""):
-        from vre.stats import Reader
+        from vre.platform.accounts import Reader
 
         graph = check(Source(config, "bench.click"))
         self.model = Model(f"bench{os.getpid()}-{next(_numbers)}")

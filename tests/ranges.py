@@ -19,12 +19,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from shm import channel, journal, layout, outside
+from shm import channel, journal, layout, wire_layout
+from shm.intrinsics import load64, store64
 from shm.layout import CLIENTS, IDLE_PASS, TIME_UNIT_NS, Layout
-from shm.memory import load64, store64
-from vre.space import view
-from workers import held, neighbours
-from workers.clock import RATE_BITS
+from vre.memory.address_space import view
+from workers.core.clock import RATE_BITS
+from workers.datapath import held, neighbours
 from workers.element import load
 
 KINDS = {
@@ -60,28 +60,28 @@ KINDS = {
         "runnable cost sample_in outliers",
     },
     layout.CONTROLLER: {"ticks": "free", "count": "lines", "still": "part line_ticks"},
-    outside.SOURCE: {
+    wire_layout.SOURCE: {
         "ns": "start_ns",
         "count": "sent base placed bytes giants",
         "still": "ring full tag frames count limit part part_back credit clock interval period_ns burst next done gate "
         "paused",
     },
-    outside.FRAME: {"still": "address length time_ns"},
-    outside.SINK: {"still": "ring counts clock capture cable line"},
-    outside.LINK: {"ns": "free", "still": "byte_time part"},
-    outside.TALLY: {
+    wire_layout.FRAME: {"still": "address length time_ns"},
+    wire_layout.SINK: {"still": "ring counts clock capture cable line"},
+    wire_layout.LINK: {"ns": "free", "still": "byte_time part"},
+    wire_layout.TALLY: {
         "count": "packets bytes latency_count latency_sum unclaimed buckets",
         "still": "latency_max stray",
     },
-    outside.CAPTURE: {
+    wire_layout.CAPTURE: {
         "count": "frames lost written",
         "still": "buffer size interface epoch_ns filled emptied hand error pid stop",
     },
-    outside.CABLE: {"still": "claims"},
-    outside.CLAIM: {"still": "mac vlan ring queue router"},
-    outside.CLAIMS: {"still": "first count"},
-    outside.CLASSIFIER: {"count": "unclaimed", "still": "ring claims"},
-    outside.WIRE: {
+    wire_layout.CABLE: {"still": "claims"},
+    wire_layout.CLAIM: {"still": "mac vlan ring queue router"},
+    wire_layout.CLAIMS: {"still": "first count"},
+    wire_layout.CLASSIFIER: {"count": "unclaimed", "still": "ring claims"},
+    wire_layout.WIRE: {
         "ticks": "epoch_ticks",
         "ns": "last_ns",
         "count": "loops",
@@ -135,7 +135,7 @@ class Shift:
 def unclassified():
     """Return the fields that no kind names, and the names that no field has."""
     found = set()
-    for module in (layout, outside, channel, journal, held, neighbours):
+    for module in (layout, wire_layout, channel, journal, held, neighbours):
         found |= {f"{one.name}.*" for one in vars(module).values() if isinstance(one, Layout) and one not in KINDS}
     for one, kinds in KINDS.items():
         named = " ".join(kinds.values()).split()
@@ -157,7 +157,7 @@ def records(box):
     for tenant in builder.tenants.values():
         yield layout.CLIENT, tenant.clients, box.model.places
         yield from ((layout.TASK, task, 1) for task in tenant.program.tasks)
-        yield from ((outside.TALLY, tally, 1) for tally in tenant.tallies.values())
+        yield from ((wire_layout.TALLY, tally, 1) for tally in tenant.tallies.values())
         for found in tenant.program.channels.values():
             yield channel.CHANNEL, found, 1
             yield channel.DOWN, load64(found + channel.CHANNEL["down"]), 1
@@ -166,11 +166,11 @@ def records(box):
         yield layout.RING, plan.address, 1
         yield layout.SLOT, plan.slots, plan.count
     wire = manifest["wire"]
-    yield outside.WIRE, wire["address"], 1
-    yield journal.JOURNAL, load64(wire["address"] + outside.WIRE["journal"]), 1
+    yield wire_layout.WIRE, wire["address"], 1
+    yield journal.JOURNAL, load64(wire["address"] + wire_layout.WIRE["journal"]), 1
     yield layout.CONTROLLER, wire["controller"], 1
-    yield from ((outside.SOURCE, source["address"], 1) for source in wire["sources"])
-    yield from ((outside.LINK, address, 1) for address in links.speeds.values())
+    yield from ((wire_layout.SOURCE, source["address"], 1) for source in wire["sources"])
+    yield from ((wire_layout.LINK, address, 1) for address in links.speeds.values())
     for state, node, _ in elements(box):
         if node.cls.__name__ == "ARPQuerier":
             for name, one, count in (

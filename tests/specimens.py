@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import itertools
 
-from vre.check import check
 from vre.errors import ConfigError
-from vre.lexer import Source
+from vre.language.checker import check
+from vre.language.lexer import Source
 from workers.arguments import REQUIRED
 from workers.element import load, port_range, processing_of
 

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vre.config.model import Cable, Capture, Domu, Generator, Replay, Sink
     from vre.errors import ConfigError, HandlerError, PlatformError, VreError
-    from vre.handle import RouterHandle
-    from vre.model import Cable, Capture, Domu, Generator, Replay, Sink
-    from vre.platform import Platform
+    from vre.platform.platform import Platform
+    from vre.platform.router import RouterHandle
 
 #: What is exported, and where it is.
 _MODULES = {
-    "Cable": "model",
-    "Capture": "model",
+    "Cable": "config.model",
+    "Capture": "config.model",
     "ConfigError": "errors",
-    "Domu": "model",
-    "Generator": "model",
+    "Domu": "config.model",
+    "Generator": "config.model",
     "HandlerError": "errors",
-    "Platform": "platform",
+    "Platform": "platform.platform",
     "PlatformError": "errors",
-    "Replay": "model",
-    "RouterHandle": "handle",
-    "Sink": "model",
+    "Replay": "config.model",
+    "RouterHandle": "platform.router",
+    "Sink": "config.model",
     "VreError": "errors",
 }
 __all__ = [

@@ -6,11 +6,24 @@ An element is a class with a declaration (its ports, arguments and state) and on
 | function | runs | where |
 | --- | --- | --- |
 | `process(state, packet)` | compiled, for each packet | in dom0, where it is trusted; in the domU, where not |
-| `push(self, packet)` | in the interpreter, for each packet: :class:`workers.untrusted.Packet` | in the domU |
-| `batch(self, packets)` | in the interpreter, for many packets: :class:`workers.untrusted.Packets` | in the domU |
+| `push(self, packet)` | in the interpreter, for each packet: :class:`workers.domu.packets.Packet` | in the domU |
+| `batch(self, packets)` | in the interpreter, for many packets: :class:`workers.domu.packets.Packets` | in the domU |
 """
 
-from shm.memory import be16, be32, load8, load16, load32, load64, put_be16, put_be32, store8, store16, store32, store64
+from shm.intrinsics import (
+    be16,
+    be32,
+    load8,
+    load16,
+    load32,
+    load64,
+    put_be16,
+    put_be32,
+    store8,
+    store16,
+    store32,
+    store64,
+)
 from workers.arguments import (
     REQUIRED,
     Argument,
@@ -25,8 +38,8 @@ from workers.arguments import (
     seconds,
     string,
 )
+from workers.datapath.packet import DROP
 from workers.element import Element
-from workers.packet import DROP
 
 __all__ = [
     "DROP",

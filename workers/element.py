@@ -8,6 +8,7 @@ record that `process` is given, so any worker can run any element at any time.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -15,11 +16,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, ClassVar
 
 from shm.escape import escape
 from shm.layout import APART, Layout
-from workers import fuel
 from workers.arguments import Argument, bind, split
 from workers.ranges import ranges
 
@@ -41,7 +42,9 @@ _FAMILIES = (
     "untrusted",
 )
 
-#: Why an element with a slow path drops a packet that it cannot handle: see workers.outcome.
+#: Why an element that is not the platform's own drops packets, besides what it says itself: see workers.compiler.guard.
+FOREIGN_REASONS = ("out_of_fuel", "failed")
+#: Why an element with a slow path drops a packet that it cannot handle: see workers.core.outcome.
 RAISED = "raised"
 
 #: Class name to class. Filled by :func:`load`.
@@ -139,7 +142,7 @@ class Element:
         Fields of its state record, see :class:`shm.layout.Layout`.
     reasons : tuple of str
         Why it drops packets, in the order of the codes `DROP - i`; where the class is not the platform's own, those of
-        :mod:`workers.fuel` follow; where it has a slow path, RAISED.
+        FOREIGN_REASONS follow; where it has a slow path, RAISED.
     driver : str
         `"rx"`, `"source"`, `"pull"` or `"domu"` where a task starts or ends here.
     spreads : bool
@@ -158,12 +161,12 @@ class Element:
     driver: ClassVar[str] = ""
     spreads: ClassVar[bool] = False
     keeps: ClassVar[tuple[str, ...]] = ()  #: state fields and areas that live on when a configuration is replaced
-    cycles: ClassVar[int] = 60  #: modelled cost of a packet on the machine of vre.machine.DELL2950
+    cycles: ClassVar[int] = 60  #: modelled cost of a packet on the machine of vre.config.machines.DELL2950
     lines: ClassVar[int] = 0  #: modelled cache lines that a packet touches here and nowhere else
     bad_port: ClassVar[int] = 0  #: output that takes dropped packets where it is connected, 0 for none
 
     # `process(state, packet)`, and `port`, `core`, `now` (the core's clock in ns) or `granted` (its ring has been asked
-    # for room) where it names them, returns an output port or one of the codes of workers.packet. An element
+    # for room) where it names them, returns an output port or one of the codes of workers.datapath.packet. An element
     # without one lives on the slow path.
     process: ClassVar[Callable[..., int] | None] = None
     # `slow(state, packet, port)` yields (port, SlowPacket) pairs and Drops.
@@ -175,8 +178,8 @@ class Element:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if fuel.is_foreign(cls) and not set(fuel.REASONS) <= set(cls.reasons):
-            cls.reasons = (*cls.reasons, *fuel.REASONS)
+        if is_foreign(cls) and not set(FOREIGN_REASONS) <= set(cls.reasons):
+            cls.reasons = (*cls.reasons, *FOREIGN_REASONS)
         if cls.slow is not None and RAISED not in cls.reasons:
             cls.reasons = (*cls.reasons, RAISED)
 
@@ -292,3 +295,23 @@ def port_range(text: str) -> tuple[int, int]:
 def processing_of(code: str, port: int) -> str:
     """Return the code of a port, `h` push, `l` pull or `a` agnostic, from one side of `processing`."""
     return code[min(port, len(code) - 1)] if code else "a"
+
+
+def is_foreign(cls: Any) -> bool:
+    """Return whether an element's `process`, or its `emit`, comes from elsewhere."""
+    return any(not is_ours(one) for one in (cls.process, getattr(cls, "emit", None)) if one is not None)
+
+
+def is_ours(thing: Any) -> bool:
+    """Return whether a class or function is one of the platform's elements."""
+    return thing.__module__.startswith("workers.elements.")
+
+
+def digest(cls: Any) -> str:
+    """Return a hash of the file that an element comes from: compiled code goes with it."""
+    return _digest(inspect.getfile(cls))
+
+
+@cache
+def _digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Bench
-from vre.chaos import chosen, faults, run
-from vre.config import load_model
+from vre.chaos.runner import chosen, faults, run
+from vre.config.reader import load_model
+from vre.domu.tiers import try_tier
 from vre.errors import PlatformError
-from vre.tiers import try_tier
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STRICT = try_tier("strict")
@@ -73,10 +73,10 @@ def test_a_rogue_that_succeeds_is_reported(tmp_path, monkeypatch):
     rogue.write_text(
         '"""files: gets what it should not"""\nimport os\n\n\nclass Attack:\n    def push(self, packet):\n        os._exit(99)\n'
     )
-    from vre.chaos import Fault
+    from vre.chaos.runner import Fault
 
     known = {"winner": Fault("winner", "files", "gets what it should not", rogue)}
-    monkeypatch.setattr("vre.chaos.faults", lambda: known)
+    monkeypatch.setattr("vre.chaos.runner.faults", lambda: known)
     result = run(load_model(lab(tmp_path)), ("winner",), lambda text: None)
     assert not result["pass"] and "it got what it should not" in result["faults"][0]["why"]
 
@@ -84,7 +84,7 @@ def test_a_rogue_that_succeeds_is_reported(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("losses", "contained"), [((0.0, 0.5, 0.0, 0.01), True), ((0.0, 0.5, 0.0, 0.4), False)])
 def test_a_loss_is_the_faults_where_it_comes_again(tmp_path, monkeypatch, losses, contained):
     left = iter(losses)
-    monkeypatch.setattr("vre.chaos.Chaos._watch", lambda self, act: (act(), next(left))[1])
+    monkeypatch.setattr("vre.chaos.runner.Chaos._watch", lambda self, act: (act(), next(left))[1])
     result = run(load_model(lab(tmp_path)), ("standby_killed",), lambda text: None)
     assert result["pass"] is contained and ("lost 40.0% more" in result["faults"][0]["why"]) is not contained
 
@@ -118,7 +118,9 @@ def as_user(tmp_path):
     environment = {"HOME": str(home), "VRE_CACHE": f"{home}/cache", "VRE_RUN": f"{home}/run"}
     environment |= {"PYTHONPATH": ":".join(paths), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"}
     user = [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups", str(python)]
-    probe = subprocess.run([*user, "-c", "import numba, vre.chaos"], env=environment, capture_output=True, text=True)
+    probe = subprocess.run(
+        [*user, "-c", "import numba, vre.chaos.runner"], env=environment, capture_output=True, text=True
+    )
     if probe.returncode:
         pytest.skip(f"an ordinary user cannot run this checkout: {probe.stderr.strip().splitlines()[-1:]}")
 
@@ -170,7 +172,7 @@ def test_a_fault_that_is_not_known_is_a_mistake():
 
 
 def test_every_element_with_a_slow_path_is_sent_malformed_packets():
-    from vre.dom0_faults import SLOW, malformed_config
+    from vre.chaos.dom0_faults import SLOW, malformed_config
     from workers.element import load
 
     assert {name for name, cls in load().items() if cls.slow is not None} == set(SLOW)

@@ -17,7 +17,7 @@ import pytest
 ELEMENT = '''# An element that hangs once its handler says so.
 import numpy as np
 
-from shm.memory import kernel
+from shm.intrinsics import kernel
 from vre.element import Argument, Element, integer
 
 TABLE = np.arange(4)
@@ -178,7 +178,7 @@ def test_a_mistake_in_an_element_of_others_costs_its_packet_and_no_process(tmp_p
 
 
 def test_compiled_code_goes_with_the_file_that_an_element_comes_from(tmp_path):
-    script = "import sys, json; from vre.config import from_text; print(json.dumps(from_text('Idle -> Loops(1) -> Discard;').shape.key()))"
+    script = "import sys, json; from vre.config.reader import from_text; print(json.dumps(from_text('Idle -> Loops(1) -> Discard;').shape.key()))"
     before = run_with_elements(tmp_path, script)
     (tmp_path / "again").mkdir()
     assert run_with_elements(tmp_path / "again", script, elements=ELEMENT + "# changed\n") != before

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tests.workers.frames import udp
 from tests.workers.test_capture_reader import FRAMES, block, interface, packet, pcap, section
-from workers.capture_reader import CaptureError
-from workers.replay import Replayed
+from workers.wire.capture_reader import CaptureError
+from workers.wire.replay import Replayed
 
 BYTES = (0, 1, 4, 0x20, 0x7F, 0x80, 0xFE, 0xFF)
 

@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from vre.check import check
-from vre.config import load_model
+from vre.config.reader import load_model
 from vre.errors import ConfigError
-from vre.lexer import Source
+from vre.language.checker import check
+from vre.language.lexer import Source
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORM = """[platform]

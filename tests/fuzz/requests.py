@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import vre
-from vre.control import VERBS
-from vre.domu_control import VERBS as MESSAGES
-from vre.domu_control import answer
+from vre.platform.control_socket import VERBS
+from vre.platform.domu_commands import VERBS as MESSAGES
+from vre.platform.domu_commands import answer
 
 PLAIN = "FromDevice(eth0) -> c :: Counter -> q :: Queue -> ToDevice(eth1);"
 ROUTES = """FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> rt :: RadixIPLookup(0/0 0, 198.19.0.0/16 1);

@@ -13,16 +13,16 @@ import time
 
 import numpy as np
 
+from shm.intrinsics import load64
 from shm.layout import MISSING, NOTE
-from shm.memory import load64
 from shm.ring import HEAD, TAIL, commit_head, room
 from tests.harness import Bench
 from tests.workers.frames import arp, udp
 from workers.arguments import REQUIRED
+from workers.datapath.packet import LARGE_ROOM
+from workers.datapath.slow_packet import Frame, put_frame
+from workers.datapath.turn import PORT_BITS
 from workers.element import RAISED, load, port_range
-from workers.packet import LARGE_ROOM
-from workers.slowpath import Frame, put_frame
-from workers.turn import PORT_BITS
 
 #: What is tried for an argument: as many of these as its kind takes.
 CANDIDATES = (

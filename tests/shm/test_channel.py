@@ -34,13 +34,13 @@ from shm.channel import (
     lent,
 )
 from shm.futex import sleep_on
+from shm.intrinsics import load64, store64
 from shm.memfd import make_memory, map_at, read_only, renew
-from shm.memory import load64, store64
 from tests.harness import Bench
 from tests.workers.frames import udp
-from vre.check import check
-from vre.lexer import Source
-from workers.compiler import compile_shape
+from vre.language.checker import check
+from vre.language.lexer import Source
+from workers.compiler.compile import compile_shape
 
 ELEMENT = f"Untrusted({Path(__file__).parent}/element.py:Nothing)"
 CONFIG = f"FromDevice(eth0) -> u :: {ELEMENT} -> ToDevice(eth1); u[1] -> Discard;"
@@ -114,15 +114,15 @@ def test_packets_cross_and_come_back_as_the_domu_left_them(bench):
 
 
 def test_a_word_is_fetched_once_xsa_155():
-    from shm import compiled
+    from shm import codegen
     from shm.channel import fetch, kind_of, length_in, outcome_of, slot_in
-    from workers.compiler import numba
+    from workers.compiler.compile import numba
 
     def take(channel, index):
         found = fetch(channel, index)
         return kind_of(channel, found) + outcome_of(found) + slot_in(found) + length_in(found)
 
-    compiled.register_kernels()
+    codegen.register_kernels()
     kernel = numba.njit("int64(int64, int64)", error_model="numpy")(take)
     text = next(iter(kernel.inspect_llvm().values()))
     assert text.count("load atomic i64") == 1

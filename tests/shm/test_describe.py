@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shm.describe import Image, NotASegment, describe_paths
+from shm.inspect import Image, NotASegment, describe_paths
 from tests.harness import Bench
 from tests.workers.frames import udp
 
@@ -39,5 +39,5 @@ def test_other_files_are_refused(tmp_path, content, message):
         file.write_bytes(content)
         with pytest.raises(NotASegment, match=message):
             Image(file)
-    done = subprocess.run([sys.executable, "-m", "shm.describe", str(file)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "shm.inspect", str(file)], capture_output=True, text=True)
     assert done.returncode == 2 and message in done.stderr

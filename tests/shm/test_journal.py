@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shm.intrinsics import load64, store64
 from shm.journal import FAULT, JOURNAL, LINE, LONGEST, NOBODY, Record, dropped, footprint, put, set_up, take
-from shm.memory import load64, store64
 
 SIZE = 4096
 

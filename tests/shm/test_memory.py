@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from shm import memory
-from shm.compiled import register_kernels
+from shm import intrinsics
+from shm.codegen import register_kernels
 
 LOADS = ("load8", "load16", "load32", "load64", "be16", "be32", "acquire64", "relaxed64")
 STORES = ("store8", "store16", "store32", "store64", "put_be16", "put_be32", "release64")
@@ -20,7 +20,7 @@ def compiled():
     """Return a function that compiles a twin of one or two int64 arguments."""
     import numba
 
-    register_kernels()  # importing shm.compiled is what replaces the twins inside kernels
+    register_kernels()  # importing shm.codegen is what replaces the twins inside kernels
 
     def make(twin, arguments):
         if arguments == 1:
@@ -32,7 +32,7 @@ def compiled():
 
 @pytest.mark.parametrize("name", LOADS)
 def test_loads_agree(compiled, name):
-    twin = getattr(memory, name)
+    twin = getattr(intrinsics, name)
     kernel = compiled(twin, 1)
     chance = random.Random(name)
     data = ctypes.create_string_buffer(chance.randbytes(64), 64)
@@ -44,7 +44,7 @@ def test_loads_agree(compiled, name):
 
 @pytest.mark.parametrize("name", STORES)
 def test_stores_agree(compiled, name):
-    twin = getattr(memory, name)
+    twin = getattr(intrinsics, name)
     kernel = compiled(twin, 2)
     for value in (0, 1, -1, 0x1234567890ABCDEF, -(1 << 63), 255, 256, 65536):
         one, other = (ctypes.c_int64 * 3)(), (ctypes.c_int64 * 3)()
@@ -56,7 +56,7 @@ def test_stores_agree(compiled, name):
 def test_copies_may_overlap(compiled):
     import numba
 
-    from shm.memory import copy
+    from shm.intrinsics import copy
 
     kernel = numba.njit(lambda a, b, n: copy(a, b, n))
     data = ctypes.create_string_buffer(b"abcdefgh", 16)
@@ -67,13 +67,13 @@ def test_copies_may_overlap(compiled):
 
 @pytest.mark.parametrize("value", [0, 1, 2, 31, 32, 1 << 40])
 def test_bit_length(compiled, value):
-    assert compiled(memory.bit_length, 1)(value) == value.bit_length()
+    assert compiled(intrinsics.bit_length, 1)(value) == value.bit_length()
 
 
 def test_ticks_go_forward(compiled):
     import numba
 
-    from shm.memory import ticks
+    from shm.intrinsics import ticks
 
     kernel = numba.njit(lambda: ticks())
     assert 0 <= kernel() <= kernel()

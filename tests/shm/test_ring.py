@@ -9,12 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from shm.intrinsics import load64, store64
 from shm.layout import APART, RING
-from shm.memory import load64, store64
 from shm.ring import NEXT_TAIL, available, commit_head, commit_tail, is_empty, length, room
 from tests.harness import Bench
+from workers.datapath.slow_packet import put_packet, read_packet
 from workers.element import SlowPacket
-from workers.slowpath import put_packet, read_packet
 
 
 class RingMachine(RuleBasedStateMachine):
@@ -79,9 +79,9 @@ TestRing = RingMachine.TestCase
 def test_the_other_sides_index_is_loaded_and_stored_atomically():
     import numba
 
-    from shm import compiled, ring
+    from shm import codegen, ring
 
-    compiled.register_kernels()
+    codegen.register_kernels()
     for function, wanted in (
         (ring.room, "load atomic i64"),
         (ring.available, "load atomic i64"),
@@ -98,8 +98,8 @@ def test_the_other_sides_index_is_loaded_and_stored_atomically():
 def test_a_polled_word_is_loaded_each_time_round():
     import numba
 
-    from shm import compiled
-    from shm.memory import relaxed64
+    from shm import codegen
+    from shm.intrinsics import relaxed64
 
     def wait(address, wanted):
         turns = 0
@@ -107,7 +107,7 @@ def test_a_polled_word_is_loaded_each_time_round():
             turns += 1
         return turns
 
-    compiled.register_kernels()
+    codegen.register_kernels()
     kernel = numba.njit(wait)
     kernel.compile((numba.int64, numba.int64))
     text = "".join(kernel.inspect_llvm().values())

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from shm.intrinsics import load64, store64
 from shm.layout import HEADER, Layout
-from shm.memory import load64, store64
 from shm.segment import PAGE, Segment, SegmentError, claim_window, free_window
 
 NAME = f"vre.{os.geteuid()}.test-segment"
@@ -30,7 +30,7 @@ def test_a_segment_is_at_the_same_address_everywhere(base):
         assert segment.size == 3 * PAGE
         store64(base + HEADER.size, 4711)
         code = (
-            "from shm.segment import Segment; from shm.memory import load64;"
+            "from shm.segment import Segment; from shm.intrinsics import load64;"
             f"Segment.attach('{NAME}', 'probe', {segment.size}, {base}); print(load64({base + HEADER.size}))"
         )
         assert subprocess.check_output([sys.executable, "-c", code], text=True) == "4711\n"

@@ -11,13 +11,13 @@ import time
 import pytest
 
 import vre
-import vre.apart
+import vre.supervision.offload
 from tests.vre.helpers import assert_accounts
 from tests.vre.test_domus import needs_jail, platform
-from vre.apart import apart
-from vre.config import from_text
-from vre.control import ask
+from vre.config.reader import from_text
 from vre.errors import ConfigError, PlatformError
+from vre.platform.control_socket import ask
+from vre.supervision.offload import apart
 
 
 def fail(error):
@@ -48,7 +48,7 @@ def test_what_takes_too_much_or_ends_is_said(what):
 
 
 def test_what_never_ends_is_given_up(monkeypatch):
-    monkeypatch.setattr(vre.apart, "_WAIT_S", 0.2)
+    monkeypatch.setattr(vre.supervision.offload, "_WAIT_S", 0.2)
     with pytest.raises(PlatformError, match=r"given up after 0\.2 s"):
         apart("", time.sleep, time.sleep, 1000)
     with pytest.raises(ChildProcessError):

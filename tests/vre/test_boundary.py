@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from vre.boundary import Boundary
 from vre.errors import ConfigError, HandlerError, PlatformEnded, PlatformError, Problem, Unexpected
+from vre.supervision.boundary import Boundary
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 
 import vre
 from tests.workers.test_capture_reader import pcap
-from vre.captures import allow_overwriting, clashes, obstacles
+from vre.config.captures import allow_overwriting, clashes, obstacles
+from vre.config.model import Capture, Model, Nic, Replay
 from vre.errors import ConfigError
-from vre.model import Capture, Model, Nic, Replay
 
 
 def model(*links):

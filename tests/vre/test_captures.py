@@ -10,7 +10,7 @@ import sys
 
 from tests.captures import read_capture
 from tests.workers.test_capture_reader import pcap
-from workers.capture_reader import CaptureError
+from workers.wire.capture_reader import CaptureError
 
 ROUTER = """
 FromDevice(eth0) -> c :: Classifier(12/0806 20/0001, 12/0800, -);

@@ -11,10 +11,10 @@ import pytest
 
 import vre
 from tests.vre.helpers import assert_accounts
-from vre.bench import RFC1812
-from vre.config import from_text
+from vre.bench.throughput import RFC1812
+from vre.config.model import Capture, Generator, Router
+from vre.config.reader import from_text
 from vre.errors import ConfigError, PlatformError
-from vre.model import Capture, Generator, Router
 
 PLAIN = "FromDevice(eth0) -> c :: Counter -> q :: Queue -> ToDevice(eth1);"
 OTHER = "FromDevice(eth0) -> Paint(3) -> c :: Counter -> q :: Queue -> ToDevice(eth1);"

@@ -9,12 +9,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from vre.check import check
 from vre.cli.check import check as check_command
-from vre.config import load_model
+from vre.config.reader import load_model
+from vre.config.toml_places import spans
 from vre.errors import MISTAKES, ConfigError
-from vre.lexer import Source
-from vre.toml_places import spans
+from vre.language.checker import check
+from vre.language.lexer import Source
 
 HEAD = "[nics.eth0]\n[nics.eth1]\n[routers.red]\n"
 
@@ -85,7 +85,7 @@ def test_mistakes_are_reported_up_to_a_number_and_long_lines_in_part():
 
 
 def test_a_long_path_is_checked_in_steps_in_proportion_to_it(monkeypatch):
-    from vre.check import _Spread
+    from vre.language.checker import _Spread
 
     steps = []
     monkeypatch.setattr(_Spread, "connect", lambda self, n, plain=_Spread.connect: (steps.append(n), plain(self, n))[1])

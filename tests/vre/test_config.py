@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from vre.config import load_model
+from vre.config.reader import load_model
 from vre.errors import ConfigError
 
 GOOD = """

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from vre.connections import BATCH, CLIENTS, HELD, LONGEST, PATIENCE_S, Connections, reachable
+from vre.platform.connections import BATCH, CLIENTS, HELD, LONGEST, PATIENCE_S, Connections, reachable
 
 
 class Desk:

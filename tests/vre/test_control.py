@@ -9,11 +9,11 @@ import pytest
 
 import vre
 from tests.vre.helpers import assert_accounts
-from vre.control import VERBS, ControlServer, ask
-from vre.domu_control import VERBS as DOMU_VERBS
-from vre.domu_control import answer
 from vre.errors import PlatformError
-from vre.verbs import RequestError, parse, understand
+from vre.platform.control_socket import VERBS, ControlServer, ask
+from vre.platform.domu_commands import VERBS as DOMU_VERBS
+from vre.platform.domu_commands import answer
+from vre.platform.verbs import RequestError, parse, understand
 
 CONFIG = """FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> rt :: StaticIPLookup(198.19.0.0/16 0, 0/0 1);
 rt[0] -> fix :: FixIPSrc(10.0.0.1) -> q :: Queue(64) -> ToDevice(eth1); rt[1] -> Discard;
@@ -195,7 +195,7 @@ def test_entitlements_have_a_range(box, value):
 def test_ten_clients_that_do_not_read_cost_nobody_anything(box):
     import socket
 
-    from vre.connections import reachable
+    from vre.platform.connections import reachable
 
     path = box._directory.path / "control"
     deaf = []

@@ -11,13 +11,13 @@ import socket
 
 import pytest
 
+from shm.intrinsics import store64
 from shm.layout import CORE
-from shm.memory import store64
-from shm.outside import WIRE
-from vre.crew import Crew
-from vre.host import Plan
-from vre.overheard import Overheard
-from workers.zygote import Zygote
+from shm.wire_layout import WIRE
+from vre.supervision.cpus import Plan
+from vre.supervision.processes import Crew
+from vre.supervision.stderr import Overheard
+from workers.zygote.workers import Zygote
 
 
 @pytest.fixture

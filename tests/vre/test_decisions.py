@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import ctypes
 
+from shm.intrinsics import load64, store64
 from shm.layout import CORE, TASK
-from shm.memory import load64, store64
-from vre.allocation import allocate, expected_shares, placement
-from vre.config import from_text
-from vre.host import fit
-from vre.model import Model, Router
-from vre.supervisor import GiveUp, Quarantine, Recover, Restart, Stamped, Supervisor, cause
-from vre.watchdog import Watchdog
+from vre.config.model import Model, Router
+from vre.config.reader import from_text
+from vre.placement.allocate import allocate, expected_shares, placement
+from vre.supervision.cpus import fit
+from vre.supervision.restart_policy import GiveUp, Quarantine, Recover, Restart, Stamped, Supervisor, cause
+from vre.supervision.watchdog import Watchdog
 
 TWO_PATHS = "FromDevice(a) -> Queue -> ToDevice(b); FromDevice(b) -> Counter -> ToDevice(a);"
 ONE = "FromDevice(a) -> ToDevice(b);"

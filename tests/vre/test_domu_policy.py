@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from vre.domu_policy import (
+from vre.domu.policy import (
     DIED,
     DUE,
     ENDED,
@@ -19,8 +19,8 @@ from vre.domu_policy import (
     STOP,
     IllegalTransition,
     Policy,
-    Progress,
 )
+from vre.supervision.progress import Progress
 
 
 @pytest.mark.parametrize("state", [STARTING, RUNNING, QUARANTINED, ENDED])

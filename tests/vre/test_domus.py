@@ -16,15 +16,15 @@ import pytest
 
 import vre
 from tests.vre.helpers import assert_accounts
-from vre.domu_policy import (
+from vre.domu.lifecycle import Keeper
+from vre.domu.policy import (
     MAX_RESTARTS,
     QUARANTINED,
     RUNNING,
     STARTING,
 )
+from vre.domu.tiers import try_tier
 from vre.errors import ConfigError, PlatformError
-from vre.keeper import Keeper
-from vre.tiers import try_tier
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 STRICT = try_tier("strict")
@@ -175,7 +175,7 @@ def test_a_hostile_call_quarantines_until_somebody_releases(tmp_path):
 
 
 def test_two_hundred_deaths_leave_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("vre.domu_policy.MAX_RESTARTS", 1000)
+    monkeypatch.setattr("vre.domu.policy.MAX_RESTARTS", 1000)
     process = psutil.Process()
     with platform() as box:
         red = box.router("red", forward(element(tmp_path, PASS)))

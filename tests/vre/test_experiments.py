@@ -11,10 +11,10 @@ from importlib import import_module
 import pytest
 
 from vre.experiments import NAMES
-from vre.experiments.bench import FULL, MEASURED, Path, platform, window
 from vre.experiments.maxmin import fair
 from vre.experiments.outcome import Outcome, at_least, at_most, near
-from vre.stats import jain
+from vre.experiments.setup import FULL, MEASURED, Path, platform, window
+from vre.platform.accounts import jain
 
 
 @pytest.mark.parametrize("name", NAMES)

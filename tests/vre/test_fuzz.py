@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from tests.fuzz import configurations, requests
-from vre.check import check
 from vre.errors import ConfigError
-from vre.lexer import Source
+from vre.language.checker import check
+from vre.language.lexer import Source
 
 
 def test_damaged_configurations_are_models_or_mistakes():

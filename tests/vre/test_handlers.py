@@ -12,11 +12,11 @@ import pytest
 from tests.harness import Bench
 from tests.specimens import arguments_of, router_of, specimens
 from tests.workers.frames import udp
-from vre.check import check
 from vre.cli.elements import page
 from vre.errors import ConfigError, HandlerError
-from vre.handlers import Handlers
-from vre.lexer import Source
+from vre.language.checker import check
+from vre.language.lexer import Source
+from vre.platform.handlers import Handlers
 from workers.arguments import rate, seconds
 from workers.element import load
 from workers.ranges import ranges

@@ -12,16 +12,16 @@ import pytest
 
 import vre
 from shm.channel import CHANNEL, UP
+from shm.intrinsics import load64
 from shm.layout import CLIENT
-from shm.memory import load64
 from tests.captures import read_capture
 from tests.vre.helpers import assert_accounts
 from tests.vre.test_domus import needs_jail, wait_for
-from vre.bench import RFC1812
-from vre.config import from_text
+from vre.bench.throughput import RFC1812
+from vre.config.model import Router
+from vre.config.reader import from_text
 from vre.errors import ConfigError, HandlerError, PlatformError
-from vre.inside import bridge, into_domu
-from vre.model import Router
+from vre.language.bridge import bridge
 
 pytestmark = needs_jail
 
@@ -149,7 +149,7 @@ def test_it_comes_and_goes_and_changes_while_the_platform_runs():
             box.read("red/Discard@2.count")
         box.remove("red")
         green = Router("green", 1.0, from_text("FromDevice(eth0) -> ToDevice(eth1);"))
-        into_domu(green, direct=True)
+        green.host_in_domu(direct=True)
         box.add(green)
         box.tend(0.3)
         assert box.handle("green").stats().forwarded > 1000

@@ -4,13 +4,13 @@
 import os
 import threading
 
+from shm.intrinsics import load64
 from shm.journal import FAULT, put
 from shm.layout import CORE
-from shm.memory import load64
 from tests.harness import Bench
 from tests.workers.frames import udp
-from vre.journals import Journals
-from vre.outlet import Outlet, to_stream
+from vre.supervision.journals import Journals
+from vre.supervision.outlet import Outlet, to_stream
 
 
 def test_the_same_fault_is_an_event_once_and_then_counted():

@@ -13,19 +13,20 @@ import pytest
 
 import vre
 from shm.channel import GIFT, LENT
+from shm.intrinsics import load64
 from shm.layout import CORE
-from shm.memory import load64
 from tests.vre.helpers import assert_accounts
 from tests.vre.test_domus import PASS, element, forward, needs_jail, platform, wait_for
-from vre.attention import GAP_S, Attention
-from vre.check import check
-from vre.domu import Domu
-from vre.domu_policy import RUNNING, Loans, Progress
+from vre.config.model import Router
+from vre.domu.policy import RUNNING, Loans
+from vre.domu.process import Domu
 from vre.errors import ConfigError
-from vre.lexer import Source
-from vre.model import Router
-from vre.supervisor import cause
-from vre.tenant import Program, Tenant
+from vre.language.checker import check
+from vre.language.lexer import Source
+from vre.memory.router import Program, Tenant
+from vre.supervision.attention import GAP_S, Attention
+from vre.supervision.progress import Progress
+from vre.supervision.restart_policy import cause
 
 
 def test_a_domu_that_only_rehearses_has_nothing_to_be_judged_by():
@@ -235,7 +236,7 @@ def test_domus_come_back_when_their_zygote_has_ended(tmp_path):
 
 @needs_jail
 def test_a_domu_that_does_not_end_is_left_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr("vre.keeper._LONGEST_DEATH_S", 0.3)
+    monkeypatch.setattr("vre.domu.lifecycle._LONGEST_DEATH_S", 0.3)
     with platform() as box:
         red = box.router("red", forward(element(tmp_path, PASS)))
         box.start()

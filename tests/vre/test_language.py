@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vre.check import check
 from vre.errors import ConfigError
-from vre.lexer import Source
+from vre.language.checker import check
+from vre.language.lexer import Source
 
 
 def graph(text, **overrides):

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from vre.check import check
 from vre.errors import ConfigError
-from vre.lexer import Source
+from vre.language.checker import check
+from vre.language.lexer import Source
 
 ELEMENT = "from vre.element import Argument, Element, between, integer, ip, REQUIRED\n"
 PUSH = "    def push(self, packet): pass\n"

@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 import vre
+from shm.intrinsics import load64
 from shm.layout import CORE
-from shm.memory import load64
 from shm.run_directory import run_root
 from tests.vre.helpers import assert_accounts
 from vre.errors import ConfigError, HandlerError, PlatformError
-from workers.turn import DRAIN, RESUME
+from workers.datapath.turn import DRAIN, RESUME
 
 FORWARD = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> rt :: StaticIPLookup(198.19.0.0/16 0, 0/0 1);" \
     "rt[0] -> DecIPTTL -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> q :: Queue -> ToDevice(eth1); rt[1] -> Discard;"  # fmt: skip
@@ -84,7 +84,7 @@ def test_a_killed_worker_is_replaced_and_only_the_batch_in_hand_is_lost():
 
 @pytest.mark.slow
 def test_two_hundred_kills_leak_nothing(monkeypatch):
-    monkeypatch.setattr("vre.supervisor.MAX_RESTARTS", 1000)
+    monkeypatch.setattr("vre.supervision.restart_policy.MAX_RESTARTS", 1000)
     process = psutil.Process()
     with make(1, link=vre.Generator(rate=2_000_000)) as box:
         red = box.router("red", FORWARD)
@@ -111,7 +111,7 @@ def test_two_hundred_kills_leak_nothing(monkeypatch):
 
 
 def test_a_worker_that_keeps_dying_ends_the_platform(monkeypatch):
-    monkeypatch.setattr("vre.supervisor.MAX_RESTARTS", 2)
+    monkeypatch.setattr("vre.supervision.restart_policy.MAX_RESTARTS", 2)
     with make() as box:
         box.router("red", PLAIN)
         box.start()
@@ -270,7 +270,7 @@ def test_configuration_mistakes_from_python():
 
 
 def test_no_room_in_dev_shm_fails_before_anything_starts(monkeypatch):
-    monkeypatch.setattr("vre.host.shm_free", lambda: 1000)
+    monkeypatch.setattr("vre.supervision.cpus.shm_free", lambda: 1000)
     with make() as box:
         box.router("red", PLAIN)
         with pytest.raises(PlatformError, match=r"needs \d+ bytes of shared memory; /dev/shm has 1000 free"):
@@ -279,12 +279,12 @@ def test_no_room_in_dev_shm_fails_before_anything_starts(monkeypatch):
 
 
 def test_sixteen_routers_of_two_ports_fit_in_256_mib():
-    from vre.build import Builder
     from vre.cli.run import _DEMO
-    from vre.config import load_model
-    from vre.links import Links
-    from vre.space import Space
-    from vre.validate import validate
+    from vre.config.reader import load_model
+    from vre.config.validate import validate
+    from vre.memory.address_space import Space
+    from vre.memory.layout import Builder
+    from vre.memory.wire import Links
 
     model = load_model(_DEMO)
     red = model.routers["red"]

@@ -12,8 +12,8 @@ from scapy.utils import wrpcap
 import vre
 from tests.workers.frames import udp
 from vre.cli.report import stray_line
-from vre.model import Router, RouterPort
-from vre.validate import complete
+from vre.config.model import Router, RouterPort
+from vre.config.validate import complete
 
 PLAIN = "FromDevice(eth0) -> c :: Counter -> ToDevice(eth1);"
 
@@ -155,7 +155,7 @@ def test_a_router_added_to_a_running_platform_has_addresses_of_its_own_and_they_
     other.write_text(f"[nics.eth0]\n[nics.eth1]\n[routers.green]\nconfig = '{PLAIN}'\n")
     with vre.Platform() as box:
         box.nic("eth0", link=vre.Replay(str(capture), rate=1000.0, loop=True))
-        box.nic("eth1", link=vre.model.Cable("eth0"))
+        box.nic("eth1", link=vre.config.model.Cable("eth0"))
         box.router("red", PLAIN)
         box.start()
         with pytest.raises(vre.PlatformError, match="port 'eth2' cannot be added"):

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-import vre.groups
-import vre.shares
+import vre.domu.cgroups
+import vre.domu.cpu_shares
 from tests.vre.helpers import assert_accounts
 from tests.vre.test_domus import element, forward, needs_jail, platform, wait_for
-from vre.groups import Groups
-from vre.processor_waits import ProcessorWaits
-from vre.schedstat import Schedstat
-from vre.shares import Throttle
+from vre.domu.cgroups import Groups
+from vre.domu.cpu_shares import Throttle
+from vre.supervision.processor_waits import ProcessorWaits
+from vre.supervision.schedstat import Schedstat
 
 with tempfile.TemporaryDirectory() as _folder:
     GROUPS = Groups("try", Path(_folder) / "groups")
@@ -78,10 +78,10 @@ def test_the_time_of_all_threads_counts_though_they_have_ended():
 
 @needs_groups
 def test_a_weight_is_one_beside_the_platforms_own_processes(tmp_path):
-    shares, cpu = vre.shares.Shares(f"weigh{os.getpid()}", tmp_path / "groups"), min(os.sched_getaffinity(0))
+    shares, cpu = vre.domu.cpu_shares.Shares(f"weigh{os.getpid()}", tmp_path / "groups"), min(os.sched_getaffinity(0))
     pids = [spin(1.0, cpu), spin(1.0, cpu)]
     try:
-        assert shares.give("red", pids[0], pids[0], vre.shares.weight_of(1 / 7), 1 << 28).means == "cgroup"
+        assert shares.give("red", pids[0], pids[0], vre.domu.cpu_shares.weight_of(1 / 7), 1 << 28).means == "cgroup"
         time.sleep(0.1)
         times = [Schedstat(pid) for pid in pids]
         for _ in range(2):
@@ -100,7 +100,9 @@ def test_a_weight_is_one_beside_the_platforms_own_processes(tmp_path):
     assert domu < 0.4 * worker
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not vre.shares.autogroups(), reason="needs root, and groups by session")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not vre.domu.cpu_shares.autogroups(), reason="needs root, and groups by session"
+)
 def test_an_ordinary_user_weighs_a_session_by_a_process_that_is_not_locked(tmp_path):
     child = os.fork()
     if child == 0:
@@ -111,26 +113,26 @@ def test_an_ordinary_user_weighs_a_session_by_a_process_that_is_not_locked(tmp_p
         said = "later"
         while said == "later":
             time.sleep(0.11)
-            said = vre.shares._weigh_session(first, vre.shares.weight_of(1 / 7))
+            said = vre.domu.cpu_shares._weigh_session(first, vre.domu.cpu_shares.weight_of(1 / 7))
         nice = Path(f"/proc/{first}/autogroup").read_text().split()[-1]
         os.kill(first, signal.SIGKILL)
         os._exit(0 if (said, nice) == ("done", "9") else 1)
     assert os.waitpid(child, 0)[1] == 0
     # What is not so is not said: here nobody has such a process.
-    assert vre.shares._weigh_session(child, 100.0) == "refused"
+    assert vre.domu.cpu_shares._weigh_session(child, 100.0) == "refused"
 
 
 def test_who_gets_more_than_its_weight_is_found_by_what_others_waited():
-    weight = vre.shares.weight_of(1 / 7)
-    assert vre.shares.exceeds(weight, 0.69, 0.6)
-    assert not vre.shares.exceeds(weight, 0.69, 0.01)  # nobody wanted it
-    assert not vre.shares.exceeds(weight, 0.14, 0.9)  # others had it
+    weight = vre.domu.cpu_shares.weight_of(1 / 7)
+    assert vre.domu.cpu_shares.exceeds(weight, 0.69, 0.6)
+    assert not vre.domu.cpu_shares.exceeds(weight, 0.69, 0.01)  # nobody wanted it
+    assert not vre.domu.cpu_shares.exceeds(weight, 0.14, 0.9)  # others had it
 
 
 @needs_jail
 def test_a_domu_whose_weight_does_not_hold_is_stopped_by_turns(tmp_path, monkeypatch):
-    monkeypatch.setattr(vre.shares.Shares, "give", lambda self, *_: vre.shares.Part("autogroup"))
-    monkeypatch.setattr("vre.parts.EXCESS", 1)
+    monkeypatch.setattr(vre.domu.cpu_shares.Shares, "give", lambda self, *_: vre.domu.cpu_shares.Part("autogroup"))
+    monkeypatch.setattr("vre.domu.accounting.EXCESS", 1)
     monkeypatch.setattr(ProcessorWaits, "look", lambda self, now: dict.fromkeys(range(64), 0.9))
     body = "def __init__(self):\n    threading.Thread(target=self.work, daemon=True).start()\ndef work(self):\n    while True: pass\n"
     with platform(rate=1000) as box:
@@ -149,9 +151,9 @@ def test_a_domu_whose_weight_does_not_hold_is_stopped_by_turns(tmp_path, monkeyp
 
 @needs_jail
 def test_where_there_are_no_groups_a_domu_is_stopped_by_turns(tmp_path, monkeypatch):
-    monkeypatch.setattr(vre.groups, "_V1", tmp_path / "none")
-    monkeypatch.setattr(vre.groups, "_V2", tmp_path / "none")
-    monkeypatch.setattr(vre.shares, "autogroups", lambda: False)
+    monkeypatch.setattr(vre.domu.cgroups, "_V1", tmp_path / "none")
+    monkeypatch.setattr(vre.domu.cgroups, "_V2", tmp_path / "none")
+    monkeypatch.setattr(vre.domu.cpu_shares, "autogroups", lambda: False)
     busy = "def push(self, packet):\n    end = time.perf_counter() + 5e-5\n    while time.perf_counter() < end: pass"
     with platform(rate=50_000) as box:
         red = box.router("red", forward(element(tmp_path, busy)))
@@ -187,7 +189,7 @@ def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
         box.tend(0.3)
         assert int(found["cpu"].read_text()) == round(768 * scale)
         if "memory" in found:
-            assert int(found["memory"].read_text()) == (256 << 20) + vre.shares._MORE_MEMORY
+            assert int(found["memory"].read_text()) == (256 << 20) + vre.domu.cpu_shares._MORE_MEMORY
         assert box.domus.rows()[0]["limits"] == ", ".join(c for c in ("memory", "pids") if c in found)
     assert not any(file.parent.exists() for file in found.values())
 

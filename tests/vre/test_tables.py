@@ -12,7 +12,7 @@ from rich.console import Console
 from vre.cli.contest import contest_lines
 from vre.cli.report import drop_lines, routers_table
 from vre.cli.tables import Rows
-from vre.stats import RouterStats
+from vre.platform.accounts import RouterStats
 
 WIDTHS = (60, 80, 200)
 ACCOUNT = {"p50": 123456.7, "p99": 234567.8, "p99_9": 345678.9, "max": 99999999.0}

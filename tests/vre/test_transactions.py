@@ -13,12 +13,12 @@ import pytest
 
 import vre
 from shm.layout import CLIENTS, SLOT, SPARES
-from shm.outside import CLAIM
+from shm.wire_layout import CLAIM
 from tests.vre.helpers import assert_accounts
-from vre.config import from_text
-from vre.model import Generator, Router
-from vre.space import view
-from vre.transaction import Finisher, Later, Transaction
+from vre.config.model import Generator, Router
+from vre.config.reader import from_text
+from vre.memory.address_space import view
+from vre.platform.transaction import Finisher, Later, Transaction
 
 PLAIN = "FromDevice(eth0) -> c :: Counter -> q :: Queue(50) -> ToDevice(eth1);"
 OTHER = "FromDevice(eth0) -> Paint(3) -> c :: Counter -> q :: Queue(100) -> ToDevice(eth1);"

@@ -9,10 +9,10 @@ import pytest
 
 import vre
 from tests.vre.helpers import assert_accounts
-from vre.bench import RFC1812
-from vre.config import from_text
+from vre.bench.throughput import RFC1812
+from vre.config.model import Capture, Generator
+from vre.config.reader import from_text
 from vre.errors import ConfigError
-from vre.model import Capture, Generator
 
 FORWARD = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> DecIPTTL" \
     " -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> Queue -> ToDevice(eth1);"  # fmt: skip

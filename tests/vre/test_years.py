@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import vre
+from shm.intrinsics import load64, store64
 from shm.layout import CORE, MODEL_BITS
-from shm.memory import load64, store64
 from tests import ranges
 from tests.ranges import Shift
-from vre.config import load_model
-from vre.model import Generator
-from workers.clock import Calibration
-from workers.stride import REBASE
+from vre.config.model import Generator
+from vre.config.reader import load_model
+from workers.core.clock import Calibration
+from workers.core.stride import REBASE
 
 DEMO = Path(vre.__file__).parent / "demo" / "demo.toml"
 HZ = 2.66e9

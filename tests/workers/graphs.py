@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from workers.arguments import REQUIRED
-from workers.checksum import checksum
+from workers.datapath.checksum import checksum
 from workers.element import load, port_range, processing_of
 
 #: Texts that arguments may be; what none of them fits needs one more.

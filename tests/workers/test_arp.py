@@ -8,13 +8,13 @@ import ctypes
 import pytest
 from scapy.layers.l2 import ARP, Ether
 
+from shm.intrinsics import store64
 from shm.layout import CORE
-from shm.memory import store64
 from shm.ring import length
 from tests.workers.frames import HOST, MAC, arp, ip_of, udp
-from vre.handlers import HandlerError, Handlers
+from vre.platform.handlers import HandlerError, Handlers
 from workers.arguments import show_ip
-from workers.neighbours import AT_ONCE, PROBES, SLOTS, first_place
+from workers.datapath.neighbours import AT_ONCE, PROBES, SLOTS, first_place
 
 SECOND = 1_000_000_000
 DEAD, ALIVE = "10.0.0.7", "10.0.0.8"

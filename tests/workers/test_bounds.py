@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 
 from shm.channel import CHANNEL
-from shm.memory import load64, store64
+from shm.intrinsics import load64, store64
 from shm.segment import WINDOW
 from tests.fence import Fence
 from tests.harness import Bench
 from tests.workers.graphs import Graph, classes, frames
-from vre.check import check
 from vre.errors import ConfigError
-from vre.lexer import Source
-from vre.space import view
-from workers.compiler import compile_shape
-from workers.crossing import Crossing, give_returns, take_requests
+from vre.language.checker import check
+from vre.language.lexer import Source
+from vre.memory.address_space import view
+from workers.compiler.compile import compile_shape
+from workers.domu.frontend import Crossing, give_returns, take_requests
 from workers.element import load
 
 BESIDE = "FromDevice(eth0) -> Counter -> Strip(14) -> CheckIPHeader -> Queue(64) -> ToDevice(eth1);"

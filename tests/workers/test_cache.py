@@ -13,12 +13,12 @@ import sys
 import pytest
 
 from tests.harness import Bench
-from workers.cache import import_module
+from workers.compiler.cache import import_module
 
 USE = """
 import pathlib, sys
-from workers.clock import read_ticks
-from workers.compiler import compile_kernel, warm
+from workers.core.clock import read_ticks
+from workers.compiler.compile import compile_kernel, warm
 warm({"kernel-ticks": ("the clock", lambda: compile_kernel(read_ticks))}, print)
 assert compile_kernel(read_ticks)() > 0
 from tests.harness import Bench
@@ -85,7 +85,7 @@ def test_no_home_is_no_cache(monkeypatch):
     monkeypatch.delenv("VRE_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/proc/nowhere")
-    from workers.cache import why_no_cache
+    from workers.compiler.cache import why_no_cache
 
     assert why_no_cache()
     with Bench("FromDevice(eth0) -> Counter -> ToDevice(eth1);") as bench:

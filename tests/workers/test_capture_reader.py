@@ -12,7 +12,7 @@ import pytest
 
 from tests.captures import read_capture
 from tests.workers.frames import udp
-from workers.capture_reader import CaptureError, Findings, read_records
+from workers.wire.capture_reader import CaptureError, Findings, read_records
 
 START_NS = 1_600_000_000_123_456_789
 FRAMES = [udp(size=60 + 3 * i) for i in range(5)]

@@ -9,12 +9,12 @@ import resource
 
 import pytest
 
-from shm.memory import load64, store64
-from shm.outside import CAPTURE
+from shm.intrinsics import load64, store64
+from shm.wire_layout import CAPTURE
 from tests.captures import read_capture
-from vre.captures import finish, row
-from workers.capture_writer import CaptureFile
-from workers.wire import capture_frame
+from vre.config.captures import finish, row
+from workers.wire.capture_writer import CaptureFile
+from workers.wire.loop import capture_frame
 
 ROOM = 1 << 14
 

@@ -8,8 +8,8 @@ import pytest
 
 from shm.layout import LINE
 from tests.workers.frames import IN, OUT, udp
-from vre.space import view
-from workers.packet import GUARD, HEADROOM, LARGE_STRIDE, SMALL_STRIDE
+from vre.memory.address_space import view
+from workers.datapath.packet import GUARD, HEADROOM, LARGE_STRIDE, SMALL_STRIDE
 
 #: What all buffers are full of: another router's packets, for all that this one knows.
 OTHERS = b"\xd1\xc2\xb3\xa4"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.clock import RATE_BITS, Calibration, calibrate, to_ns
+from workers.core.clock import RATE_BITS, Calibration, calibrate, to_ns
 
 YEARS = 10 * 365 * 86400
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from shm.channel import CHANNEL, FAULTS, SLOT_BYTES, SLOT_START
-from shm.memory import load64
+from shm.intrinsics import load64
 from tests.harness import Bench
 from tests.workers.frames import arp, udp
-from vre.check import check
-from vre.lexer import Source
-from workers.compiler import compile_shape
-from workers.crossing import Crossing, give_returns, take_requests
+from vre.language.checker import check
+from vre.language.lexer import Source
+from workers.compiler.compile import compile_shape
+from workers.domu.frontend import Crossing, give_returns, take_requests
 
 IN = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader(INTERFACES 10.1.0.1/24, BADSRC 9.9.9.9) -> "
 OUT = " -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> ToDevice(eth1);"

@@ -7,9 +7,9 @@ import ctypes
 
 import pytest
 
+from shm.intrinsics import record
 from shm.layout import CLIENT, CORE, IDLE_PASS, STRIDE_BITS
-from shm.memory import record
-from workers.contest import WINDOW_NS, close_window
+from workers.core.contest import WINDOW_NS, close_window
 
 
 class Cores:
@@ -91,8 +91,8 @@ def test_accesses_count_where_memory_is_shared_out():
 
 def test_a_router_is_judged_only_by_what_it_had_to_share():
     import vre
-    from vre.model import Generator
-    from vre.stats import contested_jain
+    from vre.config.model import Generator
+    from vre.platform.accounts import contested_jain
 
     with vre.Platform(machine="dell2950", clock="virtual", cores=1) as box:
         box.nic("eth0", link=Generator(rate=20e6, size=64, flows=1, rates={"light": 20e3}), speed=100e9)

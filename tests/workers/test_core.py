@@ -7,12 +7,12 @@ import os
 
 import pytest
 
+from shm.intrinsics import load64, store64
 from shm.layout import CORE, TASK
-from shm.memory import load64, store64
 from shm.segment import SegmentError
 from tests.shm.test_channel import ELEMENT
-from workers import core as module
-from workers.core import Worker
+from workers.core import worker as module
+from workers.core.worker import Worker
 
 CONFIG = f"FromDevice(eth0) -> {ELEMENT} -> Discard; FromDevice(eth1) -> Print(x, ACTIVE false) -> Discard;"
 

@@ -9,9 +9,9 @@ import mmap
 import numpy as np
 import pytest
 
+from shm.intrinsics import load64, store64
 from shm.layout import MODEL_BITS, TASK
-from shm.memory import load64, store64
-from workers.counters import PAGE_FAULTS, SLICES, SOFTWARE, Counter, LineMeter, explain, why_not
+from workers.core.perf_counters import PAGE_FAULTS, SLICES, SOFTWARE, Counter, LineMeter, explain, why_not
 
 KERNEL = why_not(SOFTWARE, PAGE_FAULTS)
 needs_counters = pytest.mark.skipif(bool(KERNEL), reason=f"this user may count nothing here: {KERNEL}")

@@ -10,7 +10,7 @@ from scapy.packet import Raw
 
 from shm.ring import length
 from tests.workers.frames import HOST, IN, MAC, OUT, arp, ip_of, udp
-from workers.slowpath import read_packet
+from workers.datapath.slow_packet import read_packet
 
 
 def test_ttl_is_decremented_with_a_right_checksum(bench):

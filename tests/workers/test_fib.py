@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reference.lpm import SlowTable
+from workers.datapath.fib import HOPS, Fib, FibError, chunks_for, lookup, table_bytes
 from workers.elements.route import control
-from workers.fib import HOPS, Fib, FibError, chunks_for, lookup, table_bytes
 
 CHUNKS = 64
 

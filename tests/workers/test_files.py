@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from tests.captures import read_capture
-from vre.config import from_text, load_model
+from vre.config.reader import from_text, load_model
 from vre.errors import ConfigError
 from workers import files
-from workers.capture_reader import CaptureError
-from workers.outline import outline
-from workers.sources import Shelf, read_folder
+from workers.domu.outline import outline
+from workers.domu.sources import Shelf, read_folder
+from workers.wire.capture_reader import CaptureError
 
 GOOD = "class X:\n    def push(self, packet):\n        pass\n"
 

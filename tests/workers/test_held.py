@@ -13,9 +13,9 @@ from shm.ring import commit_head, commit_tail
 from tests.harness import Bench
 from tests.workers.frames import HOST, MAC, arp, udp
 from tests.workers.test_recovery import run_and_kill
+from workers.core.recovery import recover
+from workers.datapath.held import QUEUE, Held, links_bytes
 from workers.element import SlowPacket
-from workers.held import QUEUE, Held, links_bytes
-from workers.recovery import recover
 
 CONFIG = f"""
 FromDevice(eth0) -> c :: Classifier(12/0800, 12/0806 20/0002);

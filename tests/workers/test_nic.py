@@ -9,15 +9,15 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shm.intrinsics import load16, load64, store64
 from shm.layout import SLOT
-from shm.memory import load16, load64, store64
-from shm.outside import CLAIM, CLAIMS
 from shm.ring import HEAD, NEXT_HEAD, POOL, TAIL, slot_at
+from shm.wire_layout import CLAIM, CLAIMS
 from tests.harness import Bench
 from tests.workers.frames import udp
-from workers.nic import arrive
-from workers.packet import frame_address
-from workers.replay import Sorter
+from workers.datapath.nic import arrive
+from workers.datapath.packet import frame_address
+from workers.wire.replay import Sorter
 
 ONE, TWO = 0x020000000001, 0x020000000002
 TARGETS = ("02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:77", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01")

@@ -8,18 +8,18 @@ from typing import ClassVar
 
 import pytest
 
+from shm.intrinsics import copy, load64, store64
 from shm.layout import CORE, TASK
-from shm.memory import copy, load64, store64
 from shm.ring import HEAD, NEXT_TAIL, length
 from tests.workers.frames import IN, OUT, udp
-from vre.check import check
-from vre.lexer import Source
-from workers.compiler import compile_shape
+from vre.language.checker import check
+from vre.language.lexer import Source
+from workers.compiler.compile import compile_shape
+from workers.compiler.guard import guarded
+from workers.datapath.packet import PUNT, TAKEN, spare_packet
+from workers.datapath.slow_packet import put_packet
 from workers.element import REGISTRY, Drop, Element, Needs, load
 from workers.elements.source import InfiniteSource
-from workers.fuel import guarded
-from workers.packet import PUNT, TAKEN, spare_packet
-from workers.slowpath import put_packet
 
 
 class Faulty(Element):

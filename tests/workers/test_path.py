@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from vre.check import check
-from vre.lexer import Source
-from workers.path import compose
+from vre.language.checker import check
+from vre.language.lexer import Source
+from workers.compiler.composer import compose
 
 CIRCLES = {
     "through a queue": "FromDevice(eth0) -> q :: Queue -> Unqueue -> t :: Tee(2) -> q; t[1] -> Queue -> ToDevice(eth1);",

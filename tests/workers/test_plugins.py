@@ -9,10 +9,10 @@ from importlib.metadata import EntryPoint
 import pytest
 from click.testing import CliRunner
 
-from vre.check import check
 from vre.cli import main
 from vre.errors import ConfigError
-from vre.lexer import Source
+from vre.language.checker import check
+from vre.language.lexer import Source
 from workers import element
 
 GOOD = "from vre.element import Element\nclass Good(Element):\n    '''Passes.'''\n    @staticmethod\n    def process(state, packet):\n        return 0\n"
@@ -53,7 +53,7 @@ def test_a_plugin_that_cannot_be_loaded_is_noted_and_the_others_are_there(plugin
 
 
 def test_who_uses_what_is_missing_is_told_why(plugins, monkeypatch):
-    from vre import flatten
+    from vre.language import flatten
 
     monkeypatch.setattr(flatten, "BROKEN", plugins.BROKEN)
     with pytest.raises(ConfigError, match=r"unknown element class 'Bad'.*could not be loaded: gone \(plugged_gone\)"):
@@ -63,7 +63,7 @@ def test_who_uses_what_is_missing_is_told_why(plugins, monkeypatch):
 def test_the_command_line_names_it(plugins, monkeypatch, capsys):
     from vre.cli.elements import elements
 
-    monkeypatch.delitem(sys.modules, "vre.platform", raising=False)
+    monkeypatch.delitem(sys.modules, "vre.platform.platform", raising=False)
     done = CliRunner().invoke(elements, [])
     assert done.exit_code == 0 and "Counter" in done.output
     main._warn_of_plugins()

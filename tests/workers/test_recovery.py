@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from shm.channel import CHANNEL, SLOTS
+from shm.intrinsics import load64, store64
 from shm.layout import CORE
-from shm.memory import load64, store64
 from tests.harness import Bench
 from tests.workers.frames import udp
-from workers.crossing import Crossing, give_returns, take_requests
-from workers.recovery import recover
+from workers.core.recovery import recover
+from workers.domu.frontend import Crossing, give_returns, take_requests
 
 CONFIG = """
 FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> t :: Tee(2);

@@ -7,13 +7,13 @@ import ctypes
 
 import pytest
 
-from shm.memory import load64
-from shm.outside import FRAME
+from shm.intrinsics import load64
+from shm.wire_layout import FRAME
 from tests.workers.frames import udp
 from tests.workers.test_capture_reader import pcap
-from workers.capture_reader import CaptureError
-from workers.packet import LARGE_ROOM
-from workers.replay import LONGEST_GAP_NS, Replayed, Timeline
+from workers.datapath.packet import LARGE_ROOM
+from workers.wire.capture_reader import CaptureError
+from workers.wire.replay import LONGEST_GAP_NS, Replayed, Timeline
 
 DAY = 24 * 3600 * 10**9
 
@@ -94,8 +94,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
 
 
 def test_whoever_reads_a_long_capture_can_do_something_else_meanwhile(tmp_path):
-    from vre.model import Generator
-    from workers.traffic import BETWEEN_PAUSES, generated
+    from vre.config.model import Generator
+    from workers.wire.traffic import BETWEEN_PAUSES, generated
 
     pauses = []
     part, _ = (capture := replayed(tmp_path, pcap(frames=[udp()] * 5 * BETWEEN_PAUSES))).measure(

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from shm.intrinsics import load64, stack_record, store64
 from shm.layout import CORE, SPARES, TASK, UNDO_ENTRIES
-from shm.memory import load64, stack_record, store64
 from shm.ring import NEXT_HEAD, POOL, slot_at
 from tests.workers.frames import udp
-from vre.check import check
 from vre.errors import ConfigError
-from vre.lexer import Source
-from workers import turn
+from vre.language.checker import check
+from vre.language.lexer import Source
+from workers.compiler.composer import compose
+from workers.datapath import turn
+from workers.datapath.packet import PACKET, read_note, receive
+from workers.datapath.slow_packet import put_packet, read_packet
 from workers.element import SlowPacket
-from workers.packet import PACKET, read_note, receive
-from workers.path import compose
-from workers.slowpath import put_packet, read_packet
 
 
 def deep(count):

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shm.intrinsics import load64, store64
 from shm.layout import CLIENT, IDLE_PASS, MODEL_BITS, TASK
-from shm.memory import load64, store64
-from workers.stride import (
+from workers.core.stride import (
     REBASE,
     adopt,
     charge,
@@ -246,7 +246,7 @@ def test_all_idle_is_nobody():
     st.integers(),
 )
 def test_no_window_of_a_thousand_decisions_is_unfair(paths, spread, seed):
-    """Over any window, two backlogged clients differ by less than a turn of each: the bound of workers.stride."""
+    """Over any window, two backlogged clients differ by less than a turn of each: the bound of workers.core.stride."""
     core = Core([weight for weight, _ in paths])
     chance = random.Random(seed)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from shm.intrinsics import store64
 from shm.layout import CORE, MODEL_BITS, TASK
-from shm.memory import store64
 from tests.harness import Bench
-from workers.turn import look
+from workers.datapath.turn import look
 
 FRAME = bytes(60)
 FITS = 4

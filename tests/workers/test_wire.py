@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shm.intrinsics import record
 from shm.layout import TIME_UNIT_NS
-from shm.memory import record
-from shm.outside import FRAME, LINK, LINK_BITS, SOURCE, SOURCE_INTERVAL_BITS, TALLY, TALLY_BUCKETS
 from shm.ring import FULL, HEAD
+from shm.wire_layout import FRAME, LINK, LINK_BITS, SOURCE, SOURCE_INTERVAL_BITS, TALLY, TALLY_BUCKETS
 from tests.harness import Bench
 from tests.workers.frames import udp
-from vre.model import IMIX, Generator
-from vre.space import view
-from vre.stats import bucket_top
-from workers.replay import Sorter
-from workers.traffic import generated
-from workers.wire import bucket, due, run_source, sent_at, stamp, tally
+from vre.config.model import IMIX, Generator
+from vre.memory.address_space import view
+from vre.platform.accounts import bucket_top
+from workers.wire.loop import bucket, due, run_source, sent_at, stamp, tally
+from workers.wire.replay import Sorter
+from workers.wire.traffic import generated
 
 
 @given(st.integers(0, 1 << 32))
@@ -59,7 +59,7 @@ class Feed:
 
     def at(self, ns):
         """Run at a time; return (frames offered, frames in the ring so far, frames missed so far)."""
-        from shm.memory import load64
+        from shm.intrinsics import load64
 
         run_source(self.address, ns, 0)
         return int(self.source["sent"]), load64(self.ring + HEAD), load64(self.ring + FULL)

@@ -26,8 +26,8 @@ _LABELS = {
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(seconds: float, out: Any, as_json: bool) -> None:
     """Measure the platform against its own limit: generator and sink in one process, one core in another."""
-    from vre.bench import run
-    from vre.outlet import speaking
+    from vre.bench.throughput import run
+    from vre.supervision.outlet import speaking
 
     with speaking() as say:
         result = run(seconds, say)

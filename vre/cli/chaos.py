@@ -34,7 +34,7 @@ def chaos(
     Each rogue runs in a router of its own that is added to the platform, in its domU. Watched are the other routers'
     losses in windows of 100 ms, dom0's workers, and that every packet is accounted for.
     """
-    from vre.chaos import chosen, faults, run
+    from vre.chaos.runner import chosen, faults, run
 
     if listing:
         known = {fault.name: f"{fault.group}: {fault.what}" for fault in faults().values()}
@@ -45,8 +45,8 @@ def chaos(
     chosen(names)
     from vre.cli.report import emit
     from vre.cli.tables import Rows
-    from vre.config import load_model
-    from vre.outlet import speaking
+    from vre.config.reader import load_model
+    from vre.supervision.outlet import speaking
 
     model = load_model(file)
     model.sandbox = sandbox or model.sandbox

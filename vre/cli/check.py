@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from vre.allocation import allocate, expected_shares, split
-from vre.config import load_model
+from vre.config.machines import MACHINES
+from vre.config.model import Model
+from vre.config.reader import load_model
 from vre.errors import ConfigError
-from vre.host import cpus, fit, host_hz
-from vre.machine import MACHINES
-from vre.model import Model
-from workers.costs import cycles_modelled
+from vre.placement.allocate import allocate, expected_shares, split
+from vre.supervision.cpus import cpus, fit, host_hz
+from workers.graph.costs import cycles_modelled
 
 
 def _load(file: Path, as_json: bool) -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vre.stats import RouterStats, contested_jain
+from vre.platform.accounts import RouterStats, contested_jain
 
 #: Parts of the time below which nothing is said: a core's idle time, and a router's time without a contest.
 _IDLE, _UNCONTESTED = 0.02, 0.1

@@ -15,7 +15,7 @@ import click
 from shm.layout import HEADER
 from shm.run_directory import RunDirectory, run_root, sweep
 from shm.segment import Segment, SegmentError, claim_window, free_window
-from vre.shares import Shares
+from vre.domu.cpu_shares import Shares
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _affinity() -> Finding:
 
 
 def _cache() -> Finding:
-    from workers.cache import NoCacheError, cache_folder
+    from workers.compiler.cache import NoCacheError, cache_folder
 
     try:
         folder = cache_folder()
@@ -110,7 +110,7 @@ def _leftovers() -> Finding:
 
 
 def _sandbox() -> Finding:
-    from vre.tiers import best
+    from vre.domu.tiers import best
 
     tier, tried = best()
     last = tried[-1]
@@ -125,7 +125,7 @@ def _sandbox() -> Finding:
 
 
 def _counters() -> Finding:
-    from workers.counters import why_not
+    from workers.core.perf_counters import why_not
 
     why = why_not()
     if not why:

@@ -22,8 +22,8 @@ from vre.experiments import NAMES
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def experiment(name: str, quick: bool, setting: str, out: Path | None, as_json: bool) -> None:
     """Run one of the paper's experiments; status 0 if all its criteria hold, 3 if this host cannot judge them."""
-    from vre.experiments.bench import progress
-    from vre.outlet import speaking
+    from vre.experiments.setup import progress
+    from vre.supervision.outlet import speaking
 
     module = import_module(f"vre.experiments.{NAMES[name]}")
     live = sys.stderr.isatty()

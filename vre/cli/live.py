@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
+from shm.escape import escape_lines
 from shm.run_directory import RunDirectory
 from vre.cli.top import running
-from vre.connections import LONGEST
-from vre.control import ask
 from vre.errors import PlatformError
-from vre.escape import escape_lines
+from vre.platform.connections import LONGEST
+from vre.platform.control_socket import ask
 
 _NAME = click.option("--name", help="Which platform, where several run.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
+from shm.escape import escape_lines
 from vre import __version__
 from vre.cli import signals
 from vre.errors import ConfigError, PlatformError, nearest
-from vre.escape import escape_lines
 
 #: Subcommand to (module, what it is for).
 COMMANDS = {
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> Any:
 def _warn_of_plugins() -> None:
     """Name the plug-ins whose elements are missing; a platform that was started has said so itself."""
     element = sys.modules.get("workers.element")
-    if element and "vre.platform" not in sys.modules:
+    if element and "vre.platform.platform" not in sys.modules:
         for name, why in element.BROKEN.items():
             click.echo(f"warning: the elements of plug-in {name} are missing: {why}", err=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from workers.arguments import seconds as parse_seconds
-from workers.jail import TIERS
+from workers.sandbox.jail import TIERS
 
 F = Callable[..., Any]
 

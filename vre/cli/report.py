@@ -10,7 +10,7 @@ import click
 
 from vre.cli.contest import as_error
 from vre.cli.tables import Rows
-from vre.stats import RouterStats
+from vre.platform.accounts import RouterStats
 from workers.arguments import show_ether
 
 
@@ -74,7 +74,7 @@ def drop_lines(stats: list[RouterStats]) -> list[str]:
 
 
 def lost_line(lost: dict[str, int]) -> str:
-    """Return one line that says how many lines nobody took; see :meth:`vre.platform.Platform.lost_lines`."""
+    """Return one line that says how many lines nobody took; see :meth:`vre.platform.platform.Platform.lost_lines`."""
     parts = [f"{count:,} of {name}" if name else f"{count:,} of the platform" for name, count in lost.items()]
     return f"lines that nobody read: {', '.join(parts)}"
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from vre.captures import allow_overwriting
 from vre.cli import signals
 from vre.cli.contest import contest_json, contest_lines
 from vre.cli.options import Duration, sandbox_option
@@ -25,10 +24,11 @@ from vre.cli.report import (
     routers_table,
     stray_line,
 )
-from vre.config import load_model
+from vre.config.captures import allow_overwriting
+from vre.config.model import Model
+from vre.config.reader import load_model
 from vre.errors import ConfigError, PlatformEnded, PlatformError
-from vre.model import Model
-from vre.outlet import to_stream
+from vre.supervision.outlet import to_stream
 from workers.arguments import show_ether
 
 #: The router of the demo that needs a jail.
@@ -37,7 +37,7 @@ _DEMO = Path(__file__).resolve().parent.parent / "demo" / "demo.toml"
 
 
 def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> None:
-    from vre.platform import Platform
+    from vre.platform.platform import Platform
 
     live = bool(sys.stderr) and sys.stderr.isatty() and not quiet
     write = to_stream(end="")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vre.escape import escape
+from shm.escape import escape
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

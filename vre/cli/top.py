@@ -13,17 +13,17 @@ from typing import Any
 
 import click
 
+from shm.intrinsics import load64
 from shm.layout import DECISIONS, RING, TASK
-from shm.memory import load64
 from shm.run_directory import RunDirectory, names, why_no_name
 from shm.segment import Segment, SegmentError
 from vre.cli.contest import as_error, contest_lines
 from vre.cli.options import Duration
 from vre.cli.report import claim_text, drop_lines, emit, number, routers_json, routers_table
 from vre.cli.tables import Rows
-from vre.control import ask
 from vre.errors import PlatformError
-from vre.stats import contested_jain
+from vre.platform.accounts import contested_jain
+from vre.platform.control_socket import ask
 
 #: The longer of the two windows that shares are shown for.
 _LONG_S = 10.0
@@ -54,7 +54,7 @@ class Attached:
     """A running platform's memory, mapped; its manifest may change."""
 
     def __init__(self, name: str | None) -> None:
-        from vre.stats import Reader
+        from vre.platform.accounts import Reader
 
         self.directory = RunDirectory(running(name))
         self._segments: dict[str, Segment] = {}

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from vre.experiments.bench import MEASURED, MINIMAL, MODELLED, Path, platform, window
+from vre.config.model import FRAME_SIZES
 from vre.experiments.outcome import Outcome, at_least, near
-from vre.host import cpus
-from vre.model import FRAME_SIZES
+from vre.experiments.setup import MEASURED, MINIMAL, MODELLED, Path, platform, window
+from vre.supervision.cpus import cpus
 
 TITLE = "minimal forwarding over all ports and cores, frames of 64 to 1,518 bytes (section 2.1.1)"
 SAYS = "7.1 Mp/s of 64-byte frames, bound by memory; 1.43 Mp/s of 1,024-byte frames, the line rate of 12 ports"

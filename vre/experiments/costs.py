@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from vre.experiments.bench import MEASURED, MODELLED, Path, Window, platform, window
 from vre.experiments.outcome import Outcome, at_least, at_most, near
 from vre.experiments.precondition import WORK
-from vre.platform import Platform
+from vre.experiments.setup import MEASURED, MODELLED, Path, Window, platform, window
+from vre.platform.platform import Platform
 
 TITLE = "three paths on one core, the first one 1.4 times as dear (section 3.3, figure 7)"
 SAYS = "plain stride: equal packet rates, about 440 Kp/s each; measured cost: equal CPU, so fewer of the dear packets"

@@ -7,14 +7,14 @@ import os
 from pathlib import Path as File
 from statistics import median
 
+from shm.intrinsics import load64
 from shm.layout import CORE, TASK
-from shm.memory import load64
-from vre.bench import RFC1812
-from vre.experiments.bench import MEASURED, MODELLED, Path, platform, progress, window
+from vre.bench.throughput import RFC1812
+from vre.config.model import Domu, Generator
 from vre.experiments.outcome import Outcome, at_least, at_most, near
 from vre.experiments.precondition import WORK, contested, overload, with_work
-from vre.model import Domu, Generator
-from vre.platform import Platform
+from vre.experiments.setup import MEASURED, MODELLED, Path, platform, progress, window
+from vre.platform.platform import Platform
 
 TITLE = "paths split between dom0 and domU over the I/O channel (section 3.4, figure 8)"
 SAYS = "90 Kp/s with a core for the domU, about half of that where dom0 and domU share one"

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from statistics import median
 
+from shm.intrinsics import load64
 from shm.layout import TASK
-from shm.memory import load64
-from vre.experiments.bench import MEASURED, MODELLED, Path, platform, window
 from vre.experiments.outcome import Outcome, at_least, near
-from vre.platform import Platform
+from vre.experiments.setup import MEASURED, MODELLED, Path, platform, window
+from vre.platform.platform import Platform
 
 TITLE = "two paths, whole on a core each, or cut between cores with and without a shared cache (section 2.1.2)"
 SAYS = "2.9 Mp/s whole, 1.9 Mp/s cut between cores that share a cache, 1.2 Mp/s between others"

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
 
-from vre.experiments.bench import MEASURED, MINIMAL, MODELLED, progress
+from vre.config.model import Domu, Generator
 from vre.experiments.outcome import Outcome, at_least, at_most, near
-from vre.host import cpus
-from vre.model import Domu, Generator
-from vre.platform import Platform
+from vre.experiments.setup import MEASURED, MINIMAL, MODELLED, progress
+from vre.platform.platform import Platform
+from vre.supervision.cpus import cpus
 
 TITLE = "domUs with directly mapped interfaces, beside memory-intensive domains (section 3.4, figure 10)"
 SAYS = "7.3 Mp/s in all with no hog, less with each one, and the same where dom0 forwards"

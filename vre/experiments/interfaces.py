@@ -6,10 +6,10 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from vre.experiments.bench import FULL, MEASURED, MODELLED, window
+from vre.config.model import Generator
 from vre.experiments.outcome import Outcome, at_least, near
-from vre.model import Generator
-from vre.platform import Platform
+from vre.experiments.setup import FULL, MEASURED, MODELLED, window
+from vre.platform.platform import Platform
 
 TITLE = "one port, two paths with 67 % and 33 % of a core, the second offered twice as much (section 2.1.3, figure 3)"
 SAYS = "single queue: past overload rates follow arrivals; multi-queue: they follow the promised shares"

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from statistics import median
 
-from vre.experiments.bench import MEASURED, MINIMAL, MODELLED, Path, platform, window
+from vre.config.machines import DELL2950
+from vre.config.model import RING_SLOTS
 from vre.experiments.outcome import Outcome, at_most
-from vre.machine import DELL2950
-from vre.model import RING_SLOTS
+from vre.experiments.setup import MEASURED, MINIMAL, MODELLED, Path, platform, window
 
 TITLE = "mean latency of six paths on six cores against the load (section 2.1.1, figure 2)"
 SAYS = "below 700 us up to 1.2 Mp/s a path, then bounded by the ring: below 1.5 ms"

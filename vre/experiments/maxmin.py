@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from vre.allocation import fill_up
-from vre.experiments.bench import FULL, MEASURED, MODELLED, Path, Window, busy_rate, platform, window
 from vre.experiments.outcome import Outcome, at_least, at_most
-from vre.platform import Platform
+from vre.experiments.setup import FULL, MEASURED, MODELLED, Path, Window, busy_rate, platform, window
+from vre.placement.allocate import fill_up
+from vre.platform.platform import Platform
 
 TITLE = "three identical paths on one core, equal entitlements, loads growing unequally (section 3.2, figure 5)"
 SAYS = "each path gets the max-min fair rate for its load; what one does not use goes to the others"

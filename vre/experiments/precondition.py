@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vre.experiments.bench import Window, progress, window
 from vre.experiments.outcome import Outcome
-from vre.platform import Platform
+from vre.experiments.setup import Window, progress, window
+from vre.platform.platform import Platform
 
 #: Put into a path's configuration.
 WORK = "work :: Spend"

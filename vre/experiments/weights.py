@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from statistics import median
 
-from vre.experiments.bench import FULL, MEASURED, MODELLED, Path, platform, window
 from vre.experiments.outcome import Outcome, at_most, near
 from vre.experiments.precondition import contested, overload, with_work
+from vre.experiments.setup import FULL, MEASURED, MODELLED, Path, platform, window
 
 TITLE = "six RFC 1812 paths, two on each of three cores, weights 1:1, 2:1, 3:1, overloaded (section 3.2, figure 6)"
 SAYS = "on each core the two split its 1.3 Mp/s by their weights; the three cores' totals are equal"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 
-from shm.memory import be16, be32, copy, load8, load64, put_be16, put_be32, store64, unlikely
+from shm.intrinsics import be16, be32, copy, load8, load64, put_be16, put_be32, store64, unlikely
 from shm.ring import NEXT_HEAD, NEXT_TAIL
 from workers.arguments import (
     Argument,
@@ -20,10 +20,8 @@ from workers.arguments import (
     show_ip,
     words,
 )
-from workers.element import Drop, Element, Needs, cap
-from workers.elements.ether import encapsulate, put_addresses
-from workers.held import QUEUE, links_bytes
-from workers.neighbours import (
+from workers.datapath.held import QUEUE, links_bytes
+from workers.datapath.neighbours import (
     CLEAR,
     COMMANDS,
     DELETE,
@@ -39,7 +37,9 @@ from workers.neighbours import (
     not_fresh,
     request,
 )
-from workers.packet import DROP, PUNT, headroom
+from workers.datapath.packet import DROP, PUNT, headroom
+from workers.element import Drop, Element, Needs, cap
+from workers.elements.ether import encapsulate, put_addresses
 
 ENTRY_MAC, ENTRY_FRESH, NOTES_PER_ENTRY = ENTRY["mac"], ENTRY["fresh_until"], NOTES.size // ENTRY.size
 

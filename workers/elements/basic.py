@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from shm.memory import load64, store64, unlikely
+from shm.intrinsics import load64, store64, unlikely
 from workers.arguments import Argument, between, boolean, string
+from workers.datapath.packet import CLONE, DROP, stripped, uncover
 from workers.element import Element, cap
-from workers.packet import CLONE, DROP, stripped, uncover
 
 _BYTE, _OUTPUT = between(0, 255), between(-1, 255)
 

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from itertools import chain
 
+from shm.intrinsics import load32, load64
 from shm.layout import Layout
-from shm.memory import load32, load64
 from workers.arguments import Argument, ArgumentError
 from workers.element import Element, Needs
 
@@ -194,7 +194,7 @@ class Classifier(Element):
     def set_up(cls, state, values):
         import numpy as np
 
-        from shm.memory import copy
+        from shm.intrinsics import copy
 
         table = np.array(tree(values["pattern"]), dtype="i8")
         copy(int(state["nodes"]), table.ctypes.data, table.nbytes)

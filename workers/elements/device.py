@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from shm.memory import copy, load64, put_be32, store16, unlikely
+from shm.intrinsics import copy, load64, put_be32, store16, unlikely
 from shm.ring import TAGS, room
 from workers.arguments import Argument, string
+from workers.datapath.packet import BROADCAST, DROP, HOST, MULTICAST, OTHERHOST, TAKEN, headroom, place, prepend
 from workers.element import Element, cap
-from workers.packet import BROADCAST, DROP, HOST, MULTICAST, OTHERHOST, TAKEN, headroom, place, prepend
 
 _DEVICE = (Argument("DEVNAME", string),)
 

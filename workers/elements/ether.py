@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from shm.memory import kernel, load16, load32, put_be16, put_be32, store16, store32, store64, unlikely
+from shm.intrinsics import kernel, load16, load32, put_be16, put_be32, store16, store32, store64, unlikely
 from workers.arguments import Argument, between, ether
+from workers.datapath.packet import BROADCAST, DROP, MULTICAST, headroom, prepend
 from workers.element import Element
-from workers.packet import BROADCAST, DROP, MULTICAST, headroom, prepend
 
 
 @kernel

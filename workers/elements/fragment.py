@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shm.memory import be16, load8, unlikely
+from shm.intrinsics import be16, load8, unlikely
 from workers.arguments import Argument, between, boolean
-from workers.checksum import checksum
+from workers.datapath.checksum import checksum
+from workers.datapath.packet import DROP, PUNT
 from workers.element import Drop, Element, SlowPacket
-from workers.packet import DROP, PUNT
 
 _DONT, _MORE, _PLACE = 0x4000, 0x2000, 0x1FFF
 

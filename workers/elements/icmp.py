@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from workers.arguments import Argument, ArgumentError, between, boolean, integer, ip
-from workers.checksum import checksum
+from workers.datapath.checksum import checksum
+from workers.datapath.packet import HOST
 from workers.element import Drop, Element, SlowPacket
 from workers.elements.ip import addresses
-from workers.packet import HOST
 
 _TYPES = {"unreachable": 3, "sourcequench": 4, "redirect": 5, "timeexceeded": 11, "parameterproblem": 12}
 _CODES = {

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from shm.memory import be16, be32, kernel, load8, load16, load32, put_be32, store8, store16, store32, unlikely
+from shm.intrinsics import be16, be32, kernel, load8, load16, load32, put_be32, store8, store16, store32, unlikely
 from workers.arguments import Argument, ArgumentError, between, boolean, ip, prefix, words
-from workers.checksum import header_fault, replace16
+from workers.datapath.checksum import header_fault, replace16
+from workers.datapath.packet import DROP
 from workers.element import Element, Needs
-from workers.packet import DROP
 
 _OFFSET = between(0, 1500)
 #: Sources that no packet to a router may have (RFC 1812, section 5.3.7): "this host" and limited broadcast.

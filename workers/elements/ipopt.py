@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from shm.memory import load8, unlikely
+from shm.intrinsics import load8, unlikely
 from workers.arguments import Argument, ArgumentError, ip
-from workers.checksum import checksum
+from workers.datapath.checksum import checksum
+from workers.datapath.packet import DROP, PUNT
 from workers.element import Drop, Element
 from workers.elements.ip import addresses
-from workers.packet import DROP, PUNT
 
 _END, _NOP, _RECORD_ROUTE, _TIMESTAMP = 0, 1, 7, 68
 #: Addresses that OTHERADDRS may list.

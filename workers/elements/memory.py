@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from shm.intrinsics import load64, store64
 from shm.layout import LINE
-from shm.memory import load64, store64
 from workers.arguments import Argument, between
 from workers.element import Element, Needs
 

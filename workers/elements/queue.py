@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from shm.memory import load64, relaxed64
+from shm.intrinsics import load64, relaxed64
 from shm.ring import NEXT_HEAD, TAIL, room
 from workers.arguments import Argument, between
+from workers.datapath.packet import DROP, TAKEN, place, write_note
 from workers.element import Element, Needs, cap
-from workers.packet import DROP, TAKEN, place, write_note
 
 
 def _length(state):

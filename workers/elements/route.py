@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 
-from shm.memory import load32, unlikely
+from shm.intrinsics import load32, unlikely
 from workers.arguments import Argument, ArgumentError, between, ip, mask_of, prefix, show_ip, words
+from workers.datapath.fib import FIRST, FibError, chunks_for, lookup, table_bytes
+from workers.datapath.packet import DROP
 from workers.element import Element, Needs
-from workers.fib import FIRST, FibError, chunks_for, lookup, table_bytes
-from workers.packet import DROP
 
 #: Chunks kept free for routes added while the router runs.
 _HEADROOM = 256

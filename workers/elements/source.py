@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+from shm.intrinsics import copy, load64
 from shm.layout import CORE
-from shm.memory import copy, load64
 from workers.arguments import Argument, between, boolean, data, integer, rate
+from workers.datapath.packet import LARGE_ROOM, spare_packet
 from workers.element import Element, Needs, cap
-from workers.packet import LARGE_ROOM, spare_packet
 
 _CLOCK = CORE["clock_ns"]
 _RANDOM = bytes(range(64))

@@ -30,13 +30,13 @@ from shm.channel import (
     slot_in,
     time_of,
 )
+from shm.intrinsics import copy, kernel, load64, store64
 from shm.layout import NOTE
-from shm.memory import copy, kernel, load64, store64
 from workers.arguments import Argument, string
-from workers.checksum import header_fault
+from workers.datapath.checksum import header_fault
+from workers.datapath.packet import DROP, GUARD, HEADROOM, TAKEN, get_note, put_note, spare_done, spare_packet
+from workers.datapath.turn import drop, made
 from workers.element import Element, Needs
-from workers.packet import DROP, GUARD, HEADROOM, TAKEN, get_note, put_note, spare_done, spare_packet
-from workers.turn import drop, made
 
 _NOTES, _NOTE_SIZE = CHANNEL["notes"], NOTE.size
 #: What `collect` returns where no packet goes on.

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Measuring the platform against its own limit."""

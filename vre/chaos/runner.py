@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: MIT
+"""Fault injection: rogues in a router of their own, beside a user's routers and their traffic.
+
+All faults are let loose on one running platform, one after the other: the rogues' router keeps its place, only the
+code in its domU is another each time. What is observed is the same for all: what the others lose, whether dom0's
+workers live, whether every packet is accounted for, whether descriptors are left open.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import vre.chaos.rogues
+from shm.intrinsics import load64
+from shm.layout import CORE
+from vre.chaos.dom0_faults import FAULTS
+from vre.config.model import Domu, Model, Router
+from vre.config.reader import from_text
+from vre.domu.policy import QUARANTINED
+from vre.domu.supervisor import Domus
+from vre.errors import PlatformEnded, PlatformError, VreError, nearest
+from vre.platform.platform import Platform
+from workers.datapath.turn import DRAIN
+
+#: The rogues' router, and what it does with packets that come back.
+ROUTER = "vre-chaos"
+_CONFIG = "RatedSource(RATE 20000, LENGTH 60) -> u :: Untrusted({file}:Attack) -> Discard; u[1] -> Discard;"
+#: How long a fault is watched, in windows of this length.
+WINDOW_S, WINDOWS = 0.1, 10
+#: What a victim may lose in a window, beyond what it lost in the worst one without a fault.
+LOSS = 0.03
+#: Faults before one may come again, where they are random: some 10 s.
+_APART = 8
+#: The status of a rogue that has got what it should not.
+SUCCEEDED = 99
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: its group, what it does, and the rogue's file; None for those of :mod:`vre.chaos.dom0_faults`."""
+
+    name: str
+    group: str
+    what: str
+    file: Path | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a fault.
+
+    `noticed_ms` is how long it took from the last sign of life until the domU was closed, None where nothing had to be
+    noticed; `victim_loss` the largest part of its packets that a victim lost in a window, beyond that without a fault.
+    """
+
+    name: str
+    group: str
+    contained: bool
+    noticed_ms: float | None
+    victim_loss: float
+    outcome: str
+    why: str = ""
+
+
+def faults() -> dict[str, Fault]:
+    """Return all faults by name."""
+    found = {}
+    for file in sorted(Path(vre.chaos.rogues.__path__[0]).glob("*.py")):
+        first = file.read_text().split('"""')[1].split("\n")[0]
+        group, colon, what = first.partition(": ")
+        if colon and file.stem not in ("__init__", "trigger"):
+            found[file.stem] = Fault(file.stem, group, what, file)
+    return found | {name: Fault(name, fault.group, fault.what, None) for name, fault in FAULTS.items()}
+
+
+def chosen(names: tuple[str, ...]) -> list[Fault]:
+    """Return the faults of these names, all where there are none. Raises PlatformError for a name that is not known."""
+    known = faults()
+    for name in names:
+        if name not in known:
+            raise PlatformError(f"there is no fault '{name}'{nearest(name, known)}; 'vre chaos --list' shows all")
+    return [known[name] for name in names] if names else list(known.values())
+
+
+class Chaos:
+    """A user's platform with rogues beside it.
+
+    Parameters
+    ----------
+    model : Model
+        What the user runs; its routers are the victims.
+    say : callable
+        Told of progress.
+    """
+
+    def __init__(self, model: Model, say: Callable[[str], None]) -> None:
+        self.victims = list(model.routers)
+        polite = Path(vre.chaos.rogues.__path__[0]) / "polite.py"
+        graph = from_text(_CONFIG.format(file=polite), "chaos")
+        least = min(router.entitlement for router in model.routers.values())
+        model.routers[ROUTER] = Router(ROUTER, least, graph, domu=Domu(memory=128 << 20))
+        self.platform = Platform(model=model, say=say)
+        self._say = say
+
+    def __enter__(self) -> Chaos:
+        self.platform.start()
+        self.platform.tend(0.5)
+        self._calm = self._watch(lambda: None)
+        self._descriptors = self._open_descriptors()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.platform.stop()
+
+    @property
+    def _domus(self) -> Domus:
+        assert isinstance(self.platform.domus, Domus)
+        return self.platform.domus
+
+    def _open_descriptors(self) -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    # One fault.
+
+    def inject(self, fault: Fault) -> Verdict:
+        """Let a fault loose, and watch.
+
+        Where a victim lost too much, it is let loose twice more and the median of the losses counts: a shared host
+        stops its guests for tens of ms now and then, and what a fault does it does again.
+        """
+        self._say(f"{fault.name}: {fault.what}")
+        tries = [self._once(fault)]
+        if tries[0].victim_loss > LOSS and not self._costs(fault):
+            tries += [self._once(fault) for _ in range(2)]
+        verdict = next(
+            (v for v in tries if not v.contained), sorted(tries, key=lambda v: v.victim_loss)[len(tries) // 2]
+        )
+        if verdict.contained and verdict.victim_loss > LOSS and not self._costs(fault):
+            why = f"a victim lost {verdict.victim_loss:.1%} more of its packets in a window than without the fault"
+            return replace(verdict, contained=False, why=why)
+        return verdict
+
+    @staticmethod
+    def _costs(fault: Fault) -> bool:
+        """Return whether no ring can hold what victims are sent during a fault."""
+        return fault.file is None and FAULTS[fault.name].costs
+
+    def _once(self, fault: Fault) -> Verdict:
+        """Let a fault loose once; whether victims lost too much is not judged yet."""
+        self.platform.events.clear()
+        self._wrong = ""
+        workers = self._restarts()
+        domu = self._domus.domus[ROUTER]
+        before = domu.serial
+        if fault.file:
+            self._load(fault.file)
+            loss = self._watch(lambda: None)
+        else:
+            loss = self._watch(lambda: self._hurt_dom0(fault.name))
+            # What it added and removed again, and what it started anew, settles.
+            self.platform.tend(0.2)
+        closed = domu.serial != before + bool(fault.file)
+        outcome = self._outcome(domu, before, fault)
+        problems = list(self._problems(fault, domu, workers))
+        said = [event for event in self.platform.events if not any(n in event for n in _NOISE)]
+        noticed = round(domu.noticed * 1e3, 1) if closed else None
+        if fault.file:
+            self._load(Path(vre.chaos.rogues.__path__[0]) / "polite.py")
+        return Verdict(
+            name=fault.name,
+            group=fault.group,
+            contained=not problems,
+            noticed_ms=noticed,
+            victim_loss=round(max(0.0, loss - self._calm), 4),
+            outcome=outcome,
+            why="; ".join(problems) or (said[0] if said else ""),
+        )
+
+    def _outcome(self, domu: Any, before: int, fault: Fault) -> str:
+        if not fault.file:
+            return "replaced" if FAULTS[fault.name].kills else "harmless"
+        if domu.policy.state == QUARANTINED:
+            return "quarantined"
+        return "restarted" if domu.serial > before + 1 else "harmless"
+
+    def _problems(self, fault: Fault, domu: Any, workers: int) -> Iterator[str]:
+        if not (fault.file is None and FAULTS[fault.name].kills) and self._restarts() != workers:
+            yield "a worker of dom0 died"
+        if self._wrong:
+            yield self._wrong
+        if f"status {SUCCEEDED}" in domu.cause:
+            yield "it got what it should not"
+        for router in self.platform.routers:
+            if not self._accounted(router.name):
+                yield f"router {router.name}: packets are not accounted for"
+
+    def _accounted(self, name: str) -> bool:
+        """Return whether no more packets are missing than workers may have in hand; the end is judged exactly."""
+        for _ in range(200):
+            if abs(self.platform.handle(name).stats().balance) <= DRAIN * self.platform.model.quantum:
+                return True
+            self.platform.wait(0.001)
+        return False
+
+    def _load(self, file: Path) -> None:
+        """Put other code into the rogues' domU."""
+        domu = self._domus.domus[ROUTER]
+        while domu.closing is not None:
+            self.platform.wait(0.002)
+        self._domus.replace_code(ROUTER, str(file), self.platform.wait)
+
+    def _hurt_dom0(self, name: str) -> None:
+        try:
+            self._wrong = FAULTS[name].let_loose(self.platform)
+        except PlatformEnded:
+            raise
+        except VreError as error:
+            self._wrong = f"the platform could not do what it should: {error}"
+
+    def _restarts(self) -> int:
+        return sum(load64(core["address"] + CORE["restarts"]) for core in self.platform.manifest["cores"])
+
+    def _watch(self, act: Callable[[], None]) -> float:
+        """Let windows pass, `act` after the second; return the most that a victim lost in one of them."""
+        worst = 0.0
+        last = {name: self._account(name) for name in self.victims}
+        for window in range(WINDOWS):
+            if window == 2:
+                act()
+            self.platform.tend(WINDOW_S)
+            for name in self.victims:
+                injected, dropped = self._account(name)
+                came, lost = injected - last[name][0], dropped - last[name][1]
+                last[name] = (injected, dropped)
+                if came > 100:
+                    worst = max(worst, lost / came)
+        return worst
+
+    def _account(self, name: str) -> tuple[int, int]:
+        stats = self.platform.handle(name).stats()
+        return stats.injected, sum(count for reason, count in stats.dropped.items() if reason in _LOSSES)
+
+    def leftovers(self) -> list[str]:
+        """End the traffic; return what dom0 has kept that it should not, and packets that are missing."""
+        self.platform.tend(0.3)
+        more = self._open_descriptors() - self._descriptors
+        found = [f"{more} descriptors more than before"] if more > 2 else []
+        self.platform.pause()
+        self.platform.halt()
+        accounts = self.platform.reader.routers()
+        return found + [f"router {s.name}: {s.balance} packets are not accounted for" for s in accounts if s.balance]
+
+
+#: Events that say nothing about a fault.
+_NOISE = ("its domU says", "runs again", "not shown")
+#: Drops that others can cause; what a router's own elements drop is its own affair.
+_LOSSES = (
+    "rx_ring_full",
+    "tx_ring_full",
+    "queue_full",
+    "killed",
+    "slow_path_full",
+    "domu_lost",
+    "channel_full",
+    "domu_down",
+)
+
+
+def run(
+    model: Model,
+    names: tuple[str, ...],
+    say: Callable[[str], None],
+    seconds: float | None = None,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """Inject faults: each once, or for some time random ones; return verdicts as plain data."""
+    picked = chosen(names)
+    if model.clock == "virtual":
+        raise PlatformError("in virtual time no untrusted code runs: there is nothing to contain; choose another clock")
+    skipped: list[Fault] = []
+    if model.sandbox == "unsafe":
+        # Without a jail they would do to the host what they try.
+        skipped = [fault for fault in picked if fault.file]
+        picked = [fault for fault in picked if not fault.file]
+    if not picked:
+        raise PlatformError("without a jail no rogue is let loose: leave out --unsafe-trust-elements")
+    verdicts: list[Verdict] = []
+    rng = random.Random(seed)
+    # A path in which worker after worker is killed is taken for who ends them.
+    recent: deque[Fault] = deque(maxlen=_APART)
+    with Chaos(model, say) as chaos:
+        end = time.monotonic() + (seconds or 0)
+        todo = list(picked)
+        while todo or (seconds and time.monotonic() < end):
+            fault = rng.choice([f for f in picked if f not in recent] or picked) if seconds else todo.pop(0)
+            recent.append(fault)
+            todo = [] if seconds else todo
+            verdicts.append(chaos.inject(fault))
+        left = chaos.leftovers()
+        tier = chaos.platform.domus.tier
+    return {
+        "faults": [asdict(verdict) for verdict in verdicts],
+        "skipped": [{"name": fault.name, "why": "it would run without a jail"} for fault in skipped],
+        "left": left,
+        "tier": tier,
+        "pass": all(verdict.contained for verdict in verdicts) and not left,
+    }

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The platform file: from TOML, or from Python, to a checked model."""

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""What a platform is made of, as checked data: the same from a TOML file and from Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vre.language.bridge import bridge
+from vre.language.graph import Graph
+
+#: The simple Internet mix: frame size, check sequence included, and share of the packets (7:4:1).
+IMIX = ((64, 7), (576, 4), (1518, 1))
+#: The sizes that benchmarks of network devices go through (RFC 2544, section 9.1), check sequence included.
+FRAME_SIZES = (64, 128, 256, 512, 1024, 1280, 1518)
+#: A finite amount of RX buffering at each port and router, and of TX buffering at each port and core.
+RING_SLOTS = 512
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A link whose far end makes UDP packets.
+
+    Parameters
+    ----------
+    rate : float, optional
+        Packets a second, all routers of the port together; None: as fast as the rings take them.
+    size : int or "imix"
+        Frame size in bytes, from 64 to 2052, frame check sequence included (RFC 2544): an Ethernet frame of 1518
+        carries an IP packet of 1500.
+    flows : int
+        Different (source address, source port) pairs, at most 2**18.
+    burst : int
+        Packets sent back to back.
+    ttl : int
+        Time to live of each packet.
+    count : int, optional
+        Packets in all, None without end.
+    rates : dict of str to float, optional
+        Packets a second of single routers, in place of an equal part of `rate`.
+    destinations : tuple of str
+        Destination addresses or prefixes, in turn; addresses of RFC 2544's test network by default.
+    seed : int
+        Of everything that is random.
+    """
+
+    rate: float | None = None
+    size: int | str = 64
+    flows: int = 64
+    burst: int = 1
+    ttl: int = 64
+    count: int | None = None
+    destinations: tuple[str, ...] = ()
+    seed: int = 1
+    rates: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A link whose far end replays a capture file.
+
+    Parameters
+    ----------
+    pcap : str
+        A pcap or pcapng file of Ethernet frames.
+    rate : float or "recorded", optional
+        Packets a second, or the file's own times; None: as fast as the rings take them.
+    loop : bool
+        Begin again at the end.
+    """
+
+    pcap: str
+    rate: float | str | None = None
+    loop: bool = False
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A link whose far end writes what the port sends to a pcapng file.
+
+    A file that holds something is replaced only with `overwrite`.
+    """
+
+    capture: str
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Cable:
+    """A link to another port of the platform: what one sends the other receives."""
+
+    to: str
+
+
+@dataclass(frozen=True)
+class Sink:
+    """A link whose far end only counts."""
+
+
+Link = Generator | Replay | Capture | Cable | Sink
+
+
+@dataclass
+class Nic:
+    """A port of the platform.
+
+    `links` may hold one that sends to the port (generator or replay) and one that takes from it. `queues` is
+    "multi" (one RX queue for each router, VMDq) or "single" (one for all, sorted in software); `speed` in bits a
+    second, None for no limit.
+    """
+
+    name: str
+    links: tuple[Link, ...] = ()
+    slots: int = RING_SLOTS
+    queues: str = "multi"
+    speed: float | None = None
+
+
+@dataclass(frozen=True)
+class Domu:
+    """What a router's domU gets.
+
+    `memory` is in bytes, besides its interpreter's; it may take `deadline_ns` to return the next packet, and `start_s`
+    seconds to load its elements. It runs on the processor of emulated core `core`, where one is given.
+    """
+
+    memory: int = 256 << 20
+    deadline_ns: int = 50_000_000
+    start_s: float = 20.0
+    core: int | None = None
+
+
+@dataclass
+class RouterPort:
+    """A router's share of a port: it gets the frames for its MAC, on its VLAN; mac None takes the rest.
+
+    Where mac is -1 it gets one of its own, `automatic`ally, when all routers are known.
+    """
+
+    nic: str
+    mac: int | None
+    vlan: int = -1
+    automatic: bool = False
+
+
+@dataclass
+class Router:
+    """A virtual router: its entitlement, its graph and its ports.
+
+    `cores` are those it may run on, None for any; `pins` and `tickets` are by task number, from the
+    configuration's StaticThreadSched and ScheduleInfo; `cost` is declared, in cycles a packet. A turn of its paths that
+    takes longer than `deadline_ns` is ended by the watchdog. Where the whole graph runs in its domU, that is `inner`,
+    and `graph` what takes packets there and back; with `direct` that is done by the NIC, and costs no core anything.
+    """
+
+    name: str
+    entitlement: float
+    graph: Graph
+    ports: dict[str, RouterPort] = field(default_factory=dict)
+    cores: tuple[int, ...] | None = None
+    cost: float | None = None
+    domu: Domu = Domu()
+    deadline_ns: int = 50_000_000
+    inner: Graph | None = None
+    direct: bool = False
+
+    def host_in_domu(self, direct: bool) -> None:
+        """Let its graph run in its domU."""
+        self.inner, self.graph, self.direct = self.graph, bridge(self.graph), direct
+
+    @property
+    def pins(self) -> dict[int, int]:
+        """Tasks that a StaticThreadSched has put on a core."""
+        return self.graph.scheduling("StaticThreadSched")
+
+    @property
+    def tickets(self) -> dict[int, int]:
+        """Tasks that a ScheduleInfo has given tickets."""
+        return self.graph.scheduling("ScheduleInfo")
+
+
+@dataclass
+class Model:
+    """A whole platform, checked.
+
+    `discipline` is one of :data:`workers.core.stride.DISCIPLINES`; `sample` says of how many packets "measured"
+    times one; `turn_ns` is how long a task may hold its core; `memory` in cache lines a second, None where it
+    is no bottleneck, and `memory_shares` divides them between cores where it is; `sandbox` is one of
+    :data:`workers.sandbox.jail.TIERS`; `wire` says whether cores run on its processor, too, see
+    :func:`vre.supervision.cpus.fit`; `seed` is
+    of all that is random in virtual time.
+    """
+
+    name: str = "default"
+    cores: int = 1
+    clock: str = "auto"
+    idle: str = "auto"
+    quantum: int = 128
+    nics: dict[str, Nic] = field(default_factory=dict)
+    routers: dict[str, Router] = field(default_factory=dict)
+    machine: str = "host"
+    discipline: str = "exact"
+    sample: int = 20
+    turn_ns: int = 100_000
+    memory: float | None = None
+    memory_shares: bool = True
+    wire: str = "apart"
+    rebalance: bool = True
+    sandbox: str = "strict"
+
+    @property
+    def crossing(self) -> bool:
+        """Whether any router has a domU."""
+        return any(node.cls.driver == "domu" for router in self.routers.values() for node in router.graph.nodes)
+
+    @property
+    def places(self) -> int:
+        """Cores, and one more where routers are mapped directly: the NIC's own, which costs nobody anything."""
+        return self.cores + any(router.direct for router in self.routers.values())

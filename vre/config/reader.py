@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: MIT
+"""From a platform file, or from Python, to a checked model.
+
+Everything wrong with it is reported at once, before anything starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shm.run_directory import name_of
+from vre.config import fields
+from vre.config.machines import MACHINES
+from vre.config.model import Cable, Capture, Domu, Generator, Link, Model, Nic, Replay, Router, RouterPort, Sink
+from vre.config.toml import Document
+from vre.config.validate import validate
+from vre.errors import ConfigError, Problem, Problems, nearest
+from vre.language.bridge import problems_inside
+from vre.language.checker import check
+from vre.language.graph import Graph
+from vre.language.lexer import Source
+from workers.core.stride import DISCIPLINES
+from workers.files import place, read_text
+from workers.sandbox.jail import TIERS
+from workers.wire.capture_reader import CaptureError, Findings, read_records
+from workers.wire.traffic import MOST_FLOWS
+
+#: Links of a port that are looked at: it has one each way.
+_LINKS = 16
+
+
+def load_model(file: Path, name: str | None = None) -> Model:
+    """Return the model that a platform file describes.
+
+    Raises
+    ------
+    ConfigError
+        With every mistake and its place.
+    """
+    document = Document(file)
+    reader = _Reader(document, file.parent)
+    model = reader.model()
+    model.name = name if name is not None else name_of(file)
+    reader.problems += validate(model, lambda message, *path: document.problem(message, *path))
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return model
+
+
+class _Reader:
+    """Turns tables into dataclasses; what does not fit becomes a problem."""
+
+    def __init__(self, document: Document, folder: Path) -> None:
+        self.document, self.folder = document, folder
+        self.problems: list[Problem] = Problems()
+
+    def _problem(self, message: str, *path: str) -> None:
+        self.problems.append(self.document.problem(message, *path))
+
+    def _take(self, table: Any, path: tuple[str, ...], kinds: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
+        """Return the values of a table by `kinds`: key to a function that returns the value or raises ValueError."""
+        if not isinstance(table, dict):
+            self._problem(f"{'.'.join(path)} must be a table", *path)
+            return {}
+        values = {}
+        for key, value in table.items():
+            if key not in kinds:
+                hint = nearest(key, kinds) or f"; there are {', '.join(kinds)}"
+                self._problem(f"unknown key '{key}' in {'.'.join(path) or 'the file'}{hint}", *path, key)
+                continue
+            try:
+                values[key] = kinds[key](value)
+            except ValueError as error:
+                self._problem(f"{key}: {error}", *path, key)
+            except OSError as error:
+                self._problem(f"{key}: {error.strerror}", *path, key)
+        return values
+
+    def model(self) -> Model:
+        """Return the model; `problems` says what is missing from it."""
+        data = self.document.data
+        top = self._take(data, (), {"platform": fields.anything, "nics": fields.anything, "routers": fields.anything})
+        settings = self._take(
+            top.get("platform", {}),
+            ("platform",),
+            {
+                "cores": fields.integer(1, fields.MAX_CORES),
+                "machine": fields.choice(*MACHINES),
+                "clock": fields.choice("auto", "wall", "cpu", "virtual"),
+                "idle": fields.choice("auto", "poll", "sleep"),
+                "quantum": fields.integer(1, 256),
+                "discipline": fields.choice(*DISCIPLINES),
+                "sample": fields.integer(1, 1_000_000),
+                "turn": fields.duration_ns,
+                "memory": fields.line_rate,
+                "memory_shares": fields.boolean,
+                "wire": fields.choice("apart", "shared"),
+                "rebalance": fields.boolean,
+                "sandbox": fields.choice(*TIERS),
+            },
+        )
+        if "turn" in settings:
+            settings["turn_ns"] = settings.pop("turn")
+        machine = MACHINES[settings.get("machine", "host")]
+        settings.setdefault("quantum", machine.quantum)
+        model = Model(**settings)
+        for name, table in self._tables(top, "nics").items():
+            model.nics[name] = self._nic(name, table)
+        for name, table in self._tables(top, "routers").items():
+            router = self._router(name, table, model)
+            if router:
+                model.routers[name] = router
+        if not top.get("routers"):
+            self._problem("no routers: add a table [routers.NAME] with a config", "routers")
+        return model
+
+    def _tables(self, table: dict[str, Any], key: str, *path: str) -> dict[str, Any]:
+        """Return the tables that a key holds, by name."""
+        found = table.get(key, {})
+        if isinstance(found, dict):
+            return found
+        self._problem(f"{key} must be a table of tables, as in [{'.'.join((*path, key))}.NAME]", *path, key)
+        return {}
+
+    def _nic(self, name: str, table: Any) -> Nic:
+        path = ("nics", name)
+        values = self._take(
+            table,
+            path,
+            {
+                "link": fields.anything,
+                "slots": fields.integer(16, 65536),
+                "queues": fields.choice("multi", "single"),
+                "speed": fields.bit_rate,
+            },
+        )
+        links = values.pop("link", [])
+        nic = Nic(name, **values)
+        if isinstance(links, list):
+            found = [self._link(one, (*path, "link", str(i))) for i, one in enumerate(links[:_LINKS])]
+        else:
+            found = [self._link(links, (*path, "link"))]
+        nic.links = tuple(link for link in found if link)
+        return nic
+
+    def _link(self, table: Any, path: tuple[str, ...]) -> Link | None:
+        if not isinstance(table, dict):
+            self._problem('link must be a table, as in link = { rate = "1Mpps", size = 64 }', *path)
+            return None
+        kinds: dict[str, Callable[[Any], Any]]
+        before = len(self.problems)
+        if "pcap" in table:
+            kinds = {"pcap": self._file, "rate": fields.replay_rate, "loop": fields.boolean}
+            values = self._take(table, path, kinds)
+            return Replay(**values) if len(self.problems) == before else None
+        if "capture" in table:
+            values = self._take(table, path, {"capture": self._output, "overwrite": fields.boolean})
+            return Capture(**values) if len(self.problems) == before else None
+        if "to" in table:
+            values = self._take(table, path, {"to": fields.string})
+            return Cable(**values) if len(self.problems) == before else None
+        kinds = {
+            "rate": fields.sending_rate,
+            "size": fields.frame_size,
+            "flows": fields.integer(1, MOST_FLOWS),
+            "burst": fields.integer(1, 256),
+            "ttl": fields.integer(1, 255),
+            "count": fields.integer(1, 1 << 62),
+            "destinations": fields.destinations,
+            "seed": fields.integer(0, 1 << 62),
+            "rates": fields.router_rates,
+            "sink": fields.boolean,
+        }
+        values = self._take(table, path, kinds)
+        if len(self.problems) != before:
+            return None
+        return Sink() if values.pop("sink", False) else Generator(**values)
+
+    def _file(self, value: Any) -> str:
+        path = place(fields.string(value), self.folder)
+        if not path.exists():
+            raise ValueError(f"there is no file {path}")
+        try:
+            for _ in read_records(path, Findings()):
+                pass
+        except CaptureError as error:
+            raise ValueError(str(error)) from None
+        return str(path)
+
+    def _output(self, value: Any) -> str:
+        path = self.folder / fields.string(value)
+        if not path.parent.is_dir():
+            raise ValueError(f"there is no folder {path.parent}")
+        return str(path)
+
+    def _router(self, name: str, table: Any, model: Model) -> Router | None:
+        path = ("routers", name)
+        values = self._take(
+            table,
+            path,
+            {
+                "entitlement": fields.entitlement,
+                "config": fields.string,
+                "ports": fields.anything,
+                "cores": fields.cores,
+                "cost": fields.number(*fields.CYCLES, "cycles a packet"),
+                "define": fields.variables,
+                "domu": fields.anything,
+                "deadline": fields.deadline_ns,
+                "direct": fields.boolean,
+            },
+        )
+        domu, inner_config = self._domu(values.get("domu", {}), (*path, "domu"))
+        direct = values.get("direct", False)
+        graph = self._graph(values.get("config"), inner_config, direct, values.get("define", {}), path)
+        ports = {}
+        for nic, port in self._tables(values, "ports", *path).items():
+            found = self._take(port, (*path, "ports", nic), {"mac": fields.mac, "vlan": fields.integer(0, 4094)})
+            ports[nic] = RouterPort(nic, found.get("mac", -1), found.get("vlan", -1))
+        if graph is None:
+            return None
+        router = Router(
+            name, values.get("entitlement", 1.0), graph, ports, values.get("cores"), values.get("cost"), domu
+        )
+        router.deadline_ns = values.get("deadline", Router.deadline_ns)
+        if inner_config is not None or direct:
+            router.host_in_domu(direct)
+        return router
+
+    def _domu(self, table: Any, path: tuple[str, ...]) -> tuple[Domu, str | None]:
+        """Return what a domU gets, and the configuration that runs in it, where there is one."""
+        kinds: dict[str, Callable[[Any], Any]] = {
+            "memory": fields.memory,
+            "deadline": fields.deadline_ns,
+            "start": fields.start_time,
+            "core": fields.integer(0, fields.MAX_CORES - 1),
+            "config": fields.string,
+        }
+        names = {"memory": "memory", "deadline": "deadline_ns", "start": "start_s", "core": "core"}
+        values = self._take(table, path, kinds)
+        config = values.pop("config", None)
+        return Domu(**{names[key]: value for key, value in values.items()}), config
+
+    def _graph(
+        self, config: str | None, inner: str | None, direct: bool, define: dict[str, str], path: tuple[str, ...]
+    ) -> Graph | None:
+        """Return a router's graph: that of `config`, or of `inner`, which runs in its domU."""
+        if inner is not None:
+            if config is not None:
+                message = "the domU has the whole graph, so the router can have no other: give one 'config'"
+                self._problem(message, *path, "domu", "config")
+            config, path = inner, (*path, "domu")
+        if config is None:
+            self._problem(f"router '{path[-1]}' has no config: a .click file or the text itself", *path)
+            return None
+        if "\n" not in config and config.endswith(".click"):
+            file = self.folder / config
+            try:
+                source = Source(read_text(place(config, self.folder)), str(file))
+            except OSError as error:
+                self._problem(f"config: cannot read {file}: {error.strerror}", *path, "config")
+                return None
+        else:
+            line, column = self.document.value_place(*path, "config")
+            source = Source(config, str(self.document.file), line, column)
+        try:
+            graph = check(source, define)
+            self.problems += problems_inside(graph) if inner is not None or direct else []
+            return graph
+        except ConfigError as error:
+            self.problems += error.problems
+            return None
+
+
+def from_text(text: str, file: str = "config") -> Graph:
+    """Return the checked graph of a Click configuration given as text."""
+    return check(Source(text, file))

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""What is wrong between the parts of a model, once each part is right by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from shm.layout import CLIENTS
+from shm.run_directory import why_no_name
+from vre.config.captures import clashes
+from vre.config.fields import Percent
+from vre.config.limits import misfits
+from vre.config.machines import MACHINES
+from vre.config.model import Cable, Capture, Generator, Model, Replay, RouterPort, Sink
+from vre.errors import Problem, nearest
+from workers.arguments import show_ether
+
+#: Of a port and a router: it becomes part of the names of segments, control groups and files.
+LONGEST_NAME = 64
+_NAME_CHARS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+#: Ports of a platform: their numbers are in annotations of 16 bits, and each has rings for each core.
+_NICS = 256
+
+
+def complete(model: Model) -> None:
+    """Fill in what a model leaves open: ports named only in graphs, and MAC addresses."""
+    for router in model.routers.values():
+        if router.direct and router.inner and model.clock == "virtual":
+            # Nobody is let into this process. The machine's model is of rings mapped directly: as if it were dom0's.
+            router.graph, router.inner, router.direct = router.inner, None, False
+            router.cores = router.cores if router.domu.core is None else (router.domu.core,)
+        for node in router.graph.nodes:
+            if "devname" in node.values and node.values["devname"] in model.nics:
+                router.ports.setdefault(node.values["devname"], RouterPort(node.values["devname"], -1))
+    _give_addresses(model)
+
+
+def _give_addresses(model: Model) -> None:
+    """Give ports that have none a MAC: locally administered (IEEE 802), "V", then a number that is free."""
+    ports = [port for router in model.routers.values() for port in router.ports.values()]
+    taken = {port.mac for port in ports}
+    for number, port in enumerate(ports, 1):
+        if port.mac == -1:
+            port.mac = next(mac for mac in count(0x02_56_00_00_00_00 | number) if mac not in taken)
+            port.automatic = True
+            taken.add(port.mac)
+
+
+Place = Callable[..., Problem]
+
+
+def validate(model: Model, problem: Place) -> list[Problem]:
+    """Complete a model and return what is wrong between its parts.
+
+    Parameters
+    ----------
+    model : Model
+    problem : callable
+        `(message, *path)` to a Problem with its place.
+    """
+    complete(model)
+    found: list[Problem] = []
+    if why := why_no_name(model.name):
+        found.append(Problem(None, why))
+    for kind, names in (("nics", model.nics), ("routers", model.routers)):
+        for name in names:
+            if not isinstance(name, str) or not name or not set(name) <= _NAME_CHARS:
+                found.append(problem(f"'{name}' is not a name: letters, digits, _ and - only", kind, str(name)))
+            elif len(name) > LONGEST_NAME:
+                found.append(problem(f"'{name}' is no name: it has more than {LONGEST_NAME} characters", kind, name))
+    for kind, size, most in (("nics", len(model.nics), _NICS), ("routers", len(model.routers), CLIENTS - 1)):
+        if size > most:
+            found.append(problem(f"there are {size} {kind}; at most {most}", kind))
+    wrong = misfits(model, problem)
+    if wrong:
+        return found + wrong  # what follows looks up what these are
+    found += _check_devices(model, problem)
+    found += _check_claims(model, problem)
+    found += _check_links(model, problem)
+    found += _check_machine(model, problem)
+    found += _check_entitlements(model, problem)
+    found += _check_pins(model, problem)
+    return found
+
+
+def _check_machine(model: Model, problem: Place) -> list[Problem]:
+    machine, found = MACHINES[model.machine], []
+    if machine.cores and model.cores > machine.cores:
+        message = f"machine '{machine.name}' has {machine.cores} cores, not {model.cores}"
+        found.append(problem(message, "platform", "cores"))
+    if machine.hz and model.clock != "virtual":
+        message = f"""machine '{machine.name}' is modelled: it needs clock = "virtual\""""
+        found.append(problem(message, "platform", "clock"))
+    if model.clock == "virtual" and not machine.hz:
+        message = """clock = "virtual" needs a machine that is modelled: machine = "dell2950\""""
+        found.append(problem(message, "platform", "clock"))
+    return found
+
+
+def _check_entitlements(model: Model, problem: Place) -> list[Problem]:
+    found, shares = [], 0.0
+    percent = [r for r in model.routers.values() if isinstance(r.entitlement, Percent)]
+    for router in model.routers.values():
+        path = ("routers", router.name, "entitlement")
+        if percent and router not in percent:
+            found.append(
+                problem(f"'{percent[0].name}' has a share in percent, so '{router.name}' needs one too", *path)
+            )
+    for router in percent:
+        shares += router.entitlement
+        if shares > 100 + 1e-9:
+            message = f"entitlements add up to more than 100 %: {shares:g} % with '{router.name}'"
+            found.append(problem(message, "routers", router.name, "entitlement"))
+            break
+    return found
+
+
+def _check_pins(model: Model, problem: Place) -> list[Problem]:
+    found = []
+    for router in model.routers.values():
+        domu = router.domu.core
+        if domu is not None and domu >= model.cores:
+            message = f"there is no core {domu}: the platform has {model.cores}, from 0"
+            found.append(problem(message, "routers", router.name, "domu", "core"))
+        for core in router.cores or ():
+            if core >= model.cores:
+                message = f"there is no core {core}: the platform has {model.cores}, from 0"
+                found.append(problem(message, "routers", router.name, "cores"))
+        drivers = {router.graph.task_name(t) for t in range(len(router.graph.tasks))}
+        for node in router.graph.nodes:
+            if node.cls.__name__ not in ("StaticThreadSched", "ScheduleInfo"):
+                continue
+            for name, number in node.values.get("element", ()):
+                message = ""
+                if name not in drivers:
+                    message = f"no task is driven by '{name}'{nearest(name, drivers)}"
+                elif node.cls.__name__ == "StaticThreadSched" and number >= model.cores:
+                    message = f"there is no core {number}: the platform has {model.cores}, from 0"
+                if message:
+                    found.append(Problem(node.where, f"'{node.name}': {message}", ""))
+    return found
+
+
+def _check_devices(model: Model, problem: Place) -> list[Problem]:
+    found = []
+    for router in model.routers.values():
+        path = ("routers", router.name, "config")
+        receivers: dict[str, str] = {}
+        for node in router.graph.nodes:
+            device = node.values.get("devname")
+            if device is None:
+                continue
+            if device not in model.nics:
+                hint = nearest(device, model.nics) or f"; there are {', '.join(model.nics) or 'none'}"
+                found.append(Problem(node.where, f"'{node.name}': there is no port '{device}'{hint}", ""))
+            elif node.cls.driver == "rx" and device in receivers:
+                found.append(
+                    Problem(
+                        node.where,
+                        f"port '{device}' is used twice: '{receivers[device]}' and '{node.name}' both receive from it",
+                        "",
+                    )
+                )
+            elif node.cls.driver == "rx":
+                receivers[device] = node.name
+        for nic in router.ports:
+            if nic not in model.nics:
+                found.append(
+                    problem(f"there is no port '{nic}'{nearest(nic, model.nics)}", "routers", router.name, "ports", nic)
+                )
+        if not router.graph.tasks:
+            found.append(problem(f"router '{router.name}' has nothing to run: no FromDevice, no source", *path))
+    return found
+
+
+def _check_claims(model: Model, problem: Place) -> list[Problem]:
+    found = []
+    claims: dict[tuple[str, int | None, int], str] = {}
+    for router in model.routers.values():
+        for port in router.ports.values():
+            key = (port.nic, port.mac, port.vlan)
+            other = claims.setdefault(key, router.name)
+            if other != router.name:
+                what = "all frames that no other claims" if port.mac is None else f"MAC {show_ether(port.mac)}"
+                vlan = f" on VLAN {port.vlan}" if port.vlan >= 0 else ""
+                found.append(
+                    problem(
+                        f"routers '{other}' and '{router.name}' both claim {what}{vlan} on port '{port.nic}'",
+                        "routers",
+                        router.name,
+                        "ports",
+                        port.nic,
+                    )
+                )
+    return found
+
+
+def _check_links(model: Model, problem: Place) -> list[Problem]:
+    found = [problem(message, "nics", name, "link") for name, message in clashes(model)]
+    for nic in model.nics.values():
+        senders = [one for one in nic.links if isinstance(one, Generator | Replay)]
+        takers = [one for one in nic.links if isinstance(one, Capture | Cable | Sink)]
+        if len(senders) > 1 or len(takers) > 1:
+            found.append(problem(f"port '{nic.name}' has two links the same way", "nics", nic.name, "link"))
+        for one in takers:
+            if isinstance(one, Cable) and one.to not in model.nics:
+                found.append(
+                    problem(f"there is no port '{one.to}'{nearest(one.to, model.nics)}", "nics", nic.name, "link", "to")
+                )
+    return found

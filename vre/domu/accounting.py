@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""What domUs cost, and what they may: each gets its router's part of the processors, is watched, and is charged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from shm.intrinsics import load64, store64
+from shm.layout import CLIENT
+from vre.config.model import Model
+from vre.domu.cpu_shares import Part, Shares, exceeds, part_beside_one, throttle_for, weight_of
+from vre.domu.process import Domu
+from vre.supervision.cpus import Plan
+from vre.supervision.processor_waits import ProcessorWaits
+
+#: Seconds in a row that a domU may have more than its part of a processor that others wait for.
+EXCESS = 3
+
+
+class Parts:
+    """The parts of all domUs of one platform; see :class:`vre.domu.lifecycle.Keeper` for what it is made with."""
+
+    def __init__(
+        self,
+        model: Model,
+        manifest: dict[str, Any],
+        plan: Plan,
+        shares: Shares,
+        report: Callable[[str], None],
+    ) -> None:
+        self._model, self._manifest, self._plan, self._report = model, manifest, plan, report
+        self.shares = shares
+        self._waits, self._kept = ProcessorWaits(manifest, plan), 0.0
+
+    def cpus(self, domu: Domu) -> list[int]:
+        """Return the processors that a domU may run on."""
+        core = domu.tenant.router.domu.core
+        cpu = None if core is None else self._plan.cpus[core]
+        return list(self._plan.domu_cpus) if cpu is None else [cpu]
+
+    def give(self, domu: Domu) -> None:
+        """Give a domU its part, where that is another than before, or is not known to be had yet."""
+        routers = self._model.routers
+        part = routers[domu.name].entitlement / sum(r.entitlement for r in routers.values())
+        if part == domu.part and domu.share.means:
+            return
+        domu.part = part
+        if domu.share.throttle:
+            # The same one goes on: it knows whether it has stopped the domU.
+            domu.share.throttle.part = part_beside_one(weight_of(part))
+            return
+        memory = domu.tenant.router.domu.memory
+        domu.share = self.shares.give(domu.name, domu.pid, domu.keeper, weight_of(part), memory)
+
+    def keep(self, domus: Iterable[Domu], now: float) -> None:
+        """Once a second: stop by turns who gets more than its part while others wait, whatever its weight is."""
+        if now - self._kept < 1:
+            return
+        self._kept, waited = now, self._waits.look(now)
+        for domu in domus:
+            contested = min((waited.get(cpu, 0.0) for cpu in self.cpus(domu)), default=0.0)
+            weight = weight_of(domu.part)
+            domu.excess = domu.excess + 1 if exceeds(weight, domu.got, contested) else 0
+            if domu.excess >= EXCESS and not domu.share.throttle:
+                self._report(
+                    f"router {domu.name}: its domU has had {domu.got:.0%} of a processor that others waited for; "
+                    f"'{domu.share.means}' does not hold here: it is stopped by turns"
+                )
+                domu.share = Part("stops", throttle_for(weight))
+
+    def charge(self, domu: Domu, now: float) -> None:
+        """Add the processor time that a domU has used to its router's account.
+
+        What it used of a core's processor its worker charges, so the router's share in dom0 is less by as much.
+        """
+        used = domu.account(now)
+        core = domu.tenant.cores.get(domu.driver)
+        if core is not None:
+            client = domu.tenant.client(core)
+            store64(client + CLIENT["domu_ns"], load64(client + CLIENT["domu_ns"]) + used)
+            if set(self.cpus(domu)) & set(self._plan.cpus) and not domu.tenant.router.direct:
+                debt = load64(client + CLIENT["debt"]) + round(used / self._manifest["ns_per_tick"])
+                store64(client + CLIENT["debt"], debt)

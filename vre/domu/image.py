@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""A graph that runs in its router's domU: its memory, filled here and given away.
+
+The domU gets a small platform of its own in one piece of memory: a core, the router with its graph, RX and TX rings,
+buffers. In dom0, or in the NIC where it is mapped directly, is only what takes packets to it and back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+from shm.channel import CHANNEL
+from shm.intrinsics import store64
+from shm.memfd import make_memory, map_at, unmap
+from shm.segment import Segment, claim_window, free_window
+from vre.config.model import Model, Nic, Router, RouterPort
+from vre.language.bridge import inputs, outputs
+from vre.language.graph import Graph
+from vre.memory.address_space import Part, Space
+from vre.memory.layout import Builder
+from vre.memory.run_queues import place_all, set_weights
+
+#: Address space that is mapped while a graph's memory is laid out.
+_MOST = 1 << 30
+
+
+class _Memory(Space):
+    """One piece of memory in place of segments with names."""
+
+    def make(self, name: str, part: Part) -> Segment:
+        """Take a part of it."""
+        return Segment(name, part.kind, part.arena.size, part.arena.base)
+
+    @property
+    def used(self) -> int:
+        """Bytes from its base on that have been handed out."""
+        return self.end - self.base
+
+
+class Image:
+    """The memory of a router's graph as it is before the domU has had it, kept to be copied for each incarnation."""
+
+    def __init__(self, model: Model, router: Router) -> None:
+        assert router.inner
+        base = claim_window("image")
+        sparse = os.memfd_create("vre-graph")
+        try:
+            os.ftruncate(sparse, _MOST)
+            map_at(base, sparse, _MOST)
+            try:
+                manifest, size = _lay_out(model, router, router.inner, base)
+            finally:
+                unmap(base, _MOST)
+            text = json.dumps(manifest).encode()
+            self.data = os.pread(sparse, size, 0)
+        finally:
+            os.close(sparse)
+            free_window(base)
+        self._text = text
+        self.spec = {"base": base, "size": size, "text": len(text)}
+
+    def copy(self) -> int:
+        """Return the descriptor of a fresh copy, which the caller closes; its manifest is behind the memory."""
+        fd = make_memory("vre-graph", len(self.data) + len(self._text))
+        os.pwrite(fd, self.data, 0)
+        os.pwrite(fd, self._text, len(self.data))
+        return fd
+
+
+def _lay_out(model: Model, router: Router, graph: Graph, base: int) -> tuple[dict[str, Any], int]:
+    """Fill the memory at `base` with a platform of one core and one router; return its manifest, and its size."""
+    nics = list(dict.fromkeys([*inputs(graph), *outputs(graph)]))
+    # VLANs end where dom0 or the NIC hands packets over.
+    ports = {nic: RouterPort(nic, router.ports[nic].mac) for nic in nics}
+    alone = dataclasses.replace(router, graph=graph, inner=None, direct=False, ports=ports)
+    small = Model(router.name, quantum=model.quantum, discipline=model.discipline)
+    small.nics = {nic: Nic(nic, slots=model.nics[nic].slots) for nic in nics}
+    small.routers = {router.name: alone}
+    memory = _Memory(base, "")
+    builder = Builder(small, memory)
+    memory.create()
+    builder.fill()
+    place_all(builder, {(router.name, task): 0 for task in range(len(graph.tasks))})
+    set_weights(builder, {(router.name, 0): 1.0})
+    channels = list(builder.tenants[router.name].program.channels.values())
+    for channel in channels:
+        store64(channel + CHANNEL["open"], 1)
+    manifest = builder.manifest()
+    tenant = manifest["routers"][0]
+    tx = {nic: ring for nic, _, ring in manifest["tx"]}
+    settings = {
+        "inputs": [tenant["rx"][nic] for nic in inputs(graph)],
+        "outputs": [tx[nic] for nic in outputs(graph)],
+        "rings": [*tenant["rings"], *tenant["rx"].values(), *tx.values()],
+        "channels": channels,
+        "poll": False,
+        "dilated": False,
+        "turn_ns": model.turn_ns,
+        "sample": model.sample,
+        "memory": None,
+    }
+    return manifest | settings, memory.used

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""domUs in virtual time: a task of a core's that sends packets back, at the machine's modelled cost.
+
+Untrusted code does not run there: it would run in the platform's own process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from shm.channel import CHANNEL, reset
+from shm.intrinsics import load64, store64
+from shm.layout import ALWAYS, APART, CLIENT, MODEL_BITS, TASK
+from shm.memfd import release, renew
+from vre.config.machines import Machine
+from vre.config.model import Model
+from vre.errors import PlatformError
+from vre.language.graph import Graph
+from vre.memory.address_space import view
+from vre.memory.layout import Builder
+from vre.memory.router import Tenant
+from vre.memory.run_queues import link, unlink
+
+#: Cache lines that a packet touches in a domU: its descriptors and its header.
+_LINES = 3
+#: Without a model, some microseconds a packet: an interpreter's.
+_CYCLES = 10_000
+
+
+class VirtualDomus:
+    """All domUs of a platform in virtual time; the same calls as :class:`vre.domu.supervisor.Domus`."""
+
+    tier = "modelled"
+
+    def __init__(self, model: Model, builder: Builder, machine: Machine, function: Callable[[], int]) -> None:
+        self._model, self._builder, self._function = model, builder, function
+        self._cycles = machine.domu_cycles or _CYCLES
+        self._places: dict[str, list[tuple[int, int, int, int, Any]]] = {}
+        self.on_control: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda name, message: {}
+
+    def launch(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
+        """Give every router with untrusted elements its task: all of them, or none."""
+        try:
+            for tenant in tenants:
+                for channel in tenant.program.channels.values():
+                    self._begin(tenant, channel)
+        except BaseException:
+            for tenant in tenants:
+                self.dismiss(tenant.name, wait)
+            raise
+
+    def resume(self, tenant: Tenant, wait: Callable[[float], None]) -> None:
+        """Give a router its task again, if it does not have it."""
+        if all(load64(channel + CHANNEL["open"]) for channel in tenant.program.channels.values()):
+            return
+        self.dismiss(tenant.name, wait)  # what was half ended
+        self.launch([tenant], wait)
+
+    def rehearse(self, tenant: Tenant, graph: Graph, wait: Callable[[float], None]) -> None:
+        """Let nothing happen: nobody's code is loaded here."""
+
+    def _begin(self, tenant: Tenant, channel: int) -> None:
+        core = tenant.router.domu.core
+        core = tenant.cores[0] if core is None else core
+        memory = ctypes.create_string_buffer(CLIENT.size + TASK.size + 2 * APART)
+        client = -(-ctypes.addressof(memory) // APART) * APART
+        task, ends = client + CLIENT.size, client + CLIENT.size + TASK.size
+        store64(task + TASK["client"], client)
+        # From here on it is ended by dismiss, as far as it has come.
+        self._places.setdefault(tenant.name, []).append((channel, core, client, task, memory))
+        # Nobody is passed them; in one step, so that nothing comes between.
+        deque(map(os.close, renew(channel)), maxlen=0)
+        store64(ends, load64(channel + CHANNEL["down"]))
+        store64(ends + 8, load64(channel + CHANNEL["up"]))
+        # As its router on that core, or as one router alone.
+        stride = load64(tenant.client(tenant.cores[0]) + CLIENT["wanted"])
+        store64(client + CLIENT["wanted"], stride)
+        record = view(task, TASK.dtype)[0]
+        record["function"], record["block"], record["quantum"] = self._function(), ends, self._model.quantum
+        record["polled"], record["lines"] = ALWAYS, _LINES << MODEL_BITS
+        record["model_ticks"] = self._cycles << MODEL_BITS
+        link(self._builder, client, self._builder.cores[core].enlist(client), core, task)
+        store64(channel + CHANNEL["open"], 1)
+
+    def look(self) -> None:
+        """Let nothing happen: nobody can hang here."""
+
+    def dismiss(self, name: str, wait: Callable[[float], None]) -> None:
+        """End a router's task."""
+        places = self._places.get(name, [])
+        while places:
+            channel, core, client, task, _ = places[-1]
+            store64(channel + CHANNEL["open"], 0)
+            unlink(self._builder, core, task)
+            self._builder.cores[core].dismiss(client)
+            if load64(channel + CHANNEL["owner"]):
+                store64(channel + CHANNEL["lost"], load64(channel + CHANNEL["lost"]) + reset(channel))
+                release(channel)
+            places.pop()
+        self._places.pop(name, None)
+
+    def release_quarantine(self, name: str) -> None:
+        """Raise PlatformError: nobody is ever quarantined here."""
+        raise PlatformError(f"router '{name}' is not quarantined: its domU is modelled")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what there is to know of each."""
+        return [
+            {"router": name, "state": "running", "tier": self.tier, "core": core}
+            for name, places in self._places.items()
+            for _, core, *_ in places
+        ]
+
+    def end(self) -> None:
+        """Let the memory go."""
+        for places in self._places.values():
+            for channel, *_ in places:
+                release(channel)
+        self._places.clear()

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""What becomes of a domU: a pure state machine, and the words for it.
+
+| state | event | next |
+| --- | --- | --- |
+| starting | ready | running |
+| starting, running | died, hung, failed, overdue | starting; after MAX_RESTARTS in WINDOW_S quarantined, and longer |
+| starting, running | hostile | quarantined until released |
+| quarantined | due, released | starting |
+| any but ended | stop | ended |
+
+Everything else is not allowed, and raises. (Restart intensity: Erlang's supervisors.)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from shm.channel import LENT
+from vre.supervision.progress import Progress
+
+#: A domU may be started again so often in so many seconds.
+MAX_RESTARTS, WINDOW_S = 3, 10.0
+#: First and longest quarantine for crashing too often, in seconds.
+BACK_OFF_S, LONGEST_S = 5.0, 60.0
+
+STARTING, RUNNING, QUARANTINED, ENDED = "starting", "running", "quarantined", "ended"
+READY, DIED, HUNG, FAILED, OVERDUE, HOSTILE = "ready", "died", "hung", "failed", "overdue", "hostile"
+DUE, RELEASED, STOP = "due", "released", "stop"
+_FAULTS = (DIED, HUNG, FAILED, OVERDUE)
+#: Where in a slot's word it stands what the slot is, see :mod:`shm.channel`.
+KIND_BITS = 3
+
+
+class IllegalTransition(RuntimeError):
+    """An event that cannot happen in this state."""
+
+
+@dataclass
+class Policy:
+    """State of one domU.
+
+    `until` is when a quarantine ends, in seconds; infinity where somebody must end it.
+    """
+
+    state: str = STARTING
+    until: float = 0.0
+    restarts: int = 0
+    _faults: deque[float] = field(default_factory=deque)
+    _back_off: float = BACK_OFF_S
+
+    def on(self, event: str, now: float) -> str:
+        """Take note of an event; return the new state."""
+        if event == STOP and self.state != ENDED:
+            self.state = ENDED
+        elif self.state == STARTING and event == READY:
+            self.state = RUNNING
+        elif self.state in (STARTING, RUNNING) and event == HOSTILE:
+            self.state, self.until = QUARANTINED, float("inf")
+        elif self.state in (STARTING, RUNNING) and event in _FAULTS:
+            self._fault(now)
+        elif self.state == QUARANTINED and event in (DUE, RELEASED):
+            self._faults.clear()
+            if event == RELEASED:
+                self._back_off = BACK_OFF_S
+            self.state = STARTING
+            self.restarts += 1
+        else:
+            raise IllegalTransition(f"{event} while {self.state}")
+        return self.state
+
+    def _fault(self, now: float) -> None:
+        self._faults.append(now)
+        while now - self._faults[0] > WINDOW_S:
+            self._faults.popleft()
+        if len(self._faults) <= MAX_RESTARTS:
+            self.state = STARTING
+            self.restarts += 1
+            return
+        self.state, self.until = QUARANTINED, now + self._back_off
+        self._back_off = min(2 * self._back_off, LONGEST_S)
+
+
+class Loans:
+    """Judges whether a domU sits on what it was lent, by dom0's own tables of slots alone.
+
+    A domU that returns one packet now and then makes progress, and may yet hold all others for ever. So the tables are
+    compared with copies of what they were: a slot that was lent before and whose word is the same is still out.
+
+    Parameters
+    ----------
+    deadline : float
+        Seconds that a domU may take to return the next packet.
+    """
+
+    #: How many deadlines a packet may stay in a domU; a channel has ten times as many slots.
+    MOST = 100
+    #: Copies of the tables that are kept at a time.
+    COPIES = 4
+
+    def __init__(self, deadline: float) -> None:
+        self._limit = self.MOST * deadline
+        self._past: deque[tuple[float, float, npt.NDArray[np.int64]]] = deque()
+
+    def overdue(self, words: Callable[[], npt.NDArray[np.int64]], now: float, waited: float) -> bool:
+        """Return whether something is out for longer than it may be.
+
+        Parameters
+        ----------
+        words : callable
+            Returns a copy of the word of each slot.
+        now, waited : float
+            As for :class:`Progress`, and as there what it waited for a processor does not count, for a time.
+        """
+        if not self._past or now - self._past[-1][0] >= self._limit / self.COPIES:
+            self._past.append((now, waited, words()))
+        at, before, old = self._past[0]
+        spent = now - at
+        if spent - max(0.0, waited - before) <= self._limit and spent <= Progress.PATIENCE * self._limit:
+            return False
+        self._past.popleft()
+        return bool(((old == words()) & (old & KIND_BITS == LENT)).any())

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: MIT
+"""One router's domU as the platform sees it: a process, a log, a control channel; nothing is believed of any."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shm.channel import CHANNEL, FAULTS, LENT, SLOTS, reset
+from shm.escape import LONGEST_LINE, escape
+from shm.intrinsics import acquire64, load64, store64
+from vre.domu.cpu_shares import Part
+from vre.domu.image import Image
+from vre.domu.policy import KIND_BITS, QUARANTINED, Loans, Policy
+from vre.language.bridge import clusters
+from vre.memory.router import Tenant
+from vre.supervision.progress import Progress
+from vre.supervision.schedstat import Schedstat
+
+#: Bytes of a log that are read at a look, and lines of it that are passed on in a second.
+_LOG_BYTES, _LOG_LINES = 65536, 20
+#: Over how long its part of a processor is taken.
+_LOOK_BACK_S = 1.0
+#: Longest control message.
+MESSAGE = 4096
+
+
+class Log:
+    """What a domU writes: read in bounded parts, passed on escaped, a few lines a second."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._unread = b""
+        self._shown = self._hidden = 0
+        self._since = time.monotonic()
+
+    def lines(self, ended: bool = False) -> list[str]:
+        """Return what is to be shown of what has been written since the last call; all where its writer has `ended`."""
+        data = b""
+        with contextlib.suppress(OSError):
+            data = os.read(self.fd, _LOG_BYTES)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        self._unread = self._unread[-LONGEST_LINE:]
+        if ended and self._unread:
+            lines, self._unread = [*lines, self._unread], b""
+        found = []
+        if ended or time.monotonic() - self._since >= 1:
+            if self._hidden:
+                found.append(f"({self._hidden} more lines are not shown)")
+            self._since, self._shown, self._hidden = time.monotonic(), 0, 0
+        for line in lines:
+            if self._shown < _LOG_LINES:
+                self._shown += 1
+                found.append(escape(line.decode(errors="replace")))
+            else:
+                self._hidden += 1
+        if ended and self._hidden:
+            found.append(f"({self._hidden} more lines are not shown)")
+            self._hidden = 0
+        return found
+
+    def close(self) -> None:
+        """Read no more."""
+        os.close(self.fd)
+
+
+class Seen(NamedTuple):
+    """What dom0 sees of a domU.
+
+    An impossible index; packets that it owes; dom0 is in a turn, or has not looked at its last returns yet; returns
+    accepted, and refused.
+    """
+
+    hostile: bool
+    owed: bool
+    untaken: bool
+    mark: int
+    refused: int
+
+
+@dataclass
+class Domu:
+    """One router's domU.
+
+    Attributes
+    ----------
+    asked : bool
+        The zygote has been asked for it, and has not answered.
+    closing : list of (int, int), optional
+        While it is being closed: words in shared memory that must have gone on, and from where.
+    ending : str
+        The event that it is being ended for.
+    cause : str
+        What it did last that it should not have.
+    proven, quiet : bool
+        It has run; it is being closed because somebody asked for that.
+    serial : int
+        Counts how often it has been closed.
+    noticed : float
+        Seconds from its last sign of life until it was closed.
+    killed : float
+        Since when it is known to have been killed and has not ended; -1 where that is not so.
+    part : float
+        Of the platform, that its router is entitled to; what its processor time is shared out by.
+    cpu_ns : int
+        Processor time of all its incarnations.
+    got : float
+        Part of a processor that it has had in the last second or so.
+    share : Part
+        How it is kept to its part; `excess` is for how many seconds it has had more all the same.
+    """
+
+    tenant: Tenant
+    uid: int | None
+    image: Image | None = None
+    policy: Policy = field(default_factory=Policy)
+    progress: Progress = field(default_factory=lambda: Progress(0.05))
+    loans: Loans = field(default_factory=lambda: Loans(0.05))
+    pid: int = 0
+    keeper: int = 0
+    asked: bool = False
+    pidfd: int = -1
+    control: socket.socket | None = None
+    log: Log | None = None
+    begun: float = 0.0
+    ready: bool = False
+    proven: bool = False
+    quiet: bool = False
+    closing: list[tuple[int, int]] | None = None
+    ending: str = ""
+    cause: str = ""
+    serial: int = 0
+    noticed: float = 0.0
+    killed: float = -1.0
+    part: float = 0.0
+    share: Part = field(default_factory=Part)
+    excess: int = 0
+    cpu_ns: int = 0
+    cpu_seen: int = 0
+    got: float = 0.0
+    schedstat: Schedstat = field(default_factory=lambda: Schedstat(0))
+    past: deque[tuple[float, int]] = field(default_factory=deque)
+    faults_seen: int = 0
+    faults_at: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The router's name."""
+        return self.tenant.name
+
+    @property
+    def key(self) -> str:
+        """What it is called among domUs: no router's name has brackets."""
+        return self.name if self.channels else f"({self.name})"
+
+    @property
+    def channels(self) -> list[int]:
+        """Addresses of its channels."""
+        return list(self.tenant.program.channels.values())
+
+    @property
+    def driver(self) -> int:
+        """Number of a task that takes packets back from it."""
+        return next(n for n, (kind, _) in enumerate(self.tenant.program.graph.tasks) if kind == "domu")
+
+    def spec(self) -> dict[str, Any]:
+        """Return what its process must know: its elements, how they are wired, and what it may use."""
+        inner = self.tenant.router.inner
+        found = clusters(self.tenant.program.graph), clusters(inner) if inner else []
+        bridged, inside = json.loads(json.dumps(found))
+        elements = [element for cluster in [*bridged, *inside] for element in cluster["elements"]]
+        sources = sorted({element["file"] for element in elements})
+        for element in elements:
+            element["source"] = sources.index(element.pop("file"))
+        memory = self.tenant.router.domu.memory
+        spec = {"domu": self.key, "uid": self.uid, "memory": memory, "sources": sources}
+        spec |= {"clusters": bridged, "inside": inside}
+        return spec | ({"graph": self.image.spec} if self.image else {})
+
+    def seen(self) -> Seen:
+        """Return what dom0 sees of it in its channels."""
+        hostile, untaken, taken = False, False, 0
+        for channel in self.channels:
+            hostile |= load64(channel + CHANNEL["verdict"]) != 0
+            tail = load64(channel + CHANNEL["tail"])
+            # Then it is not the domU that is late.
+            untaken |= acquire64(load64(channel + CHANNEL["up"])) != tail
+            untaken |= load64(channel + CHANNEL["head"]) != load64(channel + CHANNEL["next_head"])
+            taken += tail
+        refused = sum(self.refused().values())
+        owed = bool((self.slots() & KIND_BITS == LENT).any())
+        return Seen(hostile, owed, untaken, taken - refused, refused)
+
+    def refused(self) -> dict[str, int]:
+        """Return how many of its returns were refused, by reason."""
+        counts = [[load64(c + CHANNEL["faults"] + 8 * i) for c in self.channels] for i in range(len(FAULTS))]
+        return {reason: sum(count) for reason, count in zip(FAULTS, counts, strict=True)}
+
+    def slots(self) -> npt.NDArray[np.int64]:
+        """Return a copy of dom0's table of its slots; one that only rehearses has none."""
+        tables = [(ctypes.c_int64 * SLOTS).from_address(load64(at + CHANNEL["table"])) for at in self.channels]
+        return np.concatenate([np.empty(0, np.int64), *(np.ctypeslib.as_array(table) for table in tables)])
+
+    def until(self, now: float) -> str:
+        """Say how long its quarantine lasts."""
+        left = self.policy.until - now
+        return "until it is released" if left == float("inf") else f"for {left:.0f} s"
+
+    def row(self, now: float) -> dict[str, Any]:
+        """Return what there is to know of it, as plain data."""
+        return {
+            "state": self.policy.state,
+            "pid": self.pid,
+            "uid": os.geteuid() if self.uid is None else self.uid,
+            "restarts": self.policy.restarts,
+            "share by": self.share.means,
+            "entitled": round(self.part, 4),
+            "cpu": round(self.got, 4),
+            "cpu_s": round(self.cpu_ns / 1e9, 3),
+            "until": self.until(now) if self.policy.state == QUARANTINED else "",
+            "refused": ", ".join(f"{count} {reason}" for reason, count in self.refused().items() if count),
+            "last fault": self.cause,
+        }
+
+    def born(self, pid: int) -> None:
+        """Take note of its process."""
+        self.asked = False
+        self.pid, self.cpu_seen, self.schedstat = pid, 0, Schedstat(pid)
+        with contextlib.suppress(OSError):
+            self.pidfd = os.pidfd_open(pid)
+
+    def account(self, now: float) -> int:
+        """Bring its processor time up to date; return what it has used since the last time, in ns."""
+        self.schedstat.look(now)
+        used, self.cpu_seen = max(0, self.schedstat.ran_ns - self.cpu_seen), self.schedstat.ran_ns
+        self.cpu_ns += used
+        self.past.append((now, self.cpu_ns))
+        while now - self.past[0][0] > _LOOK_BACK_S:
+            self.past.popleft()
+        then, before = self.past[0]
+        self.got = (self.cpu_ns - before) / 1e9 / (now - then) if now > then else 0.0
+        return used
+
+    @property
+    def held_up_s(self) -> float:
+        """How long it has waited for a processor, or been stopped, since it began."""
+        return self.schedstat.waited_s + (self.share.throttle.stopped_s if self.share.throttle else 0.0)
+
+    def died(self) -> None:
+        """Take note that its process is gone."""
+        self.keeper = self.pid = 0
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def kill(self) -> None:
+        """Kill it, and with the first process of its PID namespace all others in it."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.pidfd >= 0:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            elif self.pid:
+                os.kill(self.pid, signal.SIGKILL)
+
+    def await_end(self) -> None:
+        """Wait until it is gone, once it has been killed."""
+        if self.pidfd >= 0:
+            poll = select.poll()
+            poll.register(self.pidfd, select.POLLIN)
+            poll.poll(1000)
+        self.died()
+
+    def let_go(self) -> int:
+        """Close its control channel and its log, count what it had as lost, and return how many packets that were.
+
+        Nobody uses its channels any more.
+        """
+        if self.control:
+            self.control.close()
+        if self.log:
+            self.log.close()
+        self.control = self.log = None
+        lost = 0
+        for channel in self.channels:
+            count = reset(channel)
+            store64(channel + CHANNEL["lost"], load64(channel + CHANNEL["lost"]) + count)
+            lost += count
+        return lost
+
+    def messages(self, most: int, answer: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+        """Take at most so many of its control messages; `answer` says what is sent back, None for nothing."""
+        for _ in range(most):
+            if self.control is None:
+                return
+            try:
+                data = self.control.recv(MESSAGE + 1)
+            except OSError:
+                return
+            if not data:
+                return
+            said: dict[str, Any] | None = {"error": f"not a JSON object of at most {MESSAGE} bytes"}
+            with contextlib.suppress(ValueError, RecursionError):
+                message = json.loads(data) if len(data) <= MESSAGE else None
+                if isinstance(message, dict):
+                    said = answer(message)
+            if said is not None and self.control is not None:
+                # Whoever does not read his answers gets none: nobody waits for him.
+                with contextlib.suppress(OSError):
+                    self.control.send(json.dumps(said).encode()[:MESSAGE])

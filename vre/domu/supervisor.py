@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""The domUs of a platform: brought up, tried out, dismissed, released from quarantine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from shm.channel import CHANNEL
+from shm.intrinsics import load64, store64
+from shm.layout import CORE
+from shm.memfd import release
+from vre.domu.image import Image
+from vre.domu.lifecycle import Keeper
+from vre.domu.policy import (
+    HOSTILE,
+    QUARANTINED,
+    RELEASED,
+    STARTING,
+    STOP,
+)
+from vre.domu.process import Domu
+from vre.domu.zygote import Nursery
+from vre.errors import ConfigError, PlatformError, Problem
+from vre.language.graph import Graph
+from vre.memory.router import Program, Tenant
+from workers.files import place
+from workers.sandbox.jail import FIRST_UID
+
+#: How long a domU that has been killed may take to be gone.
+_END_S = 10.0
+
+
+class Domus(Keeper):
+    """All domUs of one platform; see :class:`vre.domu.lifecycle.Keeper` for what it is made with."""
+
+    # Starting.
+
+    def prepare(self) -> Nursery:
+        """Start the zygote, where it has not been: it takes a second, more where it has to compile."""
+        if self._nursery is None:
+            self._nursery = Nursery(self._say)
+        return self._nursery
+
+    def launch(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
+        """Start the domUs of routers that have untrusted elements; return when their elements are loaded.
+
+        Raises
+        ------
+        ConfigError
+            An element's file cannot be loaded.
+        PlatformError
+            This host cannot jail it.
+        """
+        self._bring_up([self._new(tenant) for tenant in tenants if tenant.program.channels], wait)
+
+    def resume(self, tenant: Tenant, wait: Callable[[float], None]) -> None:
+        """Start the domU of a router again whose elements have been loaded before; nobody waits for it.
+
+        Nothing happens where it has none, or one that has been started. One that fails is treated as any other.
+        """
+        there = self.domus.get(tenant.name)
+        if there and there.ending == STOP and there.closing is None:
+            self.dismiss(tenant.name, wait)  # that was given up half-way
+        if not tenant.program.channels or tenant.name in self.domus:
+            return
+        domu = self._new(tenant)
+        domu.proven = True
+        domu.progress.deadline = tenant.router.domu.deadline_ns / 1e9
+        self.domus[domu.key] = domu
+        try:
+            self._start(domu)
+        except BaseException:
+            del self.domus[domu.key]
+            domu.let_go()
+            raise
+
+    def _new(self, tenant: Tenant) -> Domu:
+        domu = Domu(tenant, FIRST_UID + tenant.index if os.geteuid() == 0 else None)
+        if tenant.router.inner:
+            domu.image = Image(self._model, tenant.router)
+        return domu
+
+    def rehearse(self, tenant: Tenant, graph: Graph, wait: Callable[[float], None]) -> None:
+        """Load the untrusted elements of another configuration of a router, in a domU that gets no packets.
+
+        Raises as :meth:`launch` does.
+        """
+        if tenant.router.inner or not any(node.cls.driver == "domu" for node in graph.nodes):
+            return
+        shadow = replace(tenant, program=Program("", graph, 0, []), cores={})
+        trial = Domu(shadow, FIRST_UID + tenant.index if os.geteuid() == 0 else None, quiet=True)
+        try:
+            self._bring_up([trial], wait)
+        finally:
+            self.dismiss(trial.key, wait)
+
+    def _bring_up(self, domus: list[Domu], wait: Callable[[float], None]) -> None:
+        """Start domUs, and wait until they are ready. Raises ConfigError, PlatformError."""
+        if not domus:
+            return
+        if not self._ready:
+            self._say("waiting for the zygote of domUs")
+            self.prepare().await_ready(self.tier, wait)
+            self._ready = True
+        for domu in domus:
+            domu.progress.deadline = domu.tenant.router.domu.deadline_ns / 1e9
+            self.domus[domu.key] = domu
+            self._start(domu)
+        problems = []
+        for domu in domus:
+            while domu.policy.state == STARTING and not domu.cause:
+                wait(0.005)
+            if domu.cause:
+                problems.append(self._problem(domu))
+        if problems:
+            raise ConfigError(problems)
+
+    def _problem(self, domu: Domu) -> Problem:
+        node = next(node for node in domu.tenant.program.graph.nodes if node.cls.driver == "domu")
+        return Problem(node.where, f"router '{domu.name}': its domU {domu.cause}")
+
+    # Ending, and beginning again.
+
+    def release_quarantine(self, name: str) -> None:
+        """Start a quarantined domU again. Raises PlatformError where it is not quarantined."""
+        domu = self.domus.get(name)
+        if domu is None or domu.policy.state != QUARANTINED:
+            state = domu.policy.state if domu else "no domU"
+            raise PlatformError(f"router '{name}' is not quarantined: {state}")
+        self._again(domu, RELEASED, time.monotonic())
+        self._report(f"router {name}: its domU is released from quarantine")
+
+    def replace_code(self, name: str, file: str, wait: Callable[[float], None]) -> None:
+        """Start a router's domU anew with another file in place of its elements'; return when it runs."""
+        domu = self.domus[name]
+        for node in domu.tenant.program.graph.nodes:
+            for element in node.values["cluster"]["elements"] if node.cls.driver == "domu" else ():
+                element["file"] = str(place(file, "/"))
+        if domu.policy.state != QUARANTINED:
+            self._close(domu, HOSTILE, "gets other code")
+            domu.quiet = True
+            while domu.closing is not None:
+                wait(0.002)
+            domu.quiet = False
+        self._again(domu, RELEASED, time.monotonic())
+        while domu.policy.state == STARTING:
+            wait(0.002)
+
+    def dismiss(self, name: str, wait: Callable[[float], None]) -> None:
+        """End a router's domU, where it has one; what it still had is counted as lost. It may be done again.
+
+        Raises PlatformError where it, or a core that uses its channels, does not come to an end.
+        """
+        domu = self.domus.get(name)
+        if domu is None:
+            return
+        for channel in domu.channels:
+            store64(channel + CHANNEL["open"], 0)
+        heartbeats = [(core + CORE["heartbeat"], load64(core + CORE["heartbeat"])) for core in self._cores(domu)]
+        domu.ending = STOP
+        domu.kill()
+        end = time.monotonic() + _END_S
+        while domu.keeper or domu.asked or any(load64(word) == before for word, before in heartbeats):
+            if time.monotonic() >= end:
+                raise PlatformError(f"the domU of router '{name}' has not ended within {_END_S:g} s")
+            wait(0.002)
+        domu.let_go()
+        for channel in domu.channels:
+            release(channel)
+        del self.domus[name]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what there is to know of each, as plain data."""
+        now = time.monotonic()
+        common = {"tier": self.tier, "limits": ", ".join(self._parts.shares.limits)}
+        return [{"router": name} | common | domu.row(now) for name, domu in self.domus.items()]
+
+    def end(self) -> None:
+        """Kill all domUs and their zygote, and let their memory go."""
+        for domu in self.domus.values():
+            domu.kill()
+            self._guarded(domu, self._pass_on, domu, True)
+        if self._nursery:
+            self._nursery.end()
+        for domu in self.domus.values():
+            domu.await_end()
+            domu.let_go()
+            for channel in domu.channels:
+                release(channel)
+        self.domus.clear()

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Which tier of jail this host gives: each forbidden thing is tried in a throw-away one."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from vre.domu.zygote import Nursery
+from vre.errors import PlatformError
+from workers.sandbox.jail import FIRST_UID
+from workers.sandbox.probe import FATAL
+
+_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of trying a tier: `error` where it cannot be had; `possible` lists what should not have been."""
+
+    tier: str
+    error: str
+    refused: tuple[str, ...] = ()
+    possible: tuple[str, ...] = ()
+    namespaces: str = ""
+
+
+def try_tier(tier: str) -> Tried:
+    """Build jails of a tier, and try in them what a domU must not be able to do."""
+    nursery = Nursery(lambda text: None)
+    refused: list[str] = []
+    possible: list[str] = []
+    try:
+        nursery.await_ready(tier)
+        with tempfile.TemporaryDirectory(prefix="vre-jail-") as root:
+            for name in (None, *[attempt.__name__ for attempt in FATAL]):
+                answer, status = _probe(nursery, tier, root, name)
+                if "failed" in answer:
+                    return Tried(tier, answer["failed"])
+                if name and status == -signal.SIGSYS:
+                    refused.append(name)
+                for what, succeeded in answer.get("probed", {}).items():
+                    (possible if succeeded else refused).append(what)
+    except (OSError, PlatformError) as error:
+        return Tried(tier, str(error))
+    finally:
+        nursery.end()
+    return Tried(tier, "", tuple(refused), tuple(possible), nursery.namespaces)
+
+
+def _probe(nursery: Nursery, tier: str, root: str, name: str | None) -> tuple[dict[str, Any], int]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    log = os.open(os.devnull, os.O_WRONLY)
+    message = {
+        "domu": "probe",
+        "tier": tier,
+        "uid": FIRST_UID - 1 if os.geteuid() == 0 else None,
+        "root": root,
+        "memory": 128 << 20,
+        "sources": [],
+        "clusters": [],
+        "inside": [],
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "probe": [name],
+    }
+    nursery.send(message, [theirs.fileno(), log])
+    theirs.close()
+    os.close(log)
+    answer: dict[str, Any] = {}
+    with ours:
+        end = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < end:
+            for said in nursery.messages():
+                if "failed" in said:
+                    answer["failed"] = said["failed"]
+                if "exited" in said:
+                    ready, _, _ = select.select([ours], [], [], 0)
+                    data = ours.recv(4096) if ready else b""
+                    return answer | (json.loads(data) if data else {}), said["status"]
+            time.sleep(0.002)
+    return {"failed": "the jail does not answer"}, 0
+
+
+def best() -> tuple[str, list[Tried]]:
+    """Return the strongest tier that holds here, or "unsafe"; and what came of trying."""
+    tried = []
+    for tier in ("strict", "reduced"):
+        tried.append(try_tier(tier))
+        if not tried[-1].error and not tried[-1].possible:
+            return tier, tried
+    return "unsafe", tried

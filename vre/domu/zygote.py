@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""The zygote of domUs as the platform holds it: started once, sent messages with descriptors, listened to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from vre.errors import PlatformError
+from vre.supervision.stderr import Overheard
+from workers.zygote.domus import DESCRIPTORS, MESSAGE
+
+#: What of the environment the zygote needs; domUs get nothing of it.
+_KEEP = ("PATH", "PYTHONPATH", "VRE_CACHE", "XDG_CACHE_HOME", "VRE_NAMESPACES", "HOME", "LANG")
+#: A second thread in the zygote would be missing in what is forked from it.
+_ALONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+_START_S = 60.0
+
+
+class Nursery:
+    """Starts the zygote, which gets ready by itself; `say` is given what it writes to its standard error."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", "workers.zygote.domus", str(theirs.fileno()), str(os.getpid())]
+        environment = {k: v for k, v in os.environ.items() if k in _KEEP} | dict.fromkeys(_ALONE, "1")
+        self._overheard = Overheard(say)
+        out = self._overheard.far_end
+        # A group of its own, as the workers' zygote has.
+        self._process = subprocess.Popen(
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            process_group=0,
+        )
+        theirs.close()
+        self._overheard.started()
+        self._channel.setblocking(False)
+        self._overdue = time.monotonic() + _START_S
+        #: "own", or from "bubblewrap"; "" until it is ready.
+        self.namespaces = ""
+
+    def await_ready(self, tier: str, wait: Callable[[float], None] = time.sleep) -> None:
+        """Let time pass by `wait` until it is ready. Raises as :meth:`ready` does."""
+        while not self.ready(tier):
+            wait(0.005)
+
+    def ready(self, tier: str) -> bool:
+        """Return whether it is ready. Raises PlatformError where it ended, or the host lacks what `tier` needs."""
+        if self.namespaces:
+            return True
+        answer: dict[str, Any] = {}
+        try:
+            answer = json.loads(self._channel.recv(MESSAGE) or b"{}")
+        except BlockingIOError:
+            if time.monotonic() < self._overdue:
+                return False
+        except (OSError, ValueError):
+            pass
+        if not answer.get("ready"):
+            raise PlatformError("the zygote of domUs does not start")
+        if not answer["filter"] and tier != "unsafe":
+            raise PlatformError(
+                "this host cannot filter system calls, so untrusted elements cannot be jailed: install libseccomp "
+                "(Debian: libseccomp2), or trust them with --unsafe-trust-elements"
+            )
+        self.namespaces = answer["namespaces"]
+        return True
+
+    def send(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Ask for a domU. Raises PlatformError where it cannot be asked for: it has too many elements or channels."""
+        data = json.dumps(message).encode()
+        if len(data) > MESSAGE or len(descriptors) > DESCRIPTORS:
+            raise PlatformError(
+                f"it needs {len(data)} bytes of description and {len(descriptors)} descriptors: too many"
+            )
+        # A zygote that is gone shows when it is next listened to.
+        with contextlib.suppress(BrokenPipeError, ConnectionError):
+            socket.send_fds(self._channel, [data], descriptors)
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """Yield what it has said since it was last listened to. Raises PlatformError where it is gone."""
+        self._overheard.look()
+        while True:
+            try:
+                data = self._channel.recv(MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                raise PlatformError("the zygote of domUs has ended")
+            yield json.loads(data)
+
+    def end(self) -> None:
+        """Kill it; its domUs follow."""
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+        self._overheard.close()

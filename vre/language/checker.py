@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: MIT
+"""Configuration-time checks of a router: arguments, ports, push and pull.
+
+Everything that is wrong is reported at once; what is right becomes a :class:`vre.language.graph.Graph`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from shm.channel import OUTPUTS
+from shm.layout import SPARES
+from vre.errors import ConfigError, Problem, Where
+from vre.language.flatten import FlatElement, flatten
+from vre.language.fusion import MOST, merge, problem_with, too_many_exits
+from vre.language.graph import Graph, Node
+from vre.language.lexer import Source
+from workers.datapath.turn import PACKET_ENTRIES, PORT_MASK
+from workers.element import port_range, processing_of
+from workers.graph.spread import MARGIN, Spread
+
+Edge = tuple[int, int, int, int, int]
+Port = tuple[int, str, int]
+
+
+def check(source: Source, overrides: dict[str, str] | None = None) -> Graph:
+    """Return the graph of a router's configuration.
+
+    Parameters
+    ----------
+    source : Source
+    overrides : dict, optional
+        Values of global variables, as from a command line.
+
+    Raises
+    ------
+    ConfigError
+        All mistakes, each with its place.
+    """
+    elements, edges, problems = flatten(source, overrides or {})
+    checker = _Checker(source, elements, edges, problems)
+    graph = checker.run()
+    if checker.problems:
+        unique = list(dict.fromkeys(checker.problems))
+        raise ConfigError(sorted(unique, key=lambda p: p.where or Where("", 0, 0)))
+    return graph
+
+
+class _Checker:
+    def __init__(self, source: Source, elements: list[FlatElement], edges: list[Edge], problems: list[Problem]) -> None:
+        self.source, self.elements, self.problems = source, elements, problems
+        self.edges = list(dict.fromkeys(edges))
+
+    def run(self) -> Graph:
+        nodes = [self._bind(e) for e in self.elements]
+        complete = not self.problems
+        # An element that could not be understood would make its neighbours' ports look unused.
+        if complete:
+            self._ports(nodes)
+        pull = self._processing(nodes)
+        if complete:
+            self._reuse(nodes, pull)
+        if complete and not self.problems:
+            self._drivers(nodes, pull)
+        graph = Graph(nodes, [e[:4] for e in self.edges], pull)
+        if not self.problems:
+            graph = self._untrusted(graph)
+        if not self.problems and any(node.cls.copies() for node in graph.nodes):
+            self._copies(graph)
+        return graph
+
+    def _untrusted(self, graph: Graph) -> Graph:
+        """Look into the files of untrusted elements; let those that are connected be one."""
+        untrusted = [i for i, node in enumerate(graph.nodes) if node.cls.driver == "domu"]
+        if len(untrusted) > MOST:
+            self._problem(self.elements[untrusted[MOST]].at, f"more than {MOST} untrusted elements in a router")
+            return graph
+        for i in untrusted:
+            node = graph.nodes[i]
+            if wrong := problem_with(node):
+                self._problem(self.elements[i].config_at, f"'{node.name} :: Untrusted' {wrong}")
+        merged = merge(graph)
+        for node in merged.nodes:
+            if node.cls.driver == "domu" and too_many_exits(node):
+                at = next(e.at for e in self.elements if e.name == node.name)
+                self._problem(at, f"'{node.name}' and what follows it have more than {OUTPUTS} outputs")
+        return merged
+
+    def _copies(self, graph: Graph) -> None:
+        """Refuse what would make more of one packet than a core has room for while it handles it."""
+        spread = Spread(graph.shape)
+        for most, limit, what in (
+            (spread.entries, PACKET_ENTRIES - MARGIN, "copies and drops may come of one packet"),
+            (spread.depth, SPARES - 1, "copies of copies may be made of one packet"),
+        ):
+            element = max(most, key=lambda e: most[e], default=0)
+            if most.get(element, 0) > limit:
+                name = graph.nodes[element].name
+                at = next((e.at for e in self.elements if e.name == name), 0)
+                self._problem(at, f"behind '{name}' {most[element]} {what}, more than {limit}; put a Queue between")
+
+    def _problem(self, at: int, message: str) -> None:
+        self.problems.append(self.source.problem(at, message))
+
+    def _bind(self, element: FlatElement) -> Node:
+        values, errors = element.cls.bind(element.config)
+        for error in errors:
+            at = element.config_at + (error.offset if element.literal else 0)
+            self._problem(at, f"'{element.name} :: {element.cls.__name__}' {error}")
+        return Node(element.name, element.cls, element.config.strip(), self.source.where(element.at), values)
+
+    def _ports(self, nodes: list[Node]) -> None:
+        """Check port numbers and counts, and that every port is used."""
+        used: list[tuple[set[int], set[int]]] = [(set(), set()) for _ in nodes]
+        for source, output, target, port, _ in self.edges:
+            used[target][0].add(port)
+            used[source][1].add(output)
+        for i, node in enumerate(nodes):
+            inputs, outputs = used[i]
+            left, _, right = node.cls.ports.partition("/")
+            asked = node.cls.outputs(node.values)
+            self._side(i, node, "input", inputs, *port_range(left))
+            low, high = port_range(right)
+            if asked is not None:
+                low = high = asked
+            if max(outputs, default=0) > PORT_MASK and node.cls.slow is not None:
+                self._problem(self.elements[i].at, f"'{node.name}' has more than {PORT_MASK + 1} outputs")
+            self._side(i, node, "output", outputs, low, high)
+
+    def _side(self, i: int, node: Node, side: str, used: set[int], low: int, high: int) -> None:
+        at = self.elements[i].at
+        label = f"'{node.name} :: {node.cls.__name__}'"
+        for port in sorted(p for p in used if p >= high):
+            ends = slice(0, 2) if side == "output" else slice(2, 4)
+            arrow = next(e[4] for e in self.edges if e[ends] == (i, port))
+            has = "none" if high == 0 else f"{high}" if low == high else f"at most {high}"
+            self._problem(arrow, f"{label} has no {side} {port}: it has {has}")
+        wanted = max(low, max(used, default=-1) + 1)
+        for port in range(min(wanted, high)):
+            if port not in used:
+                self._problem(at, f"{label} {side} {port} unused")
+
+    def _processing(self, nodes: list[Node]) -> set[tuple[int, str, int]]:
+        """Settle which ports pull: codes spread along connections, and through agnostic elements."""
+        spread = _Spread(nodes, self.edges)
+        while spread.connections or spread.elements:
+            while spread.connections:
+                number = spread.connections.popleft()
+                if spread.connect(number):
+                    self._problem(self.edges[number][4], self._clash(nodes, self.edges[number], spread.clash))
+            if spread.elements:
+                i = spread.elements.popleft()
+                if spread.pass_on(i):
+                    message = f"agnostic '{nodes[i].name}' in mixed context: pushed to and pulled from"
+                    self._problem(self.elements[i].at, message)
+        return {place for place, code in spread.kinds.items() if code == "l"}
+
+    @staticmethod
+    def _clash(nodes: list[Node], edge: Edge, kinds: tuple[str, str]) -> str:
+        source, output, target, port, _ = edge
+        words = {"h": "push", "l": "pull"}
+        between = "a Queue" if kinds[0] == "h" else "an Unqueue"
+        return (
+            f"'{nodes[source].name}' {words[kinds[0]]} output {output} connected to "
+            f"'{nodes[target].name}' {words[kinds[1]]} input {port}; put {between} between them"
+        )
+
+    def _reuse(self, nodes: list[Node], pull: set[tuple[int, str, int]]) -> None:
+        """A push output and a pull input have exactly one connection."""
+        seen: set[tuple[int, str, int]] = set()
+        for source, output, target, port, at in self.edges:
+            for i, side, number in ((source, "out", output), (target, "in", port)):
+                single = ((i, side, number) in pull) == (side == "in")
+                if single and (i, side, number) in seen:
+                    kind, word = ("push", "output") if side == "out" else ("pull", "input")
+                    self._problem(
+                        at,
+                        f"illegal reuse of '{nodes[i].name} :: {nodes[i].cls.__name__}' {kind} {word} {number}"
+                        + ("; use a Tee to copy packets" if side == "out" else ""),
+                    )
+                seen.add((i, side, number))
+
+    def _drivers(self, nodes: list[Node], pull: set[tuple[int, str, int]]) -> None:
+        """Each pull path must end in something that pulls, and it may hold only one of them."""
+        after = {(e[0], e[1]): e[2] for e in self.edges}
+        for i, node in enumerate(nodes):
+            if node.cls.processing != "h/l":
+                continue
+            at, seen = after.get((i, 0)), {i}
+            while at is not None and nodes[at].cls.driver != "pull":
+                seen.add(at)
+                at = after.get((at, 0))
+                at = None if at in seen else at
+            if at is None:
+                self._problem(
+                    self.elements[i].at, f"nothing pulls from '{node.name}': connect it to ToDevice, Unqueue or Discard"
+                )
+
+
+class _Spread:
+    """Push and pull, spreading from ports whose code is fixed: each connection is looked at when an end of it changes.
+
+    A port is (element, "in" or "out", number); its code is `h` push, `l` pull, `a` agnostic, or `x` once it clashed.
+    """
+
+    def __init__(self, nodes: list[Node], edges: list[Edge]) -> None:
+        self.kinds: dict[Port, str] = {}
+        self.clash = ("", "")
+        self._ends: list[tuple[Port, Port]] = []
+        self._at: dict[Port, list[int]] = {}
+        self._agnostic: dict[int, list[Port]] = {}
+        for number, (source, output, target, port, _) in enumerate(edges):
+            a, b = (source, "out", output), (target, "in", port)
+            self._ends.append((a, b))
+            for place, part in ((a, 2), (b, 0)):
+                code = processing_of(nodes[place[0]].cls.processing.partition("/")[part], place[2])
+                if code == "a" and place not in self.kinds:
+                    self._agnostic.setdefault(place[0], []).append(place)
+                self.kinds[place] = code
+                self._at.setdefault(place, []).append(number)
+        self.connections = deque(range(len(edges)))
+        self.elements = deque(self._agnostic)
+
+    def _settle(self, place: Port, code: str) -> None:
+        self.kinds[place] = code
+        self.connections += self._at[place]
+        if place[0] in self._agnostic:
+            self.elements.append(place[0])
+
+    def connect(self, number: int) -> bool:
+        """Let the ends of a connection be alike; return whether they clash."""
+        a, b = self._ends[number]
+        one, other = self.kinds[a], self.kinds[b]
+        if one == other or "x" in (one, other):
+            return False
+        if one == "a":
+            self._settle(a, other)
+        elif other == "a":
+            self._settle(b, one)
+        else:
+            self.clash = one, other
+            self.kinds[a] = self.kinds[b] = "x"
+            return True
+        return False
+
+    def pass_on(self, i: int) -> bool:
+        """Let all agnostic ports of an element be alike; return whether they clash."""
+        ports = self._agnostic[i]
+        settled = {self.kinds[p] for p in ports} - {"a", "x"}
+        if len(settled) > 1:
+            for p in ports:
+                self.kinds[p] = "x"
+            return True
+        for p in ports if settled else ():
+            if self.kinds[p] == "a":
+                self._settle(p, next(iter(settled)))
+        return False

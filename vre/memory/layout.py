@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+"""Laying out a platform in shared memory, and changing it while it runs.
+
+The result is the manifest: plain data that says what is where, for every other process.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shm import journal
+from shm.intrinsics import load64, store64
+from shm.layout import (
+    CLIENT,
+    CLIENTS,
+    CORE,
+    DECISION,
+    DECISIONS,
+    IDLE_PASS,
+    MODEL_BITS,
+    SPARES,
+    TASK,
+    UNDO,
+    UNDO_ENTRIES,
+)
+from shm.segment import Arena
+from shm.wire_layout import CLAIM, CLAIMS, CLASSIFIER
+from vre.config.model import Model, Nic, Router
+from vre.errors import PlatformError
+from vre.memory.address_space import RingPlan, Space, view
+from vre.memory.router import Tenant, fill_tenant, plan_tenant
+
+#: Cache lines that classifying a packet touches: its descriptor, its header, the router's descriptor.
+CLASSIFIER_LINES = 3
+
+
+class Port:
+    """A port's memory: TX rings, who claims which frames, and the classifier where it has a single queue."""
+
+    def __init__(self, space: Space, arena: Arena, nic: Nic, cores: int) -> None:
+        self.nic = nic
+        self.tx = {core: space.ring(arena, nic.slots, tags=True) for core in range(cores)}
+        self.claims = arena.take(CLAIMS.size)
+        self.entries = arena.take(CLIENTS * CLAIM.size)
+        self.core = 0  # where the classifier runs
+        self.queue: RingPlan | None = None
+        if nic.queues == "single":
+            self.queue = space.ring(arena, nic.slots, tags=True)
+            self.queue.killed = arena.take((CLIENTS + 1) * 8)
+            self.state, self.task = arena.take(CLASSIFIER.size), arena.take(TASK.size)
+            self.client = arena.take(CLIENT.size)
+
+    @property
+    def name(self) -> str:
+        """What the classifier is called among routers: no router's name has brackets."""
+        return f"({self.nic.name})"
+
+    def fill(self, quantum: int) -> None:
+        """Write the first values."""
+        view(self.claims, CLAIMS.dtype)[0]["first"] = self.entries
+        if self.queue is None:
+            return
+        state = view(self.state, CLASSIFIER.dtype)[0]
+        state["ring"], state["claims"] = self.queue.address, self.claims
+        task = view(self.task, TASK.dtype)[0]
+        task["block"], task["input"], task["quantum"] = self.state, self.queue.address, quantum
+        task["lines"] = CLASSIFIER_LINES << MODEL_BITS
+        view(self.client, CLIENT.dtype)[0]["router"] = CLIENTS
+
+    def claim(self, tenant: Tenant) -> None:
+        """Let a router have the frames that it claims here, if it does not have them yet."""
+        if self.nic.name not in tenant.rx:
+            return
+        claims = view(self.claims, CLAIMS.dtype)[0]
+        entries = view(self.entries, CLAIM.dtype, CLIENTS)
+        if (entries["ring"] == tenant.rx[self.nic.name].address).any():
+            return
+        at = next(i for i in range(CLIENTS) if entries[i]["ring"] == 0)
+        port = tenant.router.ports[self.nic.name]
+        entries[at]["mac"] = -1 if port.mac is None else port.mac
+        entries[at]["vlan"], entries[at]["router"] = port.vlan, tenant.index
+        entries[at]["queue"] = self.queue.address if self.queue else 0
+        store64(self.entries + at * CLAIM.size + CLAIM["ring"], tenant.rx[self.nic.name].address)
+        claims["count"] = max(int(claims["count"]), at + 1)
+
+    def disclaim(self, tenant: Tenant) -> None:
+        """Take back what a router has claimed."""
+        entries = view(self.entries, CLAIM.dtype, CLIENTS)
+        for i in range(int(view(self.claims, CLAIMS.dtype)[0]["count"])):
+            if entries[i]["ring"] and entries[i]["router"] == tenant.index:
+                store64(self.entries + i * CLAIM.size + CLAIM["ring"], 0)
+
+
+class CorePlan:
+    """A core's memory."""
+
+    def __init__(self, space: Space, arena: Arena) -> None:
+        self.address = arena.take(CORE.size)
+        self.undo = arena.take(UNDO.size * UNDO_ENTRIES)
+        self.spare = space.spares(arena, SPARES)
+        self.clients, self.passes = arena.take(8 * CLIENTS), arena.take(8 * CLIENTS)
+        self.recorder = arena.take(DECISIONS * DECISION.size)
+        self.journal = arena.take(journal.footprint(journal.CORE_BYTES))
+
+    def fill(self, pool: int) -> None:
+        """Write the first values."""
+        core = view(self.address, CORE.dtype)[0]
+        for name in ("undo", "spare", "clients", "passes", "recorder", "journal"):
+            core[name] = getattr(self, name)
+        core["pool"] = pool
+        view(self.passes, "i8", CLIENTS)[:] = IDLE_PASS
+        journal.set_up(self.journal, journal.CORE_BYTES)
+
+    def enlist(self, client: int) -> int:
+        """Put a client into the core's table, if it is not there yet; return its index there. Raises PlatformError."""
+        table = view(self.clients, "i8", CLIENTS)
+        there = (table == client).nonzero()[0]
+        at = int(there[0]) if there.size else int((table == 0).argmax())
+        if table[at] not in (0, client):
+            raise PlatformError(f"a core has room for {CLIENTS} routers: no more can run there")
+        table[at] = client
+        count = self.address + CORE["client_count"]
+        store64(count, max(load64(count), at + 1))
+        return at
+
+    def dismiss(self, client: int) -> None:
+        """Take a client out of the table, if it is there."""
+        for at in (view(self.clients, "i8", CLIENTS) == client).nonzero()[0]:
+            self.strike(int(at))
+
+    def strike(self, at: int) -> None:
+        """Take the client at an index out of the table; none of its tasks is on the core."""
+        # Idle first: a turn of nobody's must not be due.
+        store64(self.passes + 8 * at, IDLE_PASS)
+        store64(self.clients + 8 * at, 0)
+
+
+class Builder:
+    """Plans and fills the memory of one platform, and of routers that join it later.
+
+    Parameters
+    ----------
+    model : Model
+    space : Space
+        Where its memory is.
+    """
+
+    def __init__(self, model: Model, space: Space) -> None:
+        self.model, self.space = model, space
+        self.ports: dict[str, Port] = {}
+        for nic in model.nics.values():
+            self.ports[nic.name] = Port(self.space, self.space.part("port", nic.name), nic, model.places)
+        self.tenants: dict[str, Tenant] = {}
+        for router in model.routers.values():
+            self.plan(router)
+        self.cores = [CorePlan(self.space, self.space.part("core", str(n))) for n in range(model.places)]
+
+    def plan(self, router: Router) -> Tenant:
+        """Plan a router's memory; it gets the lowest index that is free."""
+        used = {tenant.index for tenant in self.tenants.values()}
+        index = next((i for i in range(CLIENTS) if i not in used), None)
+        if index is None:
+            raise PlatformError(f"a platform has room for {CLIENTS} routers")
+        self.tenants[router.name] = plan_tenant(self.space, self.model, router, index)
+        return self.tenants[router.name]
+
+    def fill(self) -> None:
+        """Write every record's first value; the segments exist."""
+        for port in self.ports.values():
+            port.fill(self.model.quantum)
+        for core in self.cores:
+            core.fill(self.space.base)
+        for tenant in self.tenants.values():
+            self.fill_tenant(tenant)
+
+    def fill_tenant(self, tenant: Tenant) -> None:
+        """Write the first values of a router, and its claims to the ports."""
+        fill_tenant(tenant, self.model)
+        for port in self.ports.values():
+            port.claim(tenant)
+
+    def core_of_port(self, router: str, nic: str) -> int:
+        """Return the core that takes a router's packets from a port."""
+        if self.ports[nic].queue:
+            return self.ports[nic].core
+        tenant = self.tenants[router]
+        graph = tenant.program.graph
+        number = next(
+            n for n, (kind, e) in enumerate(graph.tasks) if kind == "rx" and graph.nodes[e].values["devname"] == nic
+        )
+        return tenant.cores[number]
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what is where, as plain data."""
+        return {
+            "name": self.model.name,
+            "discipline": self.model.discipline,
+            "segments": [[s.name, s.kind, s.size, s.base] for s in self.space.segments.values()],
+            "cores": [
+                {
+                    "address": core.address,
+                    "tx": [port.tx[number].address for port in self.ports.values()],
+                    "journal": core.journal,
+                    "nic": number >= self.model.cores,
+                }
+                for number, core in enumerate(self.cores)
+            ],
+            "routers": [tenant.manifest() for tenant in self.tenants.values()],
+            "classifiers": [
+                {
+                    "name": port.name,
+                    "nic": port.nic.name,
+                    "core": port.core,
+                    "task": port.task,
+                    "client": port.client,
+                    "state": port.state,
+                    "ring": port.queue.address,
+                    "outputs": [t.rx[nic].address for t in self.tenants.values() if nic in t.rx],
+                }
+                for nic, port in self.ports.items()
+                if port.queue
+            ],
+            "tx": [[nic, core, ring.address] for nic, port in self.ports.items() for core, ring in port.tx.items()],
+        }

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""Which task is on which core: linking tasks into cores' rosters, and out of them again.
+
+A core's clients and their tasks are lists that its worker walks; each change is one word, stored last, so the
+worker sees the list before it or after it. What a worker may still have in hand ends with its slice:
+whoever takes a task away waits for that (:meth:`vre.platform.platform.Platform.quiesce`) before the task is put
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from shm.intrinsics import load64, release64, store64
+from shm.layout import CLIENT, CORE, TASK
+from vre.memory.address_space import view
+from vre.memory.layout import Builder
+from vre.memory.router import Program, Tenant
+from workers.core.stride import strides
+from workers.graph.shape import reach
+
+
+def link(builder: Builder, client: int, slot: int, core: int, task: int) -> None:
+    """Put a task first into the list of a client on a core, and let it run. One that is in it already stays there."""
+    if _listed(client, task):
+        store64(task + TASK["enabled"], 1)
+        _changed(builder, core)
+        return
+    store64(task + TASK["client"], client)
+    store64(task + TASK["slot"], builder.cores[core].passes + 8 * slot)
+    store64(task + TASK["runnable"], 0)
+    store64(task + TASK["next"], load64(client + CLIENT["tasks"]))
+    store64(task + TASK["enabled"], 1)
+    release64(client + CLIENT["tasks"], task)
+    _changed(builder, core)
+
+
+def _listed(client: int, task: int) -> bool:
+    at = load64(client + CLIENT["tasks"])
+    while at and at != task:
+        at = load64(at + TASK["next"])
+    return at != 0
+
+
+def unlink(builder: Builder, core: int, task: int) -> None:
+    """Take a task out of its client's list; its worker may be in it until its slice ends."""
+    client = load64(task + TASK["client"])
+    store64(task + TASK["enabled"], 0)
+    if client == 0:
+        return  # it has never been in one
+    at = client + CLIENT["tasks"]
+    while load64(at) and load64(at) != task:
+        at = load64(at) + TASK["next"]
+    if load64(at):
+        release64(at, load64(task + TASK["next"]))
+    _changed(builder, core)
+
+
+def _changed(builder: Builder, core: int) -> None:
+    word = builder.cores[core].address + CORE["roster"]
+    store64(word, load64(word) + 1)
+
+
+def attach(builder: Builder, tenant: Tenant, number: int, core: int, program: Program | None = None) -> None:
+    """Let a task of a router run on a core."""
+    program = program or tenant.program
+    if core not in tenant.slots:
+        tenant.slots[core] = builder.cores[core].enlist(tenant.client(core))
+    tenant.cores[number] = core
+    _point_devices(builder, program, number, core)
+    link(builder, tenant.client(core), tenant.slots[core], core, program.tasks[number])
+
+
+def _point_devices(builder: Builder, program: Program, number: int, core: int) -> None:
+    """Let the ports that a task sends to be those of its core."""
+    _, driver = program.graph.tasks[number]
+    for element in {*reach(program.graph.shape, number), driver}:
+        node = program.graph.nodes[element]
+        if node.cls.driver == "pull" and "devname" in node.values:
+            state = view(program.elements[element]["state"], node.cls.layout().dtype)[0]
+            state["ring"] = builder.ports[node.values["devname"]].tx[core].address
+
+
+def attach_classifier(builder: Builder, nic: str, core: int) -> None:
+    """Let a port's classifier run on a core."""
+    port = builder.ports[nic]
+    port.core = core
+    slot = builder.cores[core].enlist(port.client)
+    link(builder, port.client, slot, core, port.task)
+
+
+def place_all(builder: Builder, placement: dict[tuple[str, int], int]) -> None:
+    """Attach every task where `placement`, (router, task number) to core, says."""
+    for (name, number), core in placement.items():
+        if name in builder.tenants:
+            attach(builder, builder.tenants[name], number, core)
+        else:
+            attach_classifier(builder, name[1:-1], core)
+
+
+def set_weights(builder: Builder, weights: dict[tuple[str, int], float]) -> None:
+    """Let every client have its stride; `weights` maps (router or classifier, core) to its weight there.
+
+    Its worker takes it over, since a stride belongs to a pass.
+    """
+    clients = {port.name: port.client for port in builder.ports.values() if port.queue}
+    for core in range(len(builder.cores)):
+        here = {name: weight for (name, at), weight in weights.items() if at == core}
+        for name, stride in zip(here, strides(list(here.values())) if here else [], strict=True):
+            tenant = builder.tenants.get(name)
+            address = tenant.client(core) if tenant else clients[name]
+            store64(address + CLIENT["wanted"], stride)
+
+
+def discharge(builder: Builder, tenant: Tenant) -> None:
+    """Take a router's clients off all cores; none of its tasks is on any."""
+    # One that was about to be enlisted when something failed has no slot to tell of it.
+    for number, core in enumerate(builder.cores):
+        core.dismiss(tenant.client(number))
+    tenant.slots.clear()

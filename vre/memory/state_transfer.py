@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""What a router's new configuration takes over from the old one: by element name and class (Click: hotconfig).
+
+It is worked out first, as bytes and where they go: writing them can be done twice, and leaves no room for failure.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from shm.channel import CHANNEL
+from shm.intrinsics import load64
+from shm.layout import NOTE, SLOT, TASK
+from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL
+from vre.memory.address_space import RingPlan, view
+from vre.memory.router import Program, Tenant
+from workers.datapath.turn import DROPS, MADE
+from workers.graph.shape import reasons
+
+
+class Stores:
+    """Bytes that are to be written to shared memory: all there before the first is written."""
+
+    def __init__(self) -> None:
+        self._all: list[tuple[int, bytes | int, int]] = []
+
+    def add(self, address: int, what: bytes) -> None:
+        """Let bytes be written to an address."""
+        self._all.append((address, what, len(what)))
+
+    def word(self, address: int, value: int) -> None:
+        """Let a 64-bit word be written."""
+        self.add(address, np.int64(value).tobytes())
+
+    def copy(self, address: int, source: int, size: int) -> None:
+        """Let `size` bytes be copied that nobody changes until then."""
+        self._all.append((address, source, size))
+
+    def write(self) -> None:
+        """Write them, in order."""
+        for address, what, size in self._all:
+            ctypes.memmove(address, what, size)
+
+
+@dataclass
+class Handover:
+    """What goes from a configuration that has stopped to one that has not begun.
+
+    What finds no place in the new one is in the router's account still: counters as `carried`, packets as dropped for
+    the reason `replaced`.
+    """
+
+    tenant: Tenant
+    carried: dict[str, int]
+    made: int
+    packets: int
+    stores: Stores = field(default_factory=Stores)
+
+    def carry_out(self) -> None:
+        """Let it be so."""
+        self.stores.write()
+        tenant = self.tenant
+        tenant.carried, tenant.carried_made, tenant.carried_packets = self.carried, self.made, self.packets
+
+    def count(self, reason: str, count: int) -> None:
+        """Add to the router's account."""
+        if count:
+            self.carried[reason] = self.carried.get(reason, 0) + count
+
+
+def take_over(tenant: Tenant, old: Program, new: Program) -> Handover:
+    """Return what a configuration takes over from one that has stopped; nothing has been written yet."""
+    found = Handover(tenant, dict(tenant.carried), tenant.carried_made, tenant.carried_packets)
+    names = {node.name: i for i, node in enumerate(new.graph.nodes)}
+    moved = 0
+    for i, node in enumerate(old.graph.nodes):
+        before = old.elements[i]
+        j = names.get(node.name)
+        if j is not None and new.graph.nodes[j].cls is node.cls:
+            _keep(found.stores, node.cls, before, new.elements[j])
+            if node.cls.processing == "h/l":
+                moved += move_packets(found.stores, before["rings"]["ring"], new.elements[j]["rings"]["ring"])
+        else:
+            _carry(found, node.cls, before["state"])
+    waiting = sum(load64(ring.address + HEAD) - load64(ring.address + TAIL) for ring in old.rings)
+    found.count("replaced", waiting - moved)
+    for channel in old.channels.values():
+        found.count("domu_lost", load64(channel + CHANNEL["lost"]))
+    for number, task in enumerate(old.tasks):
+        found.count("killed", load64(task + TASK["killed"]))
+        if old.graph.tasks[number][0] in ("rx", "source"):
+            found.packets += load64(task + TASK["packets"])
+    return found
+
+
+def _keep(stores: Stores, cls: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Copy an element's counters, and what its class keeps."""
+    fields = cls.layout().dtype.fields
+    for name in ("made", "drops", *(name for name in cls.keeps if name not in before["areas"])):
+        kind, offset = fields[name][:2]
+        stores.copy(after["state"] + offset, before["state"] + offset, kind.itemsize)
+    for name in cls.keeps:
+        if name in before["areas"] and before["sizes"][name] == after["sizes"][name]:
+            stores.copy(after["areas"][name], before["areas"][name], before["sizes"][name])
+
+
+def _carry(found: Handover, cls: Any, state: int) -> None:
+    """Add an element's counters to the router's account: the element is gone."""
+    found.made += load64(state + MADE)
+    for i, reason in enumerate(reasons(cls)):
+        found.count(reason, load64(state + DROPS + 8 * i))
+
+
+def move_packets(stores: Stores, old: RingPlan, new: RingPlan) -> int:
+    """Let what waits in one ring go to the end of another, as far as that has room; return how many packets.
+
+    Nobody uses either ring meanwhile. Each slot gives its buffers for those of the slot that it fills.
+    """
+    tail, head = load64(old.address + TAIL), load64(old.address + HEAD)
+    first = load64(new.address + HEAD)
+    count = min(head - tail, new.capacity - (first - load64(new.address + TAIL)))
+    here, there = (tail + np.arange(count)) % old.count, (first + np.arange(count)) % new.count
+    source, target = view(old.slots, SLOT.dtype, old.count).copy(), view(new.slots, SLOT.dtype, new.count).copy()
+    taken, given = source[here].copy(), target[there].copy()
+    target[there] = taken
+    for name in ("small", "large"):
+        source[name][here] = given[name]
+    notes = view(new.notes, NOTE.dtype, new.count).copy()
+    notes[there] = view(old.notes, NOTE.dtype, old.count)[here]
+    for address, what in ((old.slots, source), (new.slots, target), (new.notes, notes)):
+        stores.add(address, what.tobytes())
+    for ring, cursors, value in ((new, (NEXT_HEAD, HEAD), first + count), (old, (NEXT_TAIL, TAIL), tail + count)):
+        for cursor in cursors:
+            stores.word(ring.address + cursor, value)
+    return count

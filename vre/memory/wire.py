@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: MIT
+"""Laying out the wire: sources, sinks, accounts, captures and cables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from shm import journal
+from shm.intrinsics import load64, release64, store64
+from shm.layout import CLIENTS, CONTROLLER, CORE
+from shm.ring import FULL
+from shm.wire_layout import (
+    CABLE,
+    CAPTURE,
+    LINK,
+    LINK_BITS,
+    PART_BITS,
+    SINK,
+    SOURCE,
+    SOURCE_INTERVAL_BITS,
+    WIRE,
+)
+from vre.config.model import Cable, Capture, Generator, Replay
+from vre.errors import PlatformError
+from vre.memory.address_space import view
+from vre.memory.layout import Builder
+from vre.memory.router import Tenant, receives
+from vre.memory.sources import SourcePlan, generator_sources, replay_sources
+from workers.wire.capture_reader import CaptureError
+from workers.wire.traffic import Pause, nothing
+
+#: Bytes of pcapng that may wait for a capture's writer, a power of two: 20 ms of frames at 400 MB/s.
+CAPTURE_BYTES = 1 << 23
+#: Sources that a wire can serve.
+SOURCES = 4096
+
+
+@dataclass
+class Links:
+    """Plans and fills the wire's memory for a builder."""
+
+    builder: Builder
+    dilated: bool = False
+    sources: list[SourcePlan] = field(default_factory=list)
+    captures: dict[str, tuple[int, int, Capture]] = field(default_factory=dict)
+    cables: dict[str, int] = field(default_factory=dict)
+    speeds: dict[str, int] = field(default_factory=dict)
+    pause: Pause = nothing  #: what else is to be done while frames are read or made
+    notes: list[str] = field(default_factory=list)  #: what whoever asked for the links should know
+
+    def __post_init__(self) -> None:
+        model, space = self.builder.model, self.builder.space
+        arena = space.part("wire", "0")
+        self.wire = arena.take(WIRE.size)
+        self.core_list = arena.take(8 * model.cores)
+        self.controller = arena.take(CONTROLLER.size)
+        self.table = arena.take(8 * SOURCES)
+        self.journal = arena.take(journal.footprint(journal.WIRE_BYTES))
+        self.sink_base = arena.take(max(1, len(model.nics) * model.places) * SINK.size)
+        self.accounts = {nic: arena.take(8 * CLIENTS) for nic in model.nics}
+        for nic in model.nics.values():
+            if nic.speed:
+                self.speeds[nic.name] = arena.take(LINK.size)
+            for link in nic.links:
+                if isinstance(link, Capture):
+                    self.captures[nic.name] = (arena.take(CAPTURE.size), arena.take(CAPTURE_BYTES), link)
+                elif isinstance(link, Cable):
+                    self.cables[nic.name] = arena.take(CABLE.size)
+        self.plan_sources(list(model.routers))
+
+    def plan_sources(self, names: list[str]) -> list[SourcePlan]:
+        """Plan the sources of some routers; what nobody takes comes with the platform."""
+        builder, model = self.builder, self.builder.model
+        fresh: list[SourcePlan] = []
+        for nic in model.nics.values():
+            takers = [r.name for r in model.routers.values() if receives(r, nic.name)]
+            for link in nic.links:
+                if isinstance(link, Generator) and takers:
+                    fresh += generator_sources(builder, nic, link, takers, names, self.pause)
+                elif isinstance(link, Replay):
+                    fresh += replay_sources(builder, nic, link, takers, names, self.notes, self.pause)
+        if len(self.sources) + len(fresh) > SOURCES:
+            raise PlatformError(f"a wire has room for {SOURCES} streams of packets to routers")
+        for name in {plan.router: None for plan in fresh}:
+            arena = builder.space.part("traffic", name or "0")
+            for plan in fresh:
+                if plan.router == name:
+                    plan.plan(arena)
+        self.sources += fresh
+        return fresh
+
+    def fill(self) -> None:
+        """Write every record of the wire's segments."""
+        builder = self.builder
+        wire = view(self.wire, WIRE.dtype)[0]
+        wire["sources"], wire["sinks"] = self.table, self.sink_base
+        wire["sink_count"] = len(builder.ports) * len(builder.cores)
+        wire["cores"] = self.core_list
+        wire["journal"] = self.journal
+        journal.set_up(self.journal, journal.WIRE_BYTES)
+        paced = builder.cores[: builder.model.cores]
+        wire["core_count"] = len(paced) if self.dilated else 0
+        view(self.core_list, "i8", len(paced))[:] = [plan.address for plan in paced]
+        for nic, address in self.speeds.items():
+            speed = builder.model.nics[nic].speed
+            assert speed
+            view(address, LINK.dtype)[0]["byte_time"] = round(8e9 / speed * (1 << LINK_BITS))
+        for plan in self.sources:
+            self.fill_source(plan)
+        for tenant in builder.tenants.values():
+            self.open_accounts(tenant)
+        rings = [(nic, core, ring) for nic, port in builder.ports.items() for core, ring in port.tx.items()]
+        for i, (nic, core, ring) in enumerate(rings):
+            sink = view(self.sink_base + i * SINK.size, SINK.dtype)[0]
+            sink["ring"], sink["counts"], sink["clock"] = ring.address, self.accounts[nic], self.clock(core)
+            sink["capture"] = self.captures[nic][0] if nic in self.captures else 0
+            sink["cable"] = self.cables.get(nic, 0)
+            sink["line"] = self.speeds.get(nic, 0)
+        for address, buffer, _ in self.captures.values():
+            capture = view(address, CAPTURE.dtype)[0]
+            capture["buffer"], capture["size"] = buffer, CAPTURE_BYTES
+        for nic, address in self.cables.items():
+            far = next(link.to for link in builder.model.nics[nic].links if isinstance(link, Cable))
+            view(address, CABLE.dtype)[0]["claims"] = builder.ports[far].claims
+
+    def open_accounts(self, tenant: Tenant) -> None:
+        """Let the wire keep a router's account at every port."""
+        for nic, table in self.accounts.items():
+            release64(table + 8 * tenant.index, tenant.tallies[nic])
+
+    def close_accounts(self, tenant: Tenant) -> None:
+        """Let the wire keep a router's accounts no more; nothing of it is in any TX ring."""
+        for nic, table in self.accounts.items():
+            if load64(table + 8 * tenant.index) == tenant.tallies[nic]:
+                release64(table + 8 * tenant.index, 0)
+
+    def clock(self, core: int) -> int:
+        """Return the address of the clock that paces a core's traffic, 0 for the wall clock."""
+        paced = self.dilated and core < self.builder.model.cores
+        return self.builder.cores[core].address + CORE["clock_ns"] if paced else 0
+
+    def fill_source(self, plan: SourcePlan) -> None:
+        """Write a source's record, and let the wire serve it."""
+        source = view(plan.address, SOURCE.dtype)[0]
+        schedule = plan.schedule
+        try:
+            schedule.write(self.pause)
+        except CaptureError as error:
+            raise PlatformError(str(error)) from None
+        source["frames"], source["count"], source["limit"] = schedule.entries, schedule.count, plan.limit
+        source["burst"], source["start_ns"] = plan.burst, -1
+        source["gate"] = self.wire + WIRE["gate"]
+        if schedule.recorded:
+            source["interval"] = -1
+            last = schedule.last_ns
+            source["period_ns"] = last + last // max(1, schedule.count - 1) + 1
+        elif plan.rate:
+            source["interval"] = interval(plan.rate, plan.burst)
+        self._point(source, plan)
+        self.serve(plan)
+
+    def serve(self, plan: SourcePlan) -> None:
+        """Let the wire serve a source whose record is written, if it does not do so yet."""
+        table = view(self.table, "i8", SOURCES)
+        there = (table == plan.address).nonzero()[0]
+        at = int(there[0]) if there.size else int((table == 0).argmax())
+        release64(self.table + 8 * at, plan.address)
+        count = self.wire + WIRE["source_count"]
+        release64(count, max(load64(count), at + 1))
+        self.share_rings()
+
+    def _point(self, source: Any, plan: SourcePlan) -> None:
+        builder = self.builder
+        queue = builder.ports[plan.nic].queue
+        if plan.router:
+            tenant = builder.tenants[plan.router]
+            ring = tenant.rx[plan.nic].address
+            source["full"], source["tag"] = ring + FULL, tenant.index
+            source["ring"] = queue.address if queue else ring
+            source["clock"] = self.clock(builder.core_of_port(plan.router, plan.nic))
+        elif queue:
+            # Frames for nobody take room, and time, before that is known.
+            source["ring"], source["full"], source["tag"] = queue.address, queue.address + FULL, CLIENTS
+            source["clock"] = self.clock(builder.ports[plan.nic].core)
+
+    def share_rings(self) -> None:
+        """Give each source of a port with a single queue its part of the room: by its rate, of what is left."""
+        order = {int(address): i for i, address in enumerate(view(self.table, "i8", SOURCES)) if address}
+        for nic, port in self.builder.ports.items():
+            mine = [plan for plan in self.sources if plan.nic == nic and port.queue]
+            mine.sort(key=lambda plan: order.get(plan.address, SOURCES))
+            rates = [plan.rate or 1e9 for plan in mine]
+            for i, plan in enumerate(mine):
+                forth, back = rates[i] / sum(rates[i:]), rates[i] / sum(rates[: i + 1])
+                store64(plan.address + SOURCE["part"], round(forth * (1 << PART_BITS)))
+                store64(plan.address + SOURCE["part_back"], round(back * (1 << PART_BITS)))
+
+    def remove_sources(self, name: str) -> list[SourcePlan]:
+        """Let the wire no longer serve a router's sources; it may be in one until its round ends."""
+        gone = [plan for plan in self.sources if plan.router == name]
+        table = view(self.table, "i8", SOURCES)
+        for plan in gone:
+            for at in (table == plan.address).nonzero()[0]:
+                release64(self.table + 8 * int(at), 0)
+        self.sources = [plan for plan in self.sources if plan.router != name]
+        return gone
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what is where in the wire's segments."""
+        return {
+            "address": self.wire,
+            "controller": self.controller,
+            "journal": self.journal,
+            "sources": [plan.manifest() for plan in self.sources],
+            "far": {
+                name: next(link.to for link in self.builder.model.nics[name].links if isinstance(link, Cable))
+                for name in self.cables
+            },
+            "captures": [
+                [nic, address, link.capture, link.overwrite] for nic, (address, _, link) in self.captures.items()
+            ],
+        }
+
+
+def interval(rate: float, burst: int) -> int:
+    """Return the time between two frames as a source keeps it; that between two bursts is a word."""
+    return max(1, round(min(1e9 / rate * (1 << SOURCE_INTERVAL_BITS), (1 << 62) // burst)))

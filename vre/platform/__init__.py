@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What runs: start, change, ask, account, end."""

@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: MIT
+"""Accounts: read from shared memory by anyone, at any time, without asking the platform."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from shm.channel import CHANNEL, lent
+from shm.intrinsics import load16, load64
+from shm.layout import CLIENT, CORE, DECISION, DECISIONS, RING, TASK, TIME_UNIT_NS
+from shm.wire_layout import SOURCE, SUB_BITS, TALLY, TALLY_BUCKETS
+from vre.config.captures import row
+from vre.errors import PlatformError
+from vre.memory.address_space import view
+from workers.datapath.turn import DROPS, MADE
+from workers.element import load
+from workers.graph.shape import reasons
+
+#: Contested time that says something about shares: some hundred turns.
+SHORTEST_CONTEST_S = 0.01
+#: Percentiles that are reported.
+PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99_9": 99.9}
+
+
+@dataclass(frozen=True)
+class RouterStats:
+    """One router's account.
+
+    `injected` counts frames that came for it at its ports and packets its elements made; always
+    injected = forwarded + dropped + in_flight once nothing moves. Latency is in us, from NIC to wire. `domu_cpu_s` is
+    what its domU has used; it is part of `used_ticks` where that was on the processor of a core. A router that is
+    mapped directly has no share of the cores, and is entitled to none.
+
+    A share can be held against an entitlement only while it is contested. `backlogged_s` is for how long, in the time
+    of its cores, the router had something to do without a pause, `contested_s` the part of that in which another had,
+    too. What it used then is `contested_used`, what it was entitled to `contested_due`: ticks, or accesses to memory
+    where that is what is shared out (:mod:`workers.core.contest`).
+    """
+
+    name: str
+    entitled: float
+    share: float
+    injected: int
+    forwarded: int
+    in_flight: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    used_ticks: int = 0
+    used_lines: int = 0
+    packets: int = 0
+    cycles_per_packet: float = 0.0
+    lines_per_packet: float = 0.0
+    latency_us: dict[str, float] = field(default_factory=dict)
+    domu_cpu_s: float = 0.0
+    ports: dict[str, int] = field(default_factory=dict)
+    backlogged_s: float = 0.0
+    contested_s: float = 0.0
+    contested_used: int = 0
+    contested_due: int = 0
+
+    @property
+    def error(self) -> float | None:
+        """How much more it had than it was entitled to, as a part of that; None if it had to share hardly anything."""
+        if self.contested_s < SHORTEST_CONTEST_S or not self.contested_due:
+            return None
+        return self.contested_used / self.contested_due - 1
+
+    @property
+    def balance(self) -> int:
+        """Packets unaccounted for; not 0 only while some are in hand."""
+        return self.injected - self.forwarded - sum(self.dropped.values()) - self.in_flight
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, without the name."""
+        data = asdict(self) | {"error": self.error}
+        del data["name"]
+        return data
+
+
+def contested_jain(stats: list[RouterStats]) -> float | None:
+    """Return Jain's index of what routers had per what they were entitled to while they competed; None if none did."""
+    rivals = [s for s in stats if s.error is not None]
+    if len(rivals) < 2:
+        return None
+    return jain([float(s.contested_used) for s in rivals], [float(s.contested_due) for s in rivals])
+
+
+def jain(shares: list[float], entitled: list[float]) -> float:
+    """Return Jain's fairness index of what each has per what it is entitled to: 1 where all have the same.
+
+    (Jain, Chiu and Hawe, 1984)
+    """
+    parts = [share / promised for share, promised in zip(shares, entitled, strict=True) if promised]
+    if not parts:
+        return 1.0
+    squares = sum(part * part for part in parts)
+    return sum(parts) ** 2 / (len(parts) * squares) if squares else 1.0
+
+
+def bucket_top(bucket: int) -> int:
+    """Return the largest latency, in time units, that a histogram bucket counts; see workers.wire.loop.bucket."""
+    octave, step = divmod(bucket, 1 << SUB_BITS)
+    if octave == 0:
+        return step
+    return (((1 << SUB_BITS) + step + 1) << (octave - 1)) - 1
+
+
+def _gone(*arguments: Any) -> Any:
+    raise PlatformError("the platform has ended, and its memory with it")
+
+
+def waiting_in(ring: int, index: int) -> int:
+    """Return how many packets of a router wait in a ring that routers share."""
+    head, tail = load64(ring + RING["head"]), load64(ring + RING["tail"])
+    tags, mask = load64(ring + RING["tags"]), load64(ring + RING["mask"])
+    return sum(load16(tags + 2 * (i & mask)) == index for i in range(tail, head))
+
+
+class Reader:
+    """Reads the accounts of one platform's memory by its manifest, which may change meanwhile."""
+
+    def __init__(self, manifest: dict[str, Any]) -> None:
+        self.manifest = manifest
+
+    def freeze(self) -> None:
+        """Keep the figures as they are now, for ever: the memory that they are read from is about to go.
+
+        What takes arguments, but for `sent`, raises PlatformError from then on.
+        """
+        methods = {name: method for name, method in inspect.getmembers(self, inspect.ismethod) if name[0] != "_"}
+        del methods["freeze"]
+        last: dict[str, Any] = {
+            name: partial(deepcopy, method())
+            for name, method in methods.items()
+            if not inspect.signature(method).parameters
+        }
+        left = {stats.name: stats.forwarded for stats in last["routers"]()}
+        last["sent"] = lambda name: left[name] if name in left else _gone()
+        last["freeze"] = lambda: None
+        # An instance's own attributes go before its class's methods.
+        self.__dict__.update(dict.fromkeys(methods, _gone) | last)
+
+    def routers(self) -> list[RouterStats]:
+        """Return all routers' accounts."""
+        used = self.used()
+        total = sum(ticks for ticks, _ in used.values()) or 1
+        promised = {r["name"]: 0.0 if r["direct"] else r["entitlement"] for r in self.manifest["routers"]}
+        entitled = sum(promised.values()) or 1.0
+        return [
+            self._router(router, used[router["name"]], total, promised[router["name"]] / entitled)
+            for router in self.manifest["routers"]
+        ]
+
+    def sent(self, name: str) -> int:
+        """Return how many packets of a router have left the wire."""
+        router = next(router for router in self.manifest["routers"] if router["name"] == name)
+        return sum(load64(at) for at in router["tallies"].values())
+
+    def used(self) -> dict[str, tuple[int, int]]:
+        """Return the ticks and the memory accesses that each router has been charged, over all cores.
+
+        What is mapped directly uses no core.
+        """
+        found = {}
+        for router in self.manifest["routers"]:
+            clients = [] if router["direct"] else router["clients"]
+            ticks, lines = (sum(load64(c + CLIENT[f]) for c in clients) for f in ("used_ticks", "used_lines"))
+            found[router["name"]] = ticks, lines
+        return found
+
+    def _router(self, router: dict[str, Any], used: tuple[int, int], total: int, entitled: float) -> RouterStats:
+        name, index, tasks = router["name"], router["index"], router["tasks"]
+        dropped = Counter(router["carried"])
+        for element in router["elements"]:
+            for i, reason in enumerate(reasons(load()[element["class"]])):
+                dropped[reason] += load64(element["state"] + DROPS + 8 * i)
+        dropped["killed"] += sum(load64(task["address"] + TASK["killed"]) for task in tasks)
+        received = in_flight = 0
+        for ring in router["rx"].values():
+            head = load64(ring + RING["head"])
+            missed = load64(ring + RING["full"])
+            received += head + missed
+            dropped["rx_ring_full"] += missed
+            in_flight += head - load64(ring + RING["tail"])
+        for shared in self.manifest["classifiers"]:
+            killed = load64(load64(shared["ring"] + RING["killed"]) + 8 * index)
+            waiting = waiting_in(shared["ring"], index)
+            received += killed + waiting
+            dropped["killed"] += killed
+            in_flight += waiting
+        giants = sum(load64(s["address"] + SOURCE["giants"]) for s in self._sources(name))
+        received += giants
+        dropped["too_long_for_port"] += giants
+        made = sum(load64(element["state"] + MADE) for element in router["elements"]) + router["carried_made"]
+        for ring in router["rings"]:
+            in_flight += load64(ring + RING["head"]) - load64(ring + RING["tail"])
+        in_flight += sum(waiting_in(ring, index) for _, _, ring in self.manifest["tx"])
+        for channel in router["channels"]:
+            in_flight += lent(channel)
+            dropped["domu_lost"] += load64(channel + CHANNEL["lost"])
+        ports = {nic: load64(at) for nic, at in router["tallies"].items()}
+        packets = sum(load64(task["address"] + TASK["packets"]) for task in tasks if task["kind"] in ("rx", "source"))
+        packets += router["carried_packets"]
+        return RouterStats(
+            name=name,
+            entitled=entitled,
+            share=used[0] / total,
+            injected=received + made,
+            forwarded=sum(ports.values()),
+            in_flight=in_flight,
+            dropped={reason: count for reason, count in sorted(dropped.items()) if count},
+            used_ticks=used[0],
+            used_lines=used[1],
+            packets=packets,
+            cycles_per_packet=used[0] / packets if packets else 0.0,
+            lines_per_packet=used[1] / packets if packets else 0.0,
+            latency_us=self._latency(router),
+            domu_cpu_s=sum(load64(client + CLIENT["domu_ns"]) for client in router["clients"]) / 1e9,
+            ports=ports,
+            **self._contest(router),
+        )
+
+    @staticmethod
+    def _contest(router: dict[str, Any]) -> dict[str, Any]:
+        """Return for how long a router competed, and what it had and was entitled to then."""
+        clients = [] if router["direct"] else router["clients"]
+        fields = ("backlogged_ns", "contested_ns", "contested_used", "contested_due")
+        backlogged, contested, used, due = (sum(load64(c + CLIENT[f]) for c in clients) for f in fields)
+        return {
+            "backlogged_s": backlogged / 1e9,
+            "contested_s": contested / 1e9,
+            "contested_used": used,
+            "contested_due": due,
+        }
+
+    def _sources(self, name: str) -> list[dict[str, Any]]:
+        return [source for source in self.manifest["wire"]["sources"] if source["router"] == name]
+
+    def _latency(self, router: dict[str, Any]) -> dict[str, float]:
+        buckets = np.zeros(TALLY_BUCKETS, dtype=np.int64)
+        count = total = top = 0
+        for at in router["tallies"].values():
+            tally = view(at, TALLY.dtype)[0]
+            buckets += tally["buckets"]
+            count += int(tally["latency_count"])
+            total += int(tally["latency_sum"])
+            top = max(top, int(tally["latency_max"]))
+        if count == 0:
+            return {}
+        unit = TIME_UNIT_NS / 1000
+        sums = np.cumsum(buckets)
+        found = {"mean": total / count * unit}
+        for name, percent in PERCENTILES.items():
+            found[name] = min(bucket_top(int(np.searchsorted(sums, count * percent / 100))), top) * unit
+        found["max"] = top * unit
+        return {name: round(value, 3) for name, value in found.items()}
+
+    def unclaimed(self) -> int:
+        """Return how many frames came for no router."""
+        total = sum(
+            load64(s["address"] + SOURCE["sent"]) for s in self.manifest["wire"]["sources"] if s["router"] is None
+        )
+        cables = (at + TALLY["unclaimed"] for r in self.manifest["routers"] for at in r["tallies"].values())
+        return total + sum(load64(address) for address in cables)
+
+    def strays(self) -> dict[str, list[int]]:
+        """Return port to destination MACs of frames that came for no router, a few of them, the most frequent first."""
+        found: dict[str, list[int]] = {}
+        for source in self.manifest["wire"]["sources"]:
+            if source.get("strangers") and load64(source["address"] + SOURCE["sent"]):
+                found.setdefault(source["nic"], []).extend(mac for mac, _ in source["strangers"])
+        for router in self.manifest["routers"]:
+            for nic, at in router["tallies"].items():
+                if load64(at + TALLY["unclaimed"]):
+                    found.setdefault(self.manifest["wire"]["far"][nic], []).append(load64(at + TALLY["stray"]))
+        return {nic: list(dict.fromkeys(macs)) for nic, macs in found.items()}
+
+    def claims(self) -> dict[str, dict[str, list[Any]]]:
+        """Return port to router to what it claims: a MAC (None: what nobody else does) and a VLAN (-1: untagged)."""
+        found: dict[str, dict[str, list[Any]]] = {}
+        for router in self.manifest["routers"]:
+            for nic, claim in router["claims"].items():
+                found.setdefault(nic, {})[router["name"]] = claim
+        return found
+
+    def captures(self) -> list[dict[str, Any]]:
+        """Return each capture's account, see :func:`vre.config.captures.row`."""
+        return [row(nic, address, path) for nic, address, path, _ in self.manifest["wire"]["captures"]]
+
+    def cores(self) -> list[dict[str, int]]:
+        """Return each core's own account; the NIC's own is none."""
+        fields = (
+            "pid",
+            "incarnation",
+            "restarts",
+            "decisions",
+            "busy_ticks",
+            "idle_ticks",
+            "slow_ticks",
+            "slices",
+            "preemptions",
+            "by_memory",
+            "clock_ns",
+        )
+        cores = [core["address"] for core in self.manifest["cores"] if not core["nic"]]
+        return [{name: load64(core + CORE[name]) for name in fields} for core in cores]
+
+    def decisions(self, number: int, count: int) -> list[dict[str, Any]]:
+        """Return the last scheduling decisions of a core, the newest last, from its flight recorder."""
+        names = {t["address"]: f"{r['name']}/{t['name']}" for r in self.manifest["routers"] for t in r["tasks"]}
+        names |= {c["task"]: c["name"] for c in self.manifest["classifiers"]}
+        core = self.manifest["cores"][number]["address"]
+        made, recorder = load64(core + CORE["decisions"]), load64(core + CORE["recorder"])
+        rows = view(recorder, DECISION.dtype, DECISIONS)
+        found = []
+        for i in range(max(0, made - min(count, DECISIONS - 1)), made):
+            row = rows[i % DECISIONS]
+            found.append(
+                {
+                    "decision": i,
+                    "core": number,
+                    "path": names.get(int(row["task"]), "(gone)"),
+                    "pass": int(row["pass"]),
+                    "ticks": int(row["ticks"]),
+                    "packets": int(row["packets"]),
+                    "at ticks": int(row["now"]),
+                }
+            )
+        return found
+
+    def drained(self) -> bool:
+        """Return whether nothing is in flight."""
+        return all(stats.in_flight == 0 for stats in self.routers())

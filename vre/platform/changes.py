@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: MIT
+"""Changing a platform while it runs: entitlements, places, routers, configurations.
+
+| change | what others notice |
+| --- | --- |
+| entitlement, weights | nothing: strides are single words |
+| move of a group of tasks | nothing: the core it leaves finishes a slice |
+| router added, removed, replaced | their core's next worker takes over between two slices |
+
+A task is taken off a core in three steps: it is unlinked, its worker finishes the slice it may have it in, and the
+wire sends what it has put into the core's TX rings. Only then does it run elsewhere, so packets keep their order;
+where the wire does not get rid of them in time, the task goes on where it was.
+
+Each change happens or does not (:mod:`vre.platform.transaction`), in four parts:
+
+1. *Plan*: whatever can be refused is refused, addresses are chosen, nothing is written.
+2. *Acquire*: segments, processes, a domU, a rest of the tasks; how each is undone is registered before it is done.
+3. *Commit*: a word in this process.
+4. *Finish*: stores into memory that is there, and letting go of what was: steps that may be taken again, and are,
+   until they have succeeded.
+
+| change | acquired, and given back where it fails | finished once it has committed |
+| --- | --- | --- |
+| entitlement | nothing | weights; groups move each by itself, and stay where that is refused |
+| move | sources and tasks rest | clocks and times, tasks on the new core, weights, manifest |
+| add | segments, workers that know it, tasks on cores, a domU, sources | manifest |
+| remove | nothing | all of it (:mod:`vre.platform.departure`) |
+| replace | a rehearsal, a segment, workers that know it, a rest of domU and tasks | state, packets, tasks, domU |
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shm.intrinsics import load64, store64
+from shm.layout import CORE, SLOT, TIME_UNIT_NS
+from shm.ring import HEAD, TAIL
+from shm.wire_layout import SOURCE
+from vre.config.model import Router
+from vre.config.validate import validate
+from vre.errors import ConfigError, PlatformEnded, PlatformError, Problem
+from vre.language.bridge import bridge, problems_inside
+from vre.language.graph import Graph
+from vre.memory.address_space import RingPlan, view
+from vre.memory.router import Program, Tenant, fill_program, plan_program
+from vre.memory.run_queues import attach, place_all, set_weights
+from vre.memory.state_transfer import Stores, take_over
+from vre.placement.allocate import Placed, allocate, placement, split
+from vre.platform.departure import Departure
+from vre.platform.pause import Rest
+from vre.platform.transaction import Finisher, Step, Transaction
+
+if TYPE_CHECKING:
+    from vre.platform.platform import Platform
+
+#: How long the wire is given to send what waits in a TX ring: a capture's file may be behind.
+_DRAIN_S = 2.0
+#: How long others have the platform's time between two parts of something long.
+_PAUSE_S = 0.0002
+
+
+class Changes:
+    """All changes of one running platform."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform, self.model = platform, platform.model
+        self.builder, self.links = platform.builder, platform.links
+        self.finisher = Finisher(platform.now, platform.boundary.note)
+        # A long capture is read while the platform is supervised.
+        self.links.pause = lambda: platform.wait(_PAUSE_S)
+
+    def look(self) -> None:
+        """Take the steps that changes have left to be taken."""
+        self.finisher.look()
+
+    def _change(self, name: str) -> Transaction:
+        return Transaction(name, self.finisher)
+
+    # Entitlements.
+
+    def entitle(self, name: str, entitlement: float) -> None:
+        """Promise a router another share. Raises ConfigError."""
+        router = self.model.routers[name]
+        with self._change(name) as change:
+            before = router.entitlement
+            change.undo(lambda: setattr(router, "entitlement", before))
+            router.entitlement = entitlement
+            problems = self._problems()
+            if problems:
+                raise ConfigError(problems)
+            placed = allocate(self.model, self.platform.demands(), self.now_placed())
+            split(self.model, self.platform.placed)
+            change.commit(self._weigh, self.platform.publish)
+        self.place(placed)
+
+    def _weigh(self) -> None:
+        """Give every client the stride that it has where it is now."""
+        set_weights(self.builder, split(self.model, self.platform.placed))
+
+    def _problems(self) -> list[Problem]:
+        return validate(self.model, lambda message, *path: Problem(None, f"{'.'.join(path)}: {message}"))
+
+    # Places.
+
+    def now_placed(self) -> dict[tuple[str, int], int]:
+        """Return (router, task number) to the core that it is on, classifiers included."""
+        found = {(t.name, number): core for t in self.builder.tenants.values() for number, core in t.cores.items()}
+        return found | {(port.name, 0): port.core for port in self.builder.ports.values() if port.queue}
+
+    def place(self, placed: list[Placed]) -> int:
+        """Make a placement true; return how many groups moved. Classifiers stay where they are.
+
+        So does a group whose move is refused, or fails: that is an event, and no more.
+        """
+        moved, now = 0, self.now_placed()
+        settled = []
+        for group in placed:
+            core = now[group.router, group.tasks[0]]
+            if core != group.core and group.router in self.builder.tenants:
+                try:
+                    self.move(group.router, group.tasks, group.core)
+                    moved, core = moved + 1, group.core
+                except PlatformEnded:
+                    raise
+                except PlatformError as error:
+                    self.platform.report(f"router {group.router}: not moved to core {group.core}: {error}")
+                except Exception as error:
+                    self.platform.boundary.note("move", group.router, error)
+            settled.append(Placed(group.router, group.tasks, core, group.weight, group.pinned))
+        self.platform.placed = settled
+        self._weigh()
+        self.finisher.anew("the manifest", self.platform.publish)
+        return moved
+
+    def _settle(self, name: str, placed: list[Placed]) -> None:
+        """Take note of where a router's groups are now."""
+        self.platform.placed = [p for p in self.platform.placed if p.router != name] + placed
+        self._weigh()
+
+    def move(self, name: str, tasks: Sequence[int], core: int) -> float:
+        """Move a group of a router's tasks to another core; return how long they rested, in seconds.
+
+        Raises PlatformError, and leaves them where they are, if the packets that they have sent cannot leave in time.
+        """
+        tenant = self.builder.tenants[name]
+        old = {number: tenant.cores[number] for number in tasks}
+        begun = time.monotonic()
+        placed = [
+            Placed(name, p.tasks, core if p.tasks[0] == tasks[0] else p.core, p.weight, p.pinned)
+            for p in self.platform.placed
+            if p.router == name
+        ]
+        with self._change(name) as change:
+            sources = [p.address for p in self.links.sources if p.router == name] if self.platform.plan.dilated else []
+            change.undo(lambda: _rest(sources, False))
+            _rest(sources, True)
+            if sources:
+                self.platform.quiesce_wire()
+            change.undo(lambda: self._put(tenant, old))
+            self.stop_tasks(tenant, tenant.program, tasks)
+            stores = self._change_clocks(tenant, sources, old[tasks[0]], core)
+            change.commit(
+                stores.write,
+                lambda: self._put(tenant, dict.fromkeys(tasks, core)),
+                lambda: self._settle(name, placed),
+                lambda: _rest(sources, False),
+                self.platform.publish,
+            )
+        return time.monotonic() - begun
+
+    def _put(self, tenant: Tenant, cores: dict[int, int]) -> None:
+        """Let tasks run on cores: task number to core."""
+        for number, core in cores.items():
+            attach(self.builder, tenant, number, core)
+
+    def stop_tasks(self, tenant: Tenant, program: Program, tasks: Sequence[int]) -> None:
+        """Take tasks off their cores: nothing of theirs is in hand or in a TX ring any more.
+
+        Raises PlatformError where the wire has not sent all that they sent within _DRAIN_S.
+        """
+        rest = Rest(self.platform, tenant, program, tasks)
+        rest.begin()
+        end = self.platform.now() + _DRAIN_S
+        while waiting := rest.waiting():
+            if self.platform.now() >= end:
+                raise PlatformError(
+                    f"router '{tenant.name}' goes on as it was: its packets have been waiting for {_DRAIN_S:g} s at "
+                    f"port {waiting}, and those that it would send from elsewhere would overtake them; try again later"
+                )
+            self.platform.wait(0.0001)
+
+    def _change_clocks(self, tenant: Tenant, sources: list[int], old: int, new: int) -> Stores:
+        """Return what lets times that were on one core's clock be on another's: of sources, and of waiting packets."""
+        stores = Stores()
+        if not sources:
+            return stores
+        clocks = [self.builder.cores[core].address + CORE["clock_ns"] for core in (old, new)]
+        shift = load64(clocks[1]) - load64(clocks[0])
+        for source in sources:
+            if load64(source + SOURCE["clock"]) == clocks[0]:
+                stores.word(source + SOURCE["clock"], clocks[1])
+                if load64(source + SOURCE["start_ns"]) >= 0:
+                    stores.word(source + SOURCE["start_ns"], load64(source + SOURCE["start_ns"]) + shift)
+        for ring in [*tenant.rx.values(), *tenant.program.rings]:
+            _shift_times(stores, ring, shift // TIME_UNIT_NS)
+        return stores
+
+    # Routers.
+
+    def add(self, router: Router) -> None:
+        """Add a router. Raises ConfigError, PlatformError."""
+        name, platform, space = router.name, self.platform, self.builder.space
+        if name in self.model.routers:
+            raise ConfigError([Problem(None, f"there is a router '{name}' already")])
+        before = self.now_placed()
+        with self._change(name) as change:
+            change.undo(lambda: self.model.routers.pop(name, None))
+            self.model.routers[name] = router
+            problems = self._problems()
+            if self.model.places > len(self.builder.cores):
+                message = f"'{name}' is mapped directly: the first such router must be there at the start"
+                problems.append(Problem(None, message))
+            if problems:
+                raise ConfigError(problems)
+            change.undo(space.discard, self.links.notes.clear, lambda: self.builder.tenants.pop(name, None))
+            departure = Departure(platform, name)
+            change.undo(*departure.steps())
+            tenant = departure.tenant = self.builder.plan(router)
+            fresh = self.links.plan_sources([name])
+            platform.make_room()
+            self.builder.fill_tenant(tenant)
+            self.links.open_accounts(tenant)
+            departure.published = True
+            platform.publish()
+            departure.told = True
+            platform.renew()
+            placed = allocate(self.model, platform.demands(), before, fixed=True)
+            platform.placed = placed
+            set_weights(self.builder, split(self.model, placed))
+            place_all(self.builder, {k: c for k, c in placement(placed).items() if k[0] == name})
+            platform.domus.launch([tenant], platform.wait)
+            for plan in fresh:
+                self.links.fill_source(plan)
+            change.commit(platform.publish)
+        platform.report_notes()
+
+    def remove(self, name: str) -> None:
+        """Remove a router; what waits in its rings goes with it. Raises PlatformError."""
+        with self._change(name) as change:
+            if set(self.model.routers) <= {name, *self.finisher.unfinished}:
+                raise PlatformError(f"'{name}' is the only router: end the platform instead")
+            departure = Departure(self.platform, name)
+            departure.tenant = self.builder.tenants[name]
+            departure.published = departure.told = True
+            change.commit(*departure.steps())
+
+    # Configurations.
+
+    def replace(self, name: str, graph: Graph) -> float:
+        """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
+        tenant, platform, space = self.builder.tenants[name], self.platform, self.builder.space
+        router, old, cores = tenant.router, tenant.program, dict(tenant.cores)
+        with self._change(name) as change:
+            before = router.graph, router.inner
+            change.undo(lambda: _configure(router, *before))
+            problems = problems_inside(graph) if router.inner else []
+            _configure(router, *((bridge(graph), graph) if router.inner else (graph, None)))
+            problems = problems or self._problems() or self._same_ports(tenant, before[0], router.graph)
+            if problems:
+                raise ConfigError(problems)
+            platform.domus.rehearse(tenant, router.graph, platform.wait)
+            change.undo(space.discard)
+            new = plan_program(space, router, tenant.generation + 1)
+            told: list[Step] = []
+            change.undo(
+                lambda: _configure(router, *before),
+                lambda: space.forget(new.label, new.rings),
+                lambda: [step() for step in told],
+                space.sweep,
+            )
+            platform.make_room()
+            fill_program(tenant, new, self.model)
+            told.append(platform.publish)
+            platform.publish(upcoming=[tenant.manifest_of(new)])
+            told.append(platform.renew)
+            platform.renew()
+            others = {key: core for key, core in self.now_placed().items() if key[0] != name}
+            placed = allocate(self.model, platform.demands(), others, fixed=True)
+            placed = [group for group in placed if group.router == name]
+            mine = {number: core for (_, number), core in placement(placed).items()}
+            begun = time.monotonic()
+            change.undo(
+                lambda: _configure(router, *before),
+                lambda: self._put(tenant, cores),
+                lambda: platform.domus.resume(tenant, platform.wait),
+            )
+            platform.domus.dismiss(name, platform.wait)
+            self.stop_tasks(tenant, old, list(tenant.cores))
+            handover = take_over(tenant, old, new)
+            change.commit(
+                handover.carry_out,
+                lambda: _begin(tenant, new, mine),
+                lambda: self._put(tenant, mine),
+                lambda: self._settle(name, placed),
+                lambda: platform.domus.resume(tenant, platform.wait),
+                lambda: space.forget(old.label, old.rings),
+                platform.publish,
+                space.sweep,
+            )
+        return time.monotonic() - begun
+
+    @staticmethod
+    def _same_ports(tenant: Tenant, old: Graph, new: Graph) -> list[Problem]:
+        ports = [{n.values["devname"] for n in graph.nodes if n.cls.driver == "rx"} for graph in (old, new)]
+        if ports[0] == ports[1]:
+            return []
+        said = ", ".join(sorted(ports[0])) or "none"
+        message = f"'{tenant.name}' receives from other ports than before ({said}): remove the router, and add it anew"
+        return [Problem(None, message)]
+
+
+def _configure(router: Router, graph: Graph, inner: Graph | None) -> None:
+    router.graph, router.inner = graph, inner
+
+
+def _begin(tenant: Tenant, program: Program, cores: dict[int, int]) -> None:
+    """Let a configuration be the router's; its tasks will be on these cores."""
+    if tenant.program is not program:
+        tenant.program, tenant.generation, tenant.cores = program, tenant.generation + 1, dict(cores)
+
+
+def _rest(sources: list[int], resting: bool) -> None:
+    for source in sources:
+        store64(source + SOURCE["paused"], int(resting))
+
+
+def _shift_times(stores: Stores, plan: RingPlan, units: int) -> None:
+    """Add to the time stamps of the packets that wait in a ring; nobody uses it."""
+    head, tail = load64(plan.address + HEAD), load64(plan.address + TAIL)
+    slots = view(plan.slots, SLOT.dtype, plan.count).copy()
+    for index in range(tail, head):
+        at = index % plan.count
+        if slots["time"][at]:
+            slots["time"][at] = (int(slots["time"][at]) + units) & 0xFFFFFFFF | 1
+    stores.add(plan.slots, slots.tobytes())

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""Asking a running platform to do something: lines of JSON over a socket in its run directory.
+
+A request is `{"do": verb, ...}`, its answer `{"ok": true, ...}` or `{"error": text}`. Only the user who runs the
+platform can reach the socket. What can be read without asking is read from shared memory instead.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vre.config.fields import MAX_CORES, choice, integer
+from vre.errors import PlatformError
+from vre.platform.connections import LONGEST, Connections, reachable
+from vre.platform.verbs import NAME, VALUE, Verb, parse, text, understand
+
+if TYPE_CHECKING:
+    from vre.platform.platform import Platform
+
+#: Longest answer in bytes.
+_LONGEST_ANSWER = 1 << 24
+
+
+class ControlServer(Connections):
+    """Serves requests, one after the other, whenever the platform has time for them."""
+
+    def __init__(self, path: Path, platform: Platform) -> None:
+        self._platform = platform
+        super().__init__(path, self._said)
+
+    def _said(self, line: bytes) -> bytes:
+        answer = self._platform.boundary.answer("request", "control socket", do, self._platform, line)
+        said = json.dumps(answer, default=str).encode()
+        if len(said) > _LONGEST_ANSWER:
+            return json.dumps({"error": f"the answer has {len(said)} bytes: too many"}).encode()
+        return said
+
+
+def do(platform: Platform, line: bytes) -> dict[str, Any]:
+    """Do what a line asks for; return the answer. Raises whatever is wrong with it."""
+    verb, values = understand(VERBS, parse(line))
+    return {"ok": True, **(verb.do(platform, **values) or {})}
+
+
+def _read(platform: Platform, what: str) -> dict[str, Any]:
+    return {"value": platform.read(what)}
+
+
+def _write(platform: Platform, what: str, value: str) -> None:
+    platform.write(what, value)
+
+
+def _add(platform: Platform, file: str, router: str) -> None:
+    platform.add_from(Path(file), router)
+
+
+def _remove(platform: Platform, router: str) -> None:
+    platform.remove(router)
+
+
+def _replace(platform: Platform, router: str, config: str, file: str) -> dict[str, Any]:
+    return {"rested_s": platform.replace(router, config, file)}
+
+
+def _move(platform: Platform, path: str, core: int) -> dict[str, Any]:
+    return {"rested_s": platform.move(path, core)}
+
+
+def _views(platform: Platform, what: str) -> dict[str, Any]:
+    return {"rows": {"events": platform.recent_events, "domus": platform.domus.rows}[what]()}
+
+
+#: All that a platform can be asked.
+VERBS = {
+    "read": Verb(_read, {"what": text(NAME)}),
+    "write": Verb(_write, {"what": text(NAME), "value": text(VALUE)}),
+    "add": Verb(_add, {"file": text(4096), "router": text(NAME)}),
+    "remove": Verb(_remove, {"router": text(NAME)}),
+    "replace": Verb(_replace, {"router": text(NAME), "config": text(LONGEST), "file": text(4096)}),
+    "move": Verb(_move, {"path": text(NAME), "core": integer(0, MAX_CORES)}),
+    "view": Verb(_views, {"what": choice("events", "domus")}),
+}
+
+
+def ask(path: Path, /, **request: Any) -> dict[str, Any]:
+    """Ask the platform whose socket is at `path`. Raises PlatformError with its answer where that is an error."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            with reachable(path) as address:
+                client.connect(address)
+            client.sendall(json.dumps(request).encode() + b"\n")
+            with client.makefile("rb") as answers:
+                answer = json.loads(answers.readline() or b"{}")
+        except (OSError, ValueError) as error:
+            raise PlatformError(f"the platform does not answer: {error}") from None
+    if "error" in answer or not answer:
+        raise PlatformError(answer.get("error", "the platform has ended"))
+    return answer

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""Taking tasks off their cores: unlinked, out of their workers' hands, and what they have sent is on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shm.intrinsics import load64, store64
+from shm.layout import CLIENT
+from shm.ring import HEAD, TAIL
+from vre.memory.router import Program, Tenant
+from vre.memory.run_queues import unlink
+
+if TYPE_CHECKING:
+    from vre.platform.platform import Platform
+
+
+class Rest:
+    """A rest of some tasks of a router's configuration, on the cores where they are when it begins."""
+
+    def __init__(self, platform: Platform, tenant: Tenant, program: Program, tasks: Sequence[int]) -> None:
+        self._platform, self._tenant = platform, tenant
+        self._tasks = {number: (tenant.cores[number], program.tasks[number]) for number in tasks}
+        self._nics = {node.values["devname"] for node in program.graph.nodes if node.cls.sends()}
+        #: (port, TX ring, what of it is to be sent).
+        self._sent: list[tuple[str, int, int]] = []
+
+    def begin(self) -> None:
+        """Take the tasks off; return when no worker has any of them in hand. It may be done again."""
+        cores = sorted({core for core, _ in self._tasks.values()})
+        for core, task in self._tasks.values():
+            unlink(self._platform.builder, core, task)
+        self._platform.quiesce(*cores)
+        for core in cores:
+            # The worker may have left a mark on a task that is gone.
+            store64(self._tenant.client(core) + CLIENT["last"], 0)
+        ports = self._platform.builder.ports.values()
+        rings = [(port.nic.name, port.tx[core].address) for port in ports for core in cores]
+        self._sent = [(nic, ring, load64(ring + HEAD)) for nic, ring in rings if nic in self._nics]
+
+    def waiting(self) -> str:
+        """Return a port at which packets wait that were sent before the rest, nothing where there is none."""
+        return next((nic for nic, ring, head in self._sent if load64(ring + TAIL) < head), "")

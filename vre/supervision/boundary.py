@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Where what others ask for is done: whatever it raises is their answer, and the platform goes on.
+
+| raised | what follows |
+| --- | --- |
+| VreError, ValueError: something is wrong with what was asked | the answer says so |
+| any other Exception: something is wrong with the platform | an answer, an event with its place, a count |
+| PlatformEnded, KeyboardInterrupt, SystemExit | it goes through: nobody's request is to blame |
+
+The same mistake of the same party is an event when it is the first, the 10th, the 100th ...: repeating it fills no log.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from shm.escape import escape
+from vre.errors import ConfigError, PlatformEnded, Unexpected, VreError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Different mistakes that are counted apart; beyond that the oldest is forgotten.
+_KINDS = 256
+#: Longest answer, in characters: a configuration's mistakes are shown with their lines.
+_LONGEST = 100_000
+
+
+class Boundary:
+    """One platform's boundary for requests.
+
+    Parameters
+    ----------
+    report : callable
+        Told of events.
+    """
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        #: (who, kind, type and place of the exception) to how often it was raised.
+        self.unexpected: OrderedDict[tuple[str, str, str], int] = OrderedDict()
+
+    def call(self, kind: str, who: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `function` returns.
+
+        Parameters
+        ----------
+        kind, who : str
+            What is asked for, as in "write", and by whom or about whom: "router red".
+
+        Raises
+        ------
+        VreError, ValueError
+            Something is wrong with what was asked.
+        Unexpected
+            Anything else went wrong.
+        """
+        try:
+            return function(*args, **kwargs)
+        except (VreError, ValueError):
+            raise
+        except Exception as error:
+            raise Unexpected(self.note(kind, who, error)) from error
+
+    def answer(
+        self, kind: str, who: str, function: Callable[P, dict[str, Any]], *args: P.args, **kwargs: P.kwargs
+    ) -> dict[str, Any]:
+        """Return the dict that `function` returns, or `{"error": text}`."""
+        try:
+            return self.call(kind, who, function, *args, **kwargs)
+        except PlatformEnded:
+            raise
+        except ConfigError as error:
+            text = str(error).removeprefix("error: ")
+        except (VreError, ValueError) as error:
+            text = str(error)
+        return {"error": text[:_LONGEST]}
+
+    def note(self, kind: str, who: str, error: Exception) -> str:
+        """Count an exception that nobody expected, and report it if it is new; return what is to be answered."""
+        what = f"{type(error).__name__} at {place(error)}"
+        key = (who, kind, what)
+        count = self.unexpected.pop(key, 0) + 1
+        self.unexpected[key] = count
+        if len(self.unexpected) > _KINDS:
+            self.unexpected.popitem(last=False)
+        said = f"{kind} failed: {what}: {_text(error)}"
+        if count == 10 ** (len(str(count)) - 1):
+            self._report(f"{who}: {said}" + (f" ({count} times by now)" if count > 1 else ""))
+        return said
+
+
+def place(error: BaseException) -> str:
+    """Return where an exception was raised, as `folder/file:line`."""
+    trace = error.__traceback__
+    if trace is None:
+        return "nowhere"
+    while trace.tb_next:
+        trace = trace.tb_next
+    return f"{'/'.join(Path(trace.tb_frame.f_code.co_filename).parts[-2:])}:{trace.tb_lineno}"
+
+
+def _text(error: Exception) -> str:
+    try:
+        return escape(str(error))
+    except Exception:  # an exception of a plug-in may not know how to show itself
+        return "it has no text"

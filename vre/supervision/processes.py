@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: MIT
+"""The processes of a platform: a zygote, a worker for each core, a wire. Starts, replaces and ends them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from shm.intrinsics import load64, release64, store64
+from shm.layout import CORE
+from shm.wire_layout import CAPTURE, WIRE
+from vre.config.captures import KILLED, finish
+from vre.errors import PlatformEnded, PlatformError
+from vre.supervision.cpus import Plan
+from vre.supervision.restart_policy import GiveUp, Quarantine, Recover, Restart, Stamped, Supervisor, cause
+from vre.supervision.stderr import Overheard
+from vre.supervision.watchdog import path_of
+from workers.core.recovery import channels_on, recover, ring_ends
+from workers.process import take_processor
+
+Say = Callable[[str], None]
+#: How long processes are given to end by themselves before they are killed.
+GRACE_S = 1.0
+#: How long the writers of captures are given to write what waits.
+_FLUSH_S = 2.0
+_PF_EXITING = 4
+_EXPEL_S = 0.02
+#: How long processes that are to go on may take to be ready, and how many of them may end meanwhile.
+_STANDBYS_S, _STANDBY_DEATHS = 60.0, 3
+#: How long a core, or the wire, may take to come to the end of a slice: the watchdog is much faster.
+_QUIESCE_S = 10.0
+#: How long after a process could not be started it is tried again.
+_AGAIN_S = 0.1
+#: How often workers and domUs are looked at.
+LOOK_S = 0.005
+
+
+class Crew:
+    """The processes of one platform.
+
+    Parameters
+    ----------
+    manifest : dict
+        What is where; read anew whenever something is replaced.
+    plan : Plan
+        Which processor runs what.
+    say, report : callable
+        Told of progress, and of events.
+    """
+
+    def __init__(self, manifest: dict[str, Any], plan: Plan, say: Say, report: Say) -> None:
+        self.manifest, self.plan, self._say, self._report = manifest, plan, say, report
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._unread = b""
+        self._overheard: Overheard | None = None
+        self._numbers: dict[int, int] = {}
+        self._asked: dict[int, set[int]] = {}
+        self._standby_deaths = 0
+        self._writers: dict[int, int] = {}  # pid to number of the capture
+        #: What the zygote could not fork, and when it is asked again.
+        self._unforked: list[tuple[float, dict[str, Any]]] = []
+        self._short = False
+        #: Called every LOOK_S.
+        self.watch: Callable[[], None] = lambda: None
+        #: Called with what must not run any more, while no worker runs on its core.
+        self.quarantine: Callable[[Quarantine], None] = lambda what: None
+        self.supervisor = Supervisor()
+
+    @property
+    def _wire(self) -> int:
+        return self.manifest["wire"]["address"]
+
+    @property
+    def _cores(self) -> list[int]:
+        """Addresses of the cores that are processes; the NIC's own is the wire's."""
+        return [core["address"] for core in self.manifest["cores"] if not core["nic"]]
+
+    def launch(self, manifest: Path) -> None:
+        """Start the zygote, and from it all workers and the wire."""
+        ours, theirs = socket.socketpair()
+        self._channel = ours
+        # -I would hide the packages of a checkout; no site customisation is wanted either way.
+        command = [sys.executable, "-m", "workers.zygote.workers", str(theirs.fileno()), str(os.getpid())]
+        self._overheard = Overheard(self._say)
+        out = self._overheard.far_end
+        # A group of its own: signals to the platform's group end nothing but the platform, which ends the others.
+        self._zygote = subprocess.Popen(
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            process_group=0,
+        )
+        theirs.close()
+        self._overheard.started()
+        self._send(start=str(manifest), cpu=self.plan.wire_cpu)
+        self._wait(lambda message: "ready" in message)
+        for number in range(len(self.manifest["wire"]["captures"])):
+            self._send(capture=number, cpu=self.plan.wire_cpu, number=0)
+        self._start_standbys()
+        self._hand_over([])
+        beats = [core + CORE["heartbeat"] for core in self._cores]
+        while not (all(load64(beat) for beat in beats) and load64(self._wire + WIRE["pid"])):
+            self.tend(0.002)
+        self._keep_standbys()
+
+    def _keep_standbys(self) -> None:
+        """Fork the next worker of each core, so that it is there when it is needed."""
+        for core in range(len(self._cores)):
+            self._fork_standby(core)
+
+    def _fork_standby(self, core: int) -> None:
+        number = load64(self._cores[core] + CORE["incarnation"]) + 1
+        if number not in self._asked.setdefault(core, set()):
+            self._asked[core].add(number)
+            self._send(core=core, cpu=self.plan.cpus[core], number=number, gently=True)
+
+    def _wake(self, core: int) -> None:
+        """Tell the worker whose turn it is now, where it has been forked already."""
+        pid = self.pid(core)
+        # Where it is not there yet, or has not blocked the signal yet, it would die of it: it looks by itself then.
+        if pid and load64(self._cores[core] + CORE["standby"]) == self._numbers[pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
+
+    def nudge(self) -> None:
+        """Let workers that had no task look whether they have one now."""
+        for core, place in enumerate(self._cores):
+            pid = self.pid(core)
+            # Only who has been the core's before has blocked the signal.
+            if pid and load64(place + CORE["pid"]) == pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGUSR1)
+
+    def _dismiss_standbys(self) -> None:
+        """End the standbys: they know of another manifest than the one that comes, or nobody needs them any more."""
+        for pid, core in list(self.supervisor.cores.items()):
+            if self._numbers[pid] > load64(self._cores[core] + CORE["incarnation"]):
+                self.supervisor.cores.pop(pid)
+                # It may have died already, and nobody has been told yet.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                while pid in self._numbers:
+                    self.tend(0.001)
+                store64(self._cores[core] + CORE["standby"], 0)
+        for pid in list(self.supervisor.wires):
+            if self._numbers[pid] > load64(self._wire + WIRE["incarnation"]):
+                self.supervisor.wires.discard(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                while pid in self._numbers:
+                    self.tend(0.001)
+                store64(self._wire + WIRE["standby"], 0)
+        self._asked.clear()
+        self._unforked.clear()
+
+    def change(self, manifest: Path) -> None:
+        """Put fresh workers and a fresh wire, which know another manifest, in place of those that run."""
+        self._send(change=str(manifest))
+        self._wait(lambda message: "ready" in message)
+        self._dismiss_standbys()
+        old = [*self.supervisor.cores, *self.supervisor.wires]
+        self._start_standbys()
+        self._hand_over(old)
+        self._keep_standbys()
+
+    def _start_standbys(self) -> None:
+        """Fork the next worker of each core and the next wire; return when all are ready."""
+        places = self._cores
+        wire = load64(self._wire + WIRE["incarnation"]) + 1
+        numbers = [load64(place + CORE["incarnation"]) + 1 for place in places]
+        gently = wire > 1
+        self._send(wire=0, cpu=self.plan.wire_cpu, number=wire, gently=gently)
+        for core, number in enumerate(numbers):
+            self._send(core=core, cpu=self.plan.cpus[core], number=number, gently=gently)
+        self._standby_deaths = 0
+        end = time.monotonic() + _STANDBYS_S
+        while not (
+            load64(self._wire + WIRE["standby"]) == wire
+            and all(load64(p + CORE["standby"]) == n for p, n in zip(places, numbers, strict=True))
+        ):
+            if self._standby_deaths > _STANDBY_DEATHS:
+                raise PlatformError("the processes that were to go on ended while they started")
+            if time.monotonic() >= end:
+                raise PlatformError(f"the processes that were to go on were not ready after {_STANDBYS_S:g} s")
+            self.tend(0.002)
+
+    def _hand_over(self, old: list[int]) -> None:
+        """Let the standbys take over from the `old` processes, and wait until they have."""
+        for pid in old:
+            self.supervisor.retire(pid)
+        for core in self._cores:
+            release64(core + CORE["incarnation"], load64(core + CORE["standby"]))
+        for core in range(len(self._cores)):
+            self._wake(core)
+        release64(self._wire + WIRE["incarnation"], load64(self._wire + WIRE["standby"]))
+        for place in self._cores:
+            while load64(place + CORE["left"]) != load64(place + CORE["incarnation"]) - 1:
+                self.tend(0.0005)
+        while load64(self._wire + WIRE["left"]) != load64(self._wire + WIRE["incarnation"]) - 1:
+            self.tend(0.0005)
+
+    def _send(self, **message: Any) -> None:
+        assert self._channel
+        # A zygote that is gone shows when it is next listened to.
+        with contextlib.suppress(OSError):
+            self._channel.sendall(json.dumps(message).encode() + b"\n")
+
+    def _messages(self, timeout: float) -> Iterator[dict[str, Any]]:
+        assert self._channel and self._overheard
+        self._overheard.look()
+        self._channel.settimeout(max(timeout, 0.0001))
+        try:
+            data = self._channel.recv(65536)
+        except TimeoutError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            status = self._zygote.wait() if self._zygote else 0
+            raise PlatformEnded(f"the zygote process {cause(status)}")
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            yield json.loads(line)
+
+    def _wait(self, done: Callable[[dict[str, Any]], bool]) -> None:
+        found = False
+        while not found:
+            for message in self._messages(LOOK_S):
+                self._handle(message)
+                found |= done(message)
+            self.watch()
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        if "progress" in message:
+            self._say(message["progress"])
+        elif "ns_per_tick" in message:
+            self.manifest["ns_per_tick"] = message["ns_per_tick"]
+        elif "failed" in message:
+            raise PlatformError(f"cannot start: {message['failed']}")
+        elif "capture" in message:
+            self._writers[message["forked"]] = message["capture"]
+        elif "exited" in message and message["exited"] in self._writers:
+            self._writer_ended(self._writers.pop(message["exited"]), message["status"])
+        elif "forked" in message:
+            self._short = False
+            self._numbers[message["forked"]] = message["number"]
+            self.supervisor.forked(message["forked"], message.get("core"))
+        elif "unforked" in message:
+            why = message.pop("unforked")
+            if not self._short:
+                self._report(f"no process can be started now: {why}; it is tried again")
+            self._short = True
+            self._unforked.append((time.monotonic() + _AGAIN_S, message))
+        elif "exited" in message and message["exited"] in self._numbers:
+            self._exited(message["exited"], message["status"])
+
+    def _ask_again(self) -> None:
+        """Ask for the processes that there was no room for."""
+        now = time.monotonic()
+        due = [message for at, message in self._unforked if at <= now]
+        self._unforked = [(at, message) for at, message in self._unforked if at > now]
+        for message in due:
+            core, number = message.get("core"), message["number"]
+            # Nobody wants one whose turn is over.
+            if core is None or number >= load64(self._cores[core] + CORE["incarnation"]):
+                self._send(**message)
+
+    def _exited(self, pid: int, status: int) -> None:
+        if pid in self.supervisor.wires and self._numbers[pid] > load64(self._wire + WIRE["incarnation"]):
+            # A standby of the wire, which another change or another try will fork anew.
+            self.supervisor.wires.discard(pid)
+            self._numbers.pop(pid)
+            self._standby_deaths = _STANDBY_DEATHS + 1
+            return
+        path = self._stamped(pid)
+        decision = self.supervisor.exited(pid, status, time.monotonic(), path)
+        mine = self._numbers.pop(pid)
+        if isinstance(decision, GiveUp):
+            raise PlatformEnded(decision.reason)
+        if decision is None:
+            return
+        place = self._cores[decision.core]
+        number = load64(place + CORE["incarnation"])
+        if isinstance(decision, Restart) and mine > number:
+            # A standby: the core has never been its own.
+            self._standby_deaths += 1
+            self._asked.get(decision.core, set()).discard(mine)
+            self._fork_standby(decision.core)
+            return
+        if isinstance(decision, Recover) and load64(place + CORE["left"]) >= mine:
+            return  # it had handed over: the core is the next one's
+        lost = recover(place, *ring_ends(self.manifest, decision.core), channels_on(self.manifest, decision.core))
+        store64(place + CORE["restarts"], load64(place + CORE["restarts"]) + 1)
+        if decision.quarantine:
+            self.quarantine(decision.quarantine)
+        # The dead hand nothing over.
+        if isinstance(decision, Recover):
+            release64(place + CORE["left"], number - 1)
+        else:
+            store64(place + CORE["left"], number)
+            self._fork_standby(decision.core)
+            release64(place + CORE["incarnation"], number + 1)
+            self._wake(decision.core)
+            self._fork_standby(decision.core)
+        within = f" in router {path.router}, path {path.name}" if path else ""
+        self._report(f"core {decision.core}: worker {pid} {cause(status)}{within}; {lost} packets lost; replaced")
+
+    def _writer_ended(self, number: int, status: int) -> None:
+        """Take note that a capture's writer has ended: where nobody asked it to, its capture ends, and nothing else."""
+        address = self.manifest["wire"]["captures"][number][1]
+        if status and not load64(address + CAPTURE["error"]) and not load64(address + CAPTURE["stop"]):
+            store64(address + CAPTURE["error"], KILLED)
+
+    def _finish_captures(self) -> None:
+        """Give the writers of captures a bounded time to write what waits; count the rest as lost."""
+        captures = [address for _, address, *_ in self.manifest["wire"]["captures"]]
+        for address in captures:
+            store64(address + CAPTURE["stop"], 1)
+        end = time.monotonic() + _FLUSH_S
+        with contextlib.suppress(PlatformError):
+            while self._writers and time.monotonic() < end:
+                self.tend(0.005)
+        for pid in self._writers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # One that hangs in the kernel ends when that lets it; it writes no words of the account before.
+        for address in captures:
+            finish(address)
+
+    def _stamped(self, pid: int) -> Stamped | None:
+        """Return the path that a worker, which has ended, was in."""
+        core = self.supervisor.cores.get(pid, self.supervisor.retired.get(pid))
+        # A standby's core is another's, and so is that of one that had handed over.
+        if core is None or load64(self._cores[core] + CORE["pid"]) != pid:
+            return None
+        return path_of(self.manifest, load64(self._cores[core] + CORE["task"]))
+
+    def expel(self, core: int) -> None:
+        """Kill a core's worker, and let the standby go on as soon as that will never run again."""
+        pid = self.holder(core)
+        if pid == 0:
+            return
+        # Taking its memory down takes milliseconds: not of the processor that the standby wants.
+        take_processor(self.plan.wire_cpu, pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, pid, 19)
+            os.kill(pid, signal.SIGKILL)
+        # Where that takes long, the zygote's word is waited for as after any other death.
+        if pid in self._numbers and will_not_run(pid):
+            self._exited(pid, -signal.SIGKILL)
+
+    def tend(self, seconds: float) -> None:
+        """Supervise for some time: the only way that time passes for the platform's own process."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            for message in self._messages(min(left, LOOK_S)):
+                self._handle(message)
+            self._ask_again()
+            self.watch()
+
+    @staticmethod
+    def now() -> float:
+        """Return the time in seconds."""
+        return time.monotonic()
+
+    def quiesce(self, counters: list[int], steps: int) -> None:
+        """Wait until each of some counters in shared memory has gone on by `steps`."""
+        before = [load64(counter) for counter in counters]
+        self.nudge()
+        end = time.monotonic() + _QUIESCE_S
+        while any(load64(c) < b + steps for c, b in zip(counters, before, strict=True)):
+            if time.monotonic() >= end:
+                raise PlatformError(f"cores or wire did not come to the end of a slice within {_QUIESCE_S:g} s")
+            self.tend(0.0002)
+
+    def pid(self, core: int) -> int:
+        """Return the process of a core, 0 while it has none; the NIC's own has none ever."""
+        if core == len(self._cores):
+            return 0
+        number = load64(self._cores[core] + CORE["incarnation"])
+        return next((p for p, c in self.supervisor.cores.items() if c == core and self._numbers[p] == number), 0)
+
+    def holder(self, core: int) -> int:
+        """Return the process that has a core now: one that was asked to hand over has it until it does. 0 for none."""
+        if core == len(self._cores):
+            return 0
+        pid = load64(self._cores[core] + CORE["pid"])
+        return pid if pid in self._numbers else self.pid(core)
+
+    def halt(self) -> None:
+        """Let cores and wire end their work: from then on nothing moves."""
+        self.supervisor.stopping = True
+        with contextlib.suppress(PlatformError):
+            self._dismiss_standbys()
+        for core in self._cores:
+            store64(core + CORE["stop"], 1)
+        end = time.monotonic() + GRACE_S
+        with contextlib.suppress(PlatformError):
+            while self.supervisor.cores and time.monotonic() < end:
+                self.tend(0.005)
+            store64(self._wire + WIRE["stop"], 1)
+            while self.supervisor.wires and time.monotonic() < end:
+                self.tend(0.005)
+        self._finish_captures()
+
+    def end(self) -> None:
+        """Kill what is left: workers follow the zygote into its death."""
+        if self._channel:
+            self._channel.close()
+        if self._zygote:
+            self._zygote.kill()
+            self._zygote.wait()
+        if self._overheard:
+            self._overheard.close()
+            self._overheard = None
+        for pid in [*self.supervisor.cores, *self.supervisor.wires, *self.supervisor.retired]:
+            _await_end(pid)
+
+
+def will_not_run(pid: int) -> bool:
+    """Return whether a process that has been killed will run none of its own code any more, waiting a moment for it."""
+    end = time.monotonic() + _EXPEL_S
+    try:
+        while time.monotonic() < end:
+            # Field 9 of /proc/PID/stat is the kernel's flags: PF_EXITING is set before anything is torn down.
+            flags = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6])
+            if flags & _PF_EXITING:
+                return True
+            time.sleep(0.0001)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return False
+
+
+def _await_end(pid: int) -> None:
+    """Wait until a process that has been told to die is gone."""
+    end = time.monotonic() + GRACE_S
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(0.002)

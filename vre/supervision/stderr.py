@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""What the platform's own processes write to their standard error: read by the platform, so that nobody else has to.
+
+They write into a pipe that never makes them wait: what finds no room in it is lost. It is little: elements' lines take
+the way of :mod:`shm.journal`, so what comes here is what an interpreter says when it dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+from shm.escape import escape
+
+#: Bytes that are read at a look.
+_MOST = 4096
+#: Longest line that is passed on, in characters.
+_LONGEST = 1000
+
+
+class Overheard:
+    """The reading end of a pipe that a child process has for its standard output and error.
+
+    Parameters
+    ----------
+    say : callable
+        Given each line, escaped.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        # The child's end does not block either: that is a property of the end, and all its children share it.
+        self._fd, self.far_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._unread = b""
+
+    def look(self) -> bool:
+        """Pass on what has been written; never wait. Return whether there was anything."""
+        data = b""
+        with contextlib.suppress(OSError):
+            data = os.read(self._fd, _MOST)
+        *lines, rest = (self._unread + data).split(b"\n")
+        self._unread = rest[-_LONGEST:]
+        for line in lines:
+            self._say(escape(line.decode(errors="replace"), _LONGEST))
+        return bool(data)
+
+    def started(self) -> None:
+        """Close the child's end: the child has it."""
+        os.close(self.far_end)
+
+    def close(self) -> None:
+        """Pass on the rest, and read no more."""
+        while self.look():
+            pass
+        os.close(self._fd)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""The watchdog over trusted paths: whoever holds a core past its deadline loses it.
+
+A worker stamps the task that it is about to run, and since when, and clears the stamp after. Here the stamps are read,
+every 5 ms. A stamp that stays past the deadline costs the worker its life; its core goes on in the standby, without the
+path, which is quarantined until somebody releases it. So is one in which workers end
+(:mod:`vre.supervision.restart_policy`). A worker
+that is in no path, and does not come to the end of a slice either, is replaced, too: it has been stopped, or the system
+holds it up, and nobody's path is to blame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from shm.intrinsics import acquire64, load64, store64
+from shm.layout import CORE, TASK
+from vre.supervision.attention import Attention
+from vre.supervision.progress import Progress
+from vre.supervision.restart_policy import PATH_DEATHS, ROUTER_DEATHS, WINDOW_S, Quarantine, Stamped
+from vre.supervision.schedstat import Schedstat
+
+#: How long a worker that is in no path may take to the end of a slice: that takes a millisecond, or 20 if it is idle.
+SILENCE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A path that has been taken from its core, at `at` seconds of the platform's time; 0 ms: workers ended in it."""
+
+    router: str
+    path: str
+    task: int
+    core: int
+    held_ms: float
+    at: float
+
+
+class Watchdog:
+    """Watches the workers of one platform.
+
+    Parameters
+    ----------
+    manifest : dict
+        What is where.
+    deadline : callable
+        A router's name to how long a turn of its paths may take, in seconds.
+    pid : callable
+        A core's number to the process that has it, 0 while none has.
+    expel : callable
+        Called with a core's number: ends its worker, and lets the standby go on.
+    report : callable
+        Told of events.
+    """
+
+    def __init__(
+        self,
+        manifest: dict[str, Any],
+        deadline: Callable[[str], float],
+        pid: Callable[[int], int],
+        expel: Callable[[int], None],
+        report: Callable[[str], None],
+    ) -> None:
+        self._manifest, self._deadline, self._report = manifest, deadline, report
+        self._pid, self._expel = pid, expel
+        self._progress: dict[int, Progress] = {}
+        self._beats: dict[int, Progress] = {}
+        #: What deadlines are measured in: a platform that was frozen finds nobody late.
+        self._attention = Attention()
+        self._times: dict[int, Schedstat] = {}
+        self.quarantined: list[Quarantined] = []
+
+    def look(self, now: float) -> None:
+        """Judge every core once; `now` in seconds."""
+        self._hold()
+        watched = self._attention.look(now)
+        for number, core in enumerate(self._manifest["cores"]):
+            pid = 0 if core["nic"] else self._pid(number)
+            place = core["address"]
+            has = pid != 0 and load64(place + CORE["pid"]) == pid
+            # One that is not ready yet may take its time; one that is takes the core within a moment.
+            if pid == 0 or not (has or load64(place + CORE["standby"]) >= load64(place + CORE["incarnation"])):
+                self._beats.pop(number, None)
+                continue
+            if self._times.setdefault(number, Schedstat(pid)).pid != pid:
+                self._times[number] = Schedstat(pid)
+                self._beats.pop(number, None)
+            task = acquire64(place + CORE["task"]) if has else 0
+            known = path_of(self._manifest, task) if task else None
+            if known:
+                self._beats.pop(number, None)
+                self._judge_path(number, place, known, now, watched)
+            else:
+                self._judge_worker(number, place, watched)
+
+    def _judge_path(self, number: int, place: int, path: Stamped, now: float, watched: float) -> None:
+        progress = self._progress.setdefault(number, Progress(0.0))
+        progress.deadline = self._deadline(path.router)
+        if progress.hung(True, load64(place + CORE["since"]), watched, self._waited(number, watched)):
+            held_ms = (watched - progress.since) * 1e3
+            self._take_away(Quarantined(path.router, path.name, path.task, number, held_ms, now))
+
+    def _judge_worker(self, number: int, place: int, watched: float) -> None:
+        progress = self._beats.setdefault(number, Progress(SILENCE_S))
+        if progress.hung(True, load64(place + CORE["heartbeat"]), watched, self._waited(number, watched)):
+            self._beats.pop(number)
+            self._expel(number)
+            self._report(f"core {number}: its worker was in no path and did nothing for {SILENCE_S:g} s")
+
+    def _waited(self, number: int, watched: float) -> float:
+        """Return how long a worker has waited for a processor."""
+        self._times[number].look(watched)
+        return self._times[number].waited_s
+
+    def _take_away(self, found: Quarantined) -> None:
+        store64(found.task + TASK["enabled"], 0)
+        self._progress.pop(found.core)
+        self.quarantined.append(found)
+        # The others wait; a report does not (:mod:`vre.supervision.outlet`).
+        self._report(
+            f"router {found.router}: path {found.path} has held core {found.core} for {found.held_ms:.0f} ms; "
+            "quarantined until it is released"
+        )
+        self._expel(found.core)
+
+    def quarantine(self, what: Quarantine, now: float) -> None:
+        """Take away a path, or all of a router's: workers ended in it. Another core's turn of it is its last."""
+        where = {
+            task["address"]: task["core"]
+            for router in self._manifest["routers"]
+            if router["name"] == what.router
+            for task in router["tasks"]
+            if what.path is None or what.path.task == task["address"]
+        }
+        for task in where.keys() - {found.task for found in self.quarantined}:
+            store64(task + TASK["enabled"], 0)
+            path = path_of(self._manifest, task)
+            assert path
+            self.quarantined.append(Quarantined(path.router, path.name, task, where[task], 0.0, now))
+        which, times = (f"path {what.path.name} has", PATH_DEATHS) if what.path else ("its paths have", ROUTER_DEATHS)
+        self._report(
+            f"router {what.router}: {which} ended workers {times} times in {WINDOW_S:.0f} s; "
+            "quarantined until it is released"
+        )
+
+    def _hold(self) -> None:
+        """Forget paths that are gone, with a configuration that has been replaced; hold those that have been moved."""
+        if self.quarantined:
+            self.quarantined = [found for found in self.quarantined if path_of(self._manifest, found.task)]
+        for found in self.quarantined:
+            store64(found.task + TASK["enabled"], 0)
+
+    def release(self, router: str) -> int:
+        """Let a router's paths run again; return how many were quarantined."""
+        self._hold()
+        mine = [found for found in self.quarantined if found.router == router]
+        for found in mine:
+            store64(found.task + TASK["enabled"], 1)
+            self.quarantined.remove(found)
+        for core in self._manifest["cores"] if mine else []:
+            # Its worker may have left out what such a path needs in the interpreter.
+            store64(core["address"] + CORE["roster"], load64(core["address"] + CORE["roster"]) + 1)
+        return len(mine)
+
+
+def path_of(manifest: dict[str, Any], task: int) -> Stamped | None:
+    """Return which router's path a task is, None where it is none's: a port's classifier, or gone."""
+    for router in manifest["routers"]:
+        for one in router["tasks"]:
+            if one["address"] == task:
+                return Stamped(router["name"], one["name"], task)
+    return None

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""An emulated core: its worker, its scheduler, its slow path."""

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""What comes of a packet on the slow path: taken from its element, and checked, before any of it is published.
+
+An element may raise, yield without end, or yield what fits into no buffer or field. All of it is the same: nothing of
+what it yielded goes on, and its packet is dropped as `raised`. The only way out of here is :class:`Raised`.
+"""
+
+from __future__ import annotations
+
+import operator
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from workers.element import Drop, SlowPacket, port_range
+from workers.graph.shape import reasons
+
+#: Most packets that come of one, besides those that its element held: a frame of 2,048 bytes has 247 fragments when
+#: the MTU is 68 and its header 60 bytes long.
+MOST = 256
+#: Most of an exception's text that is told.
+_TOLD = 200
+
+F = TypeVar("F")
+
+
+class Raised(Exception):
+    """An element did not yield what it may; the text is one line that says what it did instead."""
+
+
+class Outcome(NamedTuple, Generic[F]):
+    """What comes of a packet: frames, and drops by reason."""
+
+    frames: list[F]
+    dropped: Counter[str]
+
+    @property
+    def packets(self) -> int:
+        """How many packets these are."""
+        return len(self.frames) + self.dropped.total()
+
+
+def settled(
+    cls: Any, results: Callable[[], Iterable[Any]], frame: Callable[[int, SlowPacket], F], bad_port: int, most: int
+) -> Outcome[F]:
+    """Return what an element yields.
+
+    Parameters
+    ----------
+    cls : type of Element
+    results : callable
+        Returns an iterable of `(output, SlowPacket)` and Drops.
+    frame : callable
+        Makes of an output and a packet what can be published as it is; raises where the packet does not fit.
+    bad_port : int
+        Output that takes dropped packets, 0 for none.
+    most : int
+        How many there may be.
+
+    Raises
+    ------
+    Raised
+        Whatever else the element does.
+    """
+    try:
+        return _collect(cls, results(), frame, bad_port, most)
+    # Also what would end a process: an element's SystemExit costs its packet as a MemoryError does.
+    except BaseException as error:
+        raise Raised(told(error)) from None
+
+
+def _collect(
+    cls: Any, results: Iterable[Any], frame: Callable[[int, SlowPacket], F], bad_port: int, most: int
+) -> Outcome[F]:
+    outputs, why = port_range(cls.ports.partition("/")[2])[1], reasons(cls)
+    outcome: Outcome[F] = Outcome([], Counter())
+    for result in results:
+        if outcome.packets == most:
+            raise ValueError(f"more than {most} packets come of one")
+        if isinstance(result, Drop):
+            if result.reason not in why:
+                raise ValueError(f"{result.reason!r} is none of its reasons")
+            if result.packet is None or not bad_port:
+                outcome.dropped[result.reason] += 1
+                continue
+            result = bad_port, result.packet
+        output, packet = result
+        output = operator.index(output)
+        if not 0 <= output < outputs:
+            raise ValueError(f"there is no output {output}")
+        if not isinstance(packet, SlowPacket):
+            raise TypeError(f"{type(packet).__name__} is no packet")
+        outcome.frames.append(frame(output, packet))
+    return outcome
+
+
+def told(error: BaseException) -> str:
+    """Return one line about an exception: its type, its text and where it was raised."""
+    try:
+        text = " ".join(str(error).split())[:_TOLD]
+    except BaseException:  # its text is made by the element, too
+        text = "?"
+    frames = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" ({frames[0].filename.rpartition('/')[2]}:{frames[0].lineno})" if frames else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"

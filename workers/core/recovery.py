@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""What is done for a worker that died: its turn is finished, or taken back.
+
+| stage found | what it had done | what is done |
+| --- | --- | --- |
+| IDLE | nothing unfinished | nothing |
+| RUNNING | swapped buffers, counted drops | counts undone, a swap cut in two finished; the claimed packets are lost |
+| COMMITTING | everything but publishing | the rest is published; nothing is lost |
+
+The claimed packets are counted as killed and not run again: one of them may be what killed the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from shm.channel import commit_channel, undo_claims
+from shm.intrinsics import load16, load64, release64, store64
+from shm.layout import CLIENT, COMMITTING, CORE, IDLE, IDLE_PASS, RING, RUNNING, TASK, UNDO
+from shm.ring import HEAD, MASK, NEXT_HEAD, NEXT_TAIL, TAGS, TAIL, mend_swap
+
+
+def ring_ends(manifest: dict[str, Any], number: int) -> tuple[list[int], list[int]]:
+    """Return the rings whose consumer, and those whose producer, runs on a core."""
+    inputs: set[int] = set()
+    outputs = set(manifest["cores"][number]["tx"])
+    for router in manifest["routers"]:
+        for task in router["tasks"]:
+            if task["core"] == number:
+                inputs |= set(task["inputs"])
+                outputs |= set(task["outputs"])
+    for classifier in manifest["classifiers"]:
+        if classifier["core"] == number:
+            inputs.add(classifier["ring"])
+            outputs |= set(classifier["outputs"])
+    return sorted(inputs), sorted(outputs)
+
+
+def channels_on(manifest: dict[str, Any], number: int) -> list[int]:
+    """Return the channels to domUs that tasks on a core use; both directions of one are on the same core."""
+    tasks = (task for router in manifest["routers"] for task in router["tasks"] if task["core"] == number)
+    return sorted({channel for task in tasks for channel in task["channels"]})
+
+
+def recover(core: int, inputs: Sequence[int], outputs: Sequence[int], channels: Sequence[int] = ()) -> int:
+    """Bring a dead worker's core back to a state between turns.
+
+    Parameters
+    ----------
+    core : int
+        Address of the core's record. No worker may be running on it.
+    inputs, outputs : sequence of int
+        Rings whose consumer or producer it was.
+    channels : sequence of int
+        Channels to domUs that it used.
+
+    Returns
+    -------
+    int
+        Packets lost, also added to the task's `killed`, or to each router's where its input is shared.
+    """
+    stage, lost, counted = load64(core + CORE["stage"]), 0, 0
+    if stage == RUNNING:
+        mend_swap(core)
+        _undo(core)
+        for ring in inputs:
+            claimed = range(load64(ring + TAIL), load64(ring + NEXT_TAIL))
+            lost += len(claimed)
+            if load64(ring + RING["killed"]):
+                counted += len(claimed)
+                _count_owners(ring, claimed)
+        for ring in outputs:
+            store64(ring + NEXT_HEAD, load64(ring + HEAD))
+        lost += sum(undo_claims(channel) for channel in channels)
+    if stage in (RUNNING, COMMITTING):
+        for ring in outputs:
+            release64(ring + HEAD, load64(ring + NEXT_HEAD))
+        for ring in inputs:
+            release64(ring + TAIL, load64(ring + NEXT_TAIL))
+        for channel in channels:
+            commit_channel(channel)
+    task = load64(core + CORE["task"])
+    if task and lost > counted:
+        store64(task + TASK["killed"], load64(task + TASK["killed"]) + lost - counted)
+    for field in ("undo_count", "spare_used", "task", "stage"):
+        store64(core + CORE[field], IDLE)
+    _let_all_join(core)
+    return lost
+
+
+def _count_owners(ring: int, claimed: range) -> None:
+    """Count the claimed slots of a ring that routers share, each for the router that its tag names."""
+    tags, mask, table = load64(ring + TAGS), load64(ring + MASK), load64(ring + RING["killed"])
+    for index in claimed:
+        counter = table + 8 * load16(tags + 2 * (index & mask))
+        store64(counter, load64(counter) + 1)
+
+
+def _undo(core: int) -> None:
+    log = load64(core + CORE["undo"])
+    for i in range(load64(core + CORE["undo_count"]) - 1, -1, -1):
+        entry = log + i * UNDO.size
+        store64(load64(entry), load64(entry + UNDO["before"]))
+
+
+def _let_all_join(core: int) -> None:
+    """Make every client idle: those with work join again at once, at their own pass."""
+    clients, passes = load64(core + CORE["clients"]), load64(core + CORE["passes"])
+    for c in range(load64(core + CORE["client_count"])):
+        client = load64(clients + 8 * c)
+        if client == 0:
+            continue
+        if load64(passes + 8 * c) != IDLE_PASS:
+            store64(client + CLIENT["own_pass"], load64(passes + 8 * c))
+            store64(passes + 8 * c, IDLE_PASS)
+        task = load64(client + CLIENT["tasks"])
+        while task:
+            store64(task + TASK["runnable"], 0)
+            task = load64(task + TASK["next"])
+    store64(core + CORE["next_poll"], 0)

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: MIT
+"""The slow path: elements in the interpreter, between slices.
+
+Compiled paths punt packets into a ring; here each becomes a :class:`workers.element.SlowPacket`, its element's
+`slow` runs, and what that yields goes back through the inject ring to the compiled element behind, all of it or, where
+the element fails, nothing (:mod:`workers.core.outcome`). The time is charged to the task that punted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from shm.intrinsics import acquire64, load64, record, store64
+from shm.journal import FAULT, NOBODY, put
+from shm.journal import LINE as SAID
+from shm.layout import CLIENT, CORE, IDLE_PASS, TASK
+from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL, available, commit_head, commit_tail, logged, room
+from workers.core.outcome import MOST, Outcome, Raised, settled, told
+from workers.core.stride import charge_aside
+from workers.datapath.slow_packet import Frame, framed, put_frame, read_packet
+from workers.datapath.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit, finish
+from workers.element import RAISED, SlowPacket, load
+from workers.graph.shape import Shape, offsets, reach, reasons
+
+#: Time for the slow path between two slices: a fifth of a slice, or a single packet where that takes longer.
+BUDGET_NS = 200_000
+
+Tick = Callable[[], int]
+
+
+class Context:
+    """What a slow path may ask of its surroundings."""
+
+    def __init__(self, core: int, connected: set[int], inject: int, router: int = NOBODY, element: int = -1) -> None:
+        self._core = core
+        self._connected = connected
+        self._inject = inject
+        self._router, self._element = router, element
+        self.touched: set[int] = set()
+
+    @property
+    def now_ns(self) -> int:
+        """The core's clock."""
+        return load64(self._core + CORE["clock_ns"])
+
+    def say(self, text: str) -> None:
+        """Show people a line; where nobody reads what was shown before, it is dropped and counted."""
+        put(load64(self._core + CORE["journal"]), SAID, self._router, self._element, text)
+
+    def connected(self, output: int) -> bool:
+        """Return whether an output of the element leads anywhere."""
+        return output in self._connected
+
+    def midnight_ms(self) -> int:
+        """Return ms since midnight UT, as Internet timestamps count (RFC 791); virtual time begins at midnight."""
+        now = self.now_ns if load64(self._core + CORE["virtual"]) else time.time_ns()
+        return now // 1_000_000 % 86_400_000
+
+    @property
+    def room(self) -> int:
+        """How many packets can go on from here in this turn."""
+        return room(self._inject, 1 << 16)
+
+
+class SlowTask:
+    """The slow path of one task."""
+
+    def __init__(self, core: int, task: int, shape: Shape, read_ticks: Tick, modelled: int | None = None) -> None:
+        self.core, self.task, self.shape, self._ticks, self._modelled = core, task, shape, read_ticks, modelled
+        self.block = load64(task + TASK["block"])
+        self.punt, self.inject = load64(task + TASK["punt"]), load64(task + TASK["inject"])
+        registry = load()
+        self.classes = [registry[name] for name in shape.classes]
+        self.places = offsets(shape.classes)[0]
+        self.next = {(e[0], e[1]): (e[2], e[3]) for e in shape.edges}
+        self._visited = False
+        self._visits = [
+            (element, cls.due, record(self.block + self.places[element], cls.layout().dtype))
+            for element in sorted(reach(shape, load64(task + TASK["number"])))
+            if (cls := self.classes[element]).due
+        ]
+
+    def pending(self) -> bool:
+        """Return whether something is to be done here, for a path that may run."""
+        return load64(self.task + TASK["enabled"]) != 0 and (self._waiting() or self._due() is not None)
+
+    def _waiting(self) -> bool:
+        return acquire64(self.punt + HEAD) != load64(self.punt + TAIL)
+
+    def _due(self) -> int | None:
+        """Return an element that has something to do of itself, and room for what comes of it."""
+        if not self._visits or room(self.inject, 1) == 0:
+            return None
+        now, found = load64(self.core + CORE["clock_ns"]), None
+        self._stamp()
+        for visit in list(self._visits):
+            element, due, state = visit
+            try:
+                if due(state, now):
+                    found = element
+                    break
+            except Exception as error:  # it is asked no more; what it does with packets goes on
+                self._visits.remove(visit)
+                self._report(element, told(error))
+        store64(self.core + CORE["task"], 0)
+        return found
+
+    def current_pass(self) -> int:
+        """Return the pass of the task's client: who has had least goes first here, too."""
+        at = load64(load64(self.task + TASK["slot"]))
+        return load64(load64(self.task + TASK["client"]) + CLIENT["own_pass"]) if at == IDLE_PASS else at
+
+    def run(self) -> None:
+        """Handle one packet, or what an element has to do of itself, by turns, and charge the task."""
+        element = None if self._visited and self._waiting() else self._due()
+        self._visited = element is not None
+        if element is None and available(self.punt, 1) == 0:
+            return
+        before = self._stamp()
+        begin(self.core)
+        if element is None:
+            touched = self._handle(*read_packet(self.punt, claim(self.punt, 1)))
+        else:
+            touched = self._visit(element)
+        commit(self.core)
+        for ring in touched:
+            commit_head(ring)
+            commit_tail(ring)
+        commit_head(self.inject)
+        commit_tail(self.punt)
+        finish(self.core)
+        store64(self.core + CORE["task"], 0)
+        self._charge(self._ticks() - before if self._modelled is None else self._modelled)
+
+    def _stamp(self) -> int:
+        """Say whose path this worker is in from now on; return since when."""
+        now = self._ticks()
+        store64(self.core + CORE["since"], now)
+        store64(self.core + CORE["task"], self.task)
+        return now
+
+    def _report(self, element: int, text: str) -> None:
+        """Tell people what an element did that it must not."""
+        router = load64(load64(self.task + TASK["client"]) + CLIENT["router"])
+        put(load64(self.core + CORE["journal"]), FAULT, router, element, text)
+
+    def _handle(self, packet: SlowPacket, entry: int) -> set[int]:
+        element, port = entry >> PORT_BITS, entry & PORT_MASK
+        slow = self.classes[element].slow
+        assert slow
+        return self._account(element, 1, lambda state, context: slow(state, packet, port, context))
+
+    def _visit(self, element: int) -> set[int]:
+        visit = self.classes[element].visit
+        assert visit
+        return self._account(element, 0, visit)
+
+    def _account(self, element: int, taken: int, act: Callable[[Any, Context], Iterator[Any]]) -> set[int]:
+        """Let an element act on `taken` packets; send on, or count, what comes of it; return the rings it has used."""
+        cls, place = self.classes[element], self.block + self.places[element]
+        router = load64(load64(self.task + TASK["client"]) + CLIENT["router"])
+        connected = {output for e, output in self.next if e == element}
+        context = Context(self.core, connected, self.inject, router, element)
+        state = record(place, cls.layout().dtype)
+        bad_port = cls.bad_port if context.connected(cls.bad_port) else 0
+        rings = self._rings(state, cls)
+        held = _held(rings)
+
+        def frame(output: int, following: SlowPacket) -> Frame | None:
+            target = self.next.get((element, output))
+            made = framed(following, target[0] << PORT_BITS | target[1] if target else 0)
+            return made if target else None
+
+        try:
+            outcome = settled(cls, lambda: act(state, context), frame, bad_port, MOST + held)
+            if outcome.packets + _held(rings) - held < taken:
+                raise Raised("packets are gone without a reason")
+        except Raised as error:
+            self._report(element, str(error))
+            outcome = _lost(rings, held, taken)
+        self._publish(cls, place, outcome, _held(rings) - held - taken)
+        return context.touched
+
+    def _publish(self, cls: Any, place: int, outcome: Outcome[Frame | None], kept: int) -> None:
+        """Send on, and count, what has come of packets; `kept` more than those are in the element's own rings now."""
+        why = reasons(cls)
+        lost = Counter({why.index(reason): count for reason, count in outcome.dropped.items()})
+        for one in outcome.frames:
+            if one is None or not put_frame(self.inject, one):
+                lost[len(why) - 1] += 1
+        # More than were taken, and the rest were made here.
+        counts = {place + DROPS + 8 * i: count for i, count in lost.items()}
+        counts[place + MADE] = outcome.packets + kept
+        for counter, count in counts.items():
+            if count:
+                logged(self.core, counter, load64(counter) + count)
+
+    @staticmethod
+    def _rings(state: Any, cls: Any) -> list[int]:
+        return [int(state["hold"])] if "hold" in cls.state else []
+
+    def _charge(self, used: int) -> None:
+        core = self.core
+        store64(core + CORE["slow_ticks"], load64(core + CORE["slow_ticks"]) + used)
+        store64(self.task + TASK["slow_ticks"], load64(self.task + TASK["slow_ticks"]) + used)
+        charge_aside(load64(self.task + TASK["client"]), load64(self.task + TASK["slot"]), used)
+
+
+def _held(rings: list[int]) -> int:
+    """Return how many packets an element keeps."""
+    return sum(load64(ring + NEXT_HEAD) - load64(ring + NEXT_TAIL) for ring in rings)
+
+
+def _lost(rings: list[int], held: int, taken: int) -> Outcome[Frame | None]:
+    """Return what comes of `taken` packets whose element failed: lost, and what was taken from those `held` before."""
+    kept = _held(rings) - held
+    for ring in rings:
+        # What it has put in meanwhile is the ring's last.
+        store64(ring + NEXT_HEAD, load64(ring + NEXT_HEAD) - max(0, kept))
+    return Outcome([], Counter({RAISED: taken + max(0, -kept)}))
+
+
+def run_slow(tasks: list[SlowTask], read_ticks: Tick, budget_ticks: int) -> bool:
+    """Handle waiting packets, the task with the least pass first, until the budget is used.
+
+    Returns
+    -------
+    bool
+        Whether there was anything to do.
+    """
+    end = read_ticks() + budget_ticks
+    handled = False
+    while read_ticks() < end:
+        waiting = [task for task in tasks if task.pending()]
+        if not waiting:
+            break
+        min(waiting, key=SlowTask.current_pass).run()
+        handled = True
+    return handled

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""Step 2: sharing one core (the paper, section 3.3.1; stride scheduling: Waldspurger and Weihl, 1995).
+
+A client is a router's presence on a core. Each turn advances its pass by `charge * stride`, stride being
+inversely proportional to its weight, and the client with the least pass runs next. What a turn is charged is
+the discipline's:
+
+| discipline | a turn is charged | weight |
+| --- | --- | --- |
+| `roundrobin` | the same, always | one for each path |
+| `stride` | the same, always | Click's tickets of each path |
+| `weighted` | the same, always | the router's entitlement |
+| `measured` | packets times the path's sampled cost | the router's entitlement |
+| `exact` | the time it took | the router's entitlement |
+
+Over any time in which two clients are backlogged, their charges divided by their weights differ by less than
+the sum of one turn's charge over its weight for each: a client runs only while its pass is the least, so it
+is ahead of any other by at most its last turn. Pure functions of state and time.
+
+Ranges, so that nothing overflows however long a core runs: weights of one core may differ by 2**30, from 1e-3 to 1e6;
+who is entitled to less counts as that. A turn is charged at most `most` ticks, 2**62 / stride. Passes are moved back
+by :data:`REBASE` when the least of them has come so far, and none is further ahead than :data:`FARTHEST`.
+"""
+
+from __future__ import annotations
+
+from shm.intrinsics import kernel, load64, store64
+from shm.layout import CLIENT, IDLE_PASS, MODEL_BITS, PASS_BITS, STRIDE_BITS, TASK
+
+DISCIPLINES = ("exact", "measured", "weighted", "stride", "roundrobin")
+EXACT, MEASURED = 0, 1
+#: What disciplines that count turns charge for one, in ticks: some turn's worth, for the scale of passes.
+TURN_CHARGE = 1 << 12
+#: A sample so many times above the estimate is taken for a preemption, unless the one before was, too.
+OUTLIER = 16
+#: A stride is at most so large: the least weight's is 2**30 times the largest's.
+STRIDE_MOST = 1 << STRIDE_BITS + 30
+#: What all passes are moved back by, once the least of them is that: after 17 days at 3 GHz of the largest weight.
+REBASE = 1 << 60
+#: Where a pass ends that is charged for what others did for the client: twice that, far from IDLE_PASS.
+FARTHEST = 1 << 61
+#: What a client may be ahead of the least pass when its stride has become larger.
+_AHEAD = float(1 << 59)
+#: The estimate moves towards a sample by a part of 2**EWMA_BITS.
+EWMA_BITS = 4
+
+_STRIDE, _USED, _OWN, _TURNS = CLIENT["stride"], CLIENT["used_ticks"], CLIENT["own_pass"], CLIENT["turns"]
+_JOINS, _WANTED, _MOST, _REBASES = CLIENT["joins"], CLIENT["wanted"], CLIENT["most"], CLIENT["rebases"]
+_COST, _SAMPLES, _OUTLIERS, _SAMPLE_IN = TASK["cost"], TASK["samples"], TASK["outliers"], TASK["sample_in"]
+
+
+def strides(weights: list[float]) -> list[int]:
+    """Return the stride of each weight, in pass per tick, STRIDE_BITS after the point.
+
+    The largest weight gets one pass per tick. A pass keeps PASS_BITS after the point, so that even a poll of 50 ticks
+    is charged to within a ten-thousandth.
+    """
+    top = max(weights)
+    return [round(min(top / weight * (1 << STRIDE_BITS), STRIDE_MOST)) for weight in weights]
+
+
+@kernel
+def most_charged(stride):
+    """Return the most that one turn may be charged, in ticks."""
+    return (1 << 62) // stride
+
+
+@kernel
+def pick(passes, count):
+    """Return the index of the least of `count` passes (8 bytes each), -1 where all are idle."""
+    best = IDLE_PASS
+    for i in range(count):
+        value = load64(passes + 8 * i)
+        best = value if value < best else best
+    if best == IDLE_PASS:
+        return -1
+    at = 0
+    while load64(passes + 8 * at) != best:
+        at += 1
+    return at
+
+
+@kernel
+def price(discipline, task, elapsed, packets):
+    """Return what a turn is charged, in ticks."""
+    if discipline == EXACT:
+        return elapsed
+    if discipline == MEASURED:
+        cost = load64(task + _COST)
+        if packets and cost:
+            return packets * cost >> MODEL_BITS
+        # An idle poll, or a path that has not been measured yet.
+        return elapsed
+    return TURN_CHARGE
+
+
+@kernel
+def sample(task, every, elapsed, packets):
+    """Count a turn's packets; where one `every` so many is among them, take its cost into the path's estimate.
+
+    A packet's cost shows when control returns to the scheduler (the paper, section 3.3.1, footnote 3): it is
+    its part of what the turn took.
+    """
+    left = load64(task + _SAMPLE_IN) - packets
+    if left > 0:
+        store64(task + _SAMPLE_IN, left)
+        return
+    store64(task + _SAMPLE_IN, every)
+    cost, seen = load64(task + _COST), load64(task + _OUTLIERS)
+    taken = (elapsed << MODEL_BITS) // packets
+    store64(task + _SAMPLES, load64(task + _SAMPLES) + 1)
+    if cost and taken > cost * OUTLIER and seen & 1 == 0:
+        store64(task + _OUTLIERS, seen + 2 | 1)
+        return
+    store64(task + _OUTLIERS, seen & ~1)
+    if cost == 0:
+        store64(task + _COST, taken)
+    else:
+        store64(task + _COST, cost + ((taken - cost) >> EWMA_BITS))
+
+
+@kernel
+def charge(client, slot, amount, ticks):
+    """Charge a client `amount` for a turn of `ticks`; `slot` is the address of its pass."""
+    store64(client + _USED, load64(client + _USED) + ticks)
+    store64(client + _TURNS, load64(client + _TURNS) + 1)
+    if load64(slot) == IDLE_PASS:
+        slot = client + _OWN
+    most = load64(client + _MOST)
+    amount = amount if amount < most else most
+    store64(slot, load64(slot) + (amount * load64(client + _STRIDE) >> STRIDE_BITS - PASS_BITS))
+
+
+@kernel
+def charge_aside(client, slot, ticks):
+    """Charge a client for what was done for it apart from its turns, while others may have been ahead of it."""
+    charge(client, slot, ticks, ticks)
+    at = client + _OWN if load64(slot) == IDLE_PASS else slot
+    if load64(at) > FARTHEST:
+        store64(at, FARTHEST)
+
+
+@kernel
+def move_back(client, slot, rebases):
+    """Move a client's passes back with all others' of its core; who is idle, and behind, is at the beginning."""
+    own, current = load64(client + _OWN) - REBASE, load64(slot)
+    store64(client + _OWN, own if own > 0 else 0)
+    if current != IDLE_PASS:
+        store64(slot, current - REBASE if current > REBASE else 0)
+    # Last: a worker killed before does it again, which forgives a debt, and starves nobody.
+    store64(client + _REBASES, rebases)
+
+
+@kernel
+def adopt(client, slot, floor):
+    """Let a client have the stride that is wanted; what it is ahead of the least pass stays the same, in ticks.
+
+    (Waldspurger and Weihl, section 4.2: a client's remaining pass is scaled with its stride.)
+    """
+    before, wanted = load64(client + _STRIDE), load64(client + _WANTED)
+    at = client + _OWN if load64(slot) == IDLE_PASS else slot
+    ahead = load64(at) - floor
+    if before == 0 or ahead <= 0:
+        ahead = 0
+    scaled = ahead * (wanted / before) if ahead else 0.0
+    scaled = scaled if scaled < _AHEAD else _AHEAD
+    # A worker killed in between forgives a debt, and makes none larger.
+    if wanted < before and ahead:
+        store64(at, floor + int(scaled))
+    store64(client + _MOST, most_charged(wanted))
+    store64(client + _STRIDE, wanted)
+    if wanted > before and ahead:
+        store64(at, floor + int(scaled))
+
+
+@kernel
+def join(client, slot, floor):
+    """Let an idle client compete again: at its own pass, but not before the least runnable one."""
+    own = load64(client + _OWN)
+    store64(slot, own if own > floor else floor)
+    store64(client + _JOINS, load64(client + _JOINS) + 1)
+
+
+@kernel
+def leave(client, slot):
+    """Take a client out of the competition; it keeps its debt."""
+    store64(client + _OWN, load64(slot))
+    store64(slot, IDLE_PASS)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Compiled pieces that handle packets: no process, no state of their own."""

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""Packets that an element keeps for later, in one ring of its own, in as many queues as it wants.
+
+A ring's slots own the buffers, and what is between its tail and its head is in flight; here they are used as a pool.
+A queue is a :data:`QUEUE` record; which slots are in it, and in what order, is in one :data:`LINK` for each slot.
+What is taken out leaves a hole, into which the packet at the ring's tail moves. Every call takes the same
+time, however many packets are kept.
+
+A worker can be killed between any two stores. So links are believed only if they were finished, and fit the ring;
+else the packets themselves say where they belong (:meth:`Held.links_fit`, :meth:`Held.link_again`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+from shm.intrinsics import load32, load64, store32, store64
+from shm.layout import Layout
+from shm.ring import CAPACITY, MASK, NEXT_HEAD, NEXT_TAIL
+from workers.datapath.packet import note_at
+from workers.datapath.slow_packet import read_packet, write_packet
+from workers.element import SlowPacket
+
+#: Slots in order, one up; 0: none.
+QUEUE = Layout("queue", {"first": "i8", "last": "i8", "count": "i8"})
+#: A slot's neighbours in its queue, one up, and the queue's address.
+LINK = Layout("link", {"next": "i8", "before": "i8", "queue": "i8"}, size=32)
+_FIRST, _LAST, _COUNT = QUEUE["first"], QUEUE["last"], QUEUE["count"]
+_NEXT, _BEFORE, _QUEUE, _SIZE = LINK["next"], LINK["before"], LINK["queue"], LINK.size
+#: In front of the links: whether they are whole, and the ring's head and tail that they were made for.
+_WHOLE, _HEAD, _TAIL, _LINKS = 0, 8, 16, 32
+
+
+def links_bytes(capacity: int) -> int:
+    """Return what the links of a ring take."""
+    return _LINKS + (1 << (capacity - 1).bit_length()) * _SIZE
+
+
+class Held:
+    """The packets that wait in a ring, by queue. `links` is the address of :func:`links_bytes` bytes, zero at first."""
+
+    def __init__(self, ring: int, links: int) -> None:
+        self.ring, self._links = ring, links
+        self._mask = load64(ring + MASK)
+
+    def __len__(self) -> int:
+        return load64(self.ring + NEXT_HEAD) - load64(self.ring + NEXT_TAIL)
+
+    def full(self) -> bool:
+        """Return whether there is no room for one more."""
+        return len(self) >= load64(self.ring + CAPACITY)
+
+    # What is known of a slot.
+
+    def _link(self, slot: int) -> int:
+        return self._links + _LINKS + slot * _SIZE
+
+    def queue_at(self, place: int) -> int:
+        """Return the queue of the packet that is `place` slots behind the ring's tail."""
+        return load64(self._link((load64(self.ring + NEXT_TAIL) + place) & self._mask) + _QUEUE)
+
+    # Changes.
+
+    def append(self, queue: int, packet: SlowPacket) -> bool:
+        """Keep a packet at the end of a queue; False where there is no room."""
+        if self.full():
+            return False
+        head = load64(self.ring + NEXT_HEAD)
+        # Both ends of the ring are this process's: what it has taken out in this turn is free already.
+        write_packet(self.ring, head, packet, 0)
+        store64(self.ring + NEXT_HEAD, head + 1)
+        self._enqueue(queue, head & self._mask)
+        return True
+
+    def take(self, queue: int) -> SlowPacket:
+        """Take the oldest packet out of a queue, which is not empty."""
+        slot = load64(queue + _FIRST) - 1
+        packet, _ = read_packet(self.ring, slot)
+        self._unlink(slot)
+        tail = load64(self.ring + NEXT_TAIL)
+        if tail & self._mask != slot:
+            self._move(tail & self._mask, slot)
+        store64(self.ring + NEXT_TAIL, tail + 1)
+        return packet
+
+    def replace(self, victim: int, queue: int, packet: SlowPacket) -> None:
+        """Let a packet have the place of the oldest of the queue `victim`, at the end of `queue`."""
+        slot = load64(victim + _FIRST) - 1
+        self._unlink(slot)
+        self._write(slot, packet)
+        self._enqueue(queue, slot)
+
+    def _write(self, slot: int, packet: SlowPacket) -> None:
+        # Nobody's, until all of it is there: a destination that no packet here has.
+        store32(note_at(self.ring, slot), 0)
+        write_packet(self.ring, slot, packet, 0)
+
+    def _enqueue(self, queue: int, slot: int) -> None:
+        last, link = load64(queue + _LAST), self._link(slot)
+        store64(link + _QUEUE, queue)
+        store64(link + _BEFORE, last)
+        store64(link + _NEXT, 0)
+        store64(self._link(last - 1) + _NEXT if last else queue + _FIRST, slot + 1)
+        store64(queue + _LAST, slot + 1)
+        store64(queue + _COUNT, load64(queue + _COUNT) + 1)
+
+    def _point(self, link: int, after: int, before: int) -> None:
+        """Let what comes before and after a link name `after` and `before`."""
+        queue, previous, following = load64(link + _QUEUE), load64(link + _BEFORE), load64(link + _NEXT)
+        store64(self._link(previous - 1) + _NEXT if previous else queue + _FIRST, after)
+        store64(self._link(following - 1) + _BEFORE if following else queue + _LAST, before)
+
+    def _unlink(self, slot: int) -> None:
+        link = self._link(slot)
+        self._point(link, load64(link + _NEXT), load64(link + _BEFORE))
+        queue = load64(link + _QUEUE)
+        store64(queue + _COUNT, load64(queue + _COUNT) - 1)
+
+    def _move(self, source: int, target: int) -> None:
+        packet, _ = read_packet(self.ring, source)
+        self._write(target, packet)
+        ctypes.memmove(self._link(target), self._link(source), _SIZE)
+        self._point(self._link(target), target + 1, target + 1)
+
+    # A worker's death.
+
+    def begin(self) -> None:
+        """Say that the links are being changed."""
+        store64(self._links + _WHOLE, 0)
+
+    def end(self) -> None:
+        """Say that they are whole again, and for which head and tail of the ring."""
+        store64(self._links + _HEAD, load64(self.ring + NEXT_HEAD))
+        store64(self._links + _TAIL, load64(self.ring + NEXT_TAIL))
+        store64(self._links + _WHOLE, 1)
+
+    def links_fit(self) -> bool:
+        """Return whether the links are whole, and tell of the packets that are here."""
+        links, ring = self._links, self.ring
+        return (load64(links + _WHOLE), load64(links + _HEAD), load64(links + _TAIL)) == (
+            1,
+            load64(ring + NEXT_HEAD),
+            load64(ring + NEXT_TAIL),
+        )
+
+    def link_again(self, queue_of: Callable[[int], int]) -> None:
+        """Make all links anew; `queue_of` tells the queue, empty so far, of a destination, 0 for what is nobody's."""
+        for index in range(load64(self.ring + NEXT_TAIL), load64(self.ring + NEXT_HEAD)):
+            self._enqueue(queue_of(load32(note_at(self.ring, index))), index & self._mask)

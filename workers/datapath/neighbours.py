@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: MIT
+"""Neighbours on a link: whose Ethernet address is known and until when, and what waits for the others.
+
+| a neighbour is | its packets | it is asked for |
+| --- | --- | --- |
+| unknown, or its answer expired | wait: the latest, bounded | once a second, while packets come |
+| fresh | are sent | no |
+| known, but not fresh | are sent | once a second, while packets come |
+
+(RFC 1122, sections 2.3.2.1 and 2.3.2.2; Click: ARPQuerier, ARPTable.) Compiled paths read the table, and ask for a
+poll of who is no longer fresh; everything else is done on the slow path, a bounded part of it at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import zlib
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from shm.intrinsics import acquire64, kernel, load64, release64, store64
+from shm.layout import CORE, TASK, Layout
+from shm.ring import CAPACITY, room
+from workers.datapath.held import QUEUE, Held
+from workers.datapath.packet import DROP, PUNT
+from workers.element import Drop, SlowPacket
+
+#: What compiled paths read of a neighbour. `address` is 0 where the place has never been used, GONE where its
+#: neighbour was deleted; `mac` 0 where it has not answered.
+ENTRY = Layout("neighbour", {"address": "i8", "mac": "i8", "fresh_until": "i8", "valid_until": "i8"}, size=32)
+#: The rest, at the same place of another area: the queue of what waits for it, when it was asked for and when it
+#: answered, and the next of those whose packets are owed them.
+NOTES = Layout(
+    "neighbour notes",
+    dict.fromkeys(QUEUE.fields, "i8") | {"asked": "i8", "learnt": "i8", "owed": "i8", "next_owed": "i8"},
+    size=64,
+)
+#: Rings between compiled paths, or handlers, and the slow path: of an address, or of a change and its checksum.
+POLLS = Layout("polls", {"head": "i8", "tail": ("i8", 8), "addresses": "64*i8"})
+COMMANDS = Layout("commands", {"head": "i8", "tail": ("i8", 8), "words": f"{4 * 64}*i8"})
+SLOTS, PROBES, _MASK = 4096, 16, 63
+GONE = -1
+INSERT, DELETE, CLEAR = 1, 2, 3
+#: A time that never comes; the clock is below 2**62 (see shm.layout), so that the sum of both is a word.
+NEVER_NS = 1 << 61
+#: One neighbour is asked for at most once in that time (RFC 1122, section 2.3.2.1).
+ASK_NS = 1_000_000_000
+#: Packets that one visit releases, drops or looks at: some 200 us of the interpreter.
+AT_ONCE = 8
+#: How long after a look at all that waits the next one begins.
+SWEEP_NS = 1_000_000_000
+
+_SIZE = ENTRY.size
+_ADDRESS, _MAC, _FRESH, _VALID = (ENTRY[name] for name in ("address", "mac", "fresh_until", "valid_until"))
+_TIMES = {"fresh_until", "valid_until", "asked", "learnt"}
+_COUNT, _ASKED, _LEARNT = NOTES["count"], NOTES["asked"], NOTES["learnt"]
+_OWED, _NEXT_OWED = NOTES["owed"], NOTES["next_owed"]
+_TAIL, _WORDS = POLLS["tail"], POLLS["addresses"]
+_PUNT, _CORE_TASK = TASK["punt"], CORE["task"]
+#: Code of `arp_queue_full` among the reasons of ARPQuerier.
+QUEUE_FULL = DROP - 2
+
+
+@kernel
+def first_place(address):
+    """Return where the places of an address begin (multiplicative hashing; the product of both is a word)."""
+    return (address * 0x779B1 >> 8) & (SLOTS - 1)
+
+
+@kernel
+def neighbour(table, address):
+    """Return the entry of an address, 0 where it has none."""
+    at = first_place(address)
+    for _ in range(PROBES):
+        entry = table + at * _SIZE
+        found = load64(entry)
+        if found == address:
+            return entry
+        if found == 0:
+            return 0
+        at = (at + 1) & (SLOTS - 1)
+    return 0
+
+
+@kernel
+def may_be_asked(notes, now):
+    """Return whether it is a second since a neighbour was asked for last, or its clock has gone back."""
+    asked = load64(notes + _ASKED)
+    return asked == 0 or now - asked >= ASK_NS or now < asked
+
+
+@kernel
+def not_fresh(entry, notes, polls, core, now):
+    """Return what becomes of a packet to a neighbour that is not fresh: 0 where it can be sent all the same."""
+    if load64(entry + _MAC) and now < load64(entry + _VALID):
+        head = load64(polls)
+        if head - load64(polls + _TAIL) <= _MASK and may_be_asked(notes, now):
+            store64(polls + _WORDS + 8 * (head & _MASK), load64(entry))
+            store64(notes + _ASKED, now if now else 1)
+            store64(polls, head + 1)
+        return 0
+    # Half of the way to the slow path is left to packets for whom nobody waits yet.
+    ring = load64(load64(core + _CORE_TASK) + _PUNT)
+    half = load64(ring + CAPACITY) // 2
+    if room(ring, half) < half:
+        return QUEUE_FULL
+    return PUNT
+
+
+def request(commands: int, kind: int, address: int = 0, mac: int = 0) -> None:
+    """Ask the slow path for a change of the table, which only it may write. Raises ValueError where it is behind."""
+    head = load64(commands)
+    if head - acquire64(commands + COMMANDS["tail"]) > _MASK:
+        raise ValueError("64 changes wait to be made: try again when the router has had its turn")
+    for i, word in enumerate((kind, address, mac, _check(head, kind, address, mac))):
+        store64(commands + COMMANDS["words"] + 32 * (head & _MASK) + 8 * i, word)
+    release64(commands, head + 1)
+
+
+def _check(*words: int) -> int:
+    """Return a checksum: an interpreter's stores may be seen out of order, and a change is taken when all of it is."""
+    return zlib.crc32(repr(words).encode())
+
+
+def due(state: Any, now: int) -> bool:
+    """Return whether the slow path has something to do though no packet came."""
+    return (
+        load64(state["polls"]) != load64(state["polls"] + _TAIL)
+        or state["owed_first"] != 0
+        or load64(state["lost"] + _COUNT) != 0
+        or acquire64(state["commands"]) != load64(state["commands"] + COMMANDS["tail"])
+        or now >= state["next_ns"]
+        or now < state["now_ns"]
+    )
+
+
+class Neighbours:
+    """The slow path's view of an ARPQuerier's state, for one turn: what it yields is as of `Element.slow`."""
+
+    def __init__(self, state: Any, context: Any) -> None:
+        self.state, self._context, self.now = state, context, context.now_ns
+        self._table, self._notes, self._lost = int(state["table"]), int(state["notes"]), int(state["lost"])
+        self.held = Held(int(state["hold"]), int(state["links"]))
+        context.touched.add(self.held.ring)
+        if self.now < state["now_ns"]:
+            self._go_back(int(state["now_ns"]) - self.now)
+        state["now_ns"] = self.now
+        if not self.held.links_fit():
+            self._link_again()
+        self.held.begin()
+
+    def _go_back(self, ns: int) -> None:
+        """Move all times back: the element is on another core now, whose clock is behind."""
+        import numpy as np
+
+        for place, layout in ((self._table, ENTRY), (self._notes, NOTES)):
+            memory: Any = (ctypes.c_char * (SLOTS * layout.size)).from_address(place)
+            rows = np.frombuffer(memory, layout.dtype)
+            for name in _TIMES & set(layout.fields):
+                rows[name] = np.where(rows[name] > 0, np.maximum(rows[name] - ns, 1), 0)
+        self.state["next_ns"] = self.now
+
+    def _link_again(self) -> None:
+        """Find out who waits for whom: the links are new, or a worker died in the middle of changing them."""
+        import numpy as np
+
+        memory: Any = (ctypes.c_char * (SLOTS * NOTES.size)).from_address(self._notes)
+        notes = np.frombuffer(memory, NOTES.dtype)
+        for name in (*QUEUE.fields, "owed", "next_owed"):
+            notes[name] = 0
+        ctypes.memset(self._lost, 0, QUEUE.size)
+        self.state["owed_first"] = self.state["owed_last"] = 0
+        self.held.link_again(self._queue_of)
+
+    def _queue_of(self, address: int) -> int:
+        entry = neighbour(self._table, address) if address else 0
+        if entry == 0:
+            return self._lost
+        if load64(entry + _MAC):
+            self._owe(entry)
+        return self._of(entry)
+
+    def _of(self, entry: int) -> int:
+        """Return the notes of an entry, which begin with its queue."""
+        return self._notes + (entry - self._table) * (NOTES.size // ENTRY.size)
+
+    def _entry(self, notes: int) -> int:
+        return self._table + (notes - self._notes) // (NOTES.size // ENTRY.size)
+
+    def _after(self, ns: int) -> int:
+        return self.now + ns
+
+    # Packets to be sent.
+
+    def send(self, packet: SlowPacket) -> Iterator[Any]:
+        """Send a packet, or keep it and ask for its neighbour."""
+        entry = neighbour(self._table, packet.dst)
+        if entry == 0:
+            entry = yield from self._claim(packet.dst)
+        if entry == 0:
+            yield Drop("arp_table_full")
+            return
+        notes, valid = self._of(entry), self.now < load64(entry + _VALID)
+        if valid and load64(entry + _MAC) and load64(notes + _COUNT) == 0:
+            yield 0, self._framed(packet, load64(entry + _MAC))
+            return
+        if not (valid and load64(entry + _MAC)):
+            for field, value in ((_MAC, 0), (_FRESH, 0), (_VALID, self._after(int(self.state["timeout_ns"])))):
+                store64(entry + field, value)
+        yield from self._keep(notes, packet)
+        if load64(entry + _MAC) == 0 and may_be_asked(notes, self.now):
+            yield self._query(packet.dst, notes)
+
+    def _keep(self, queue: int, packet: SlowPacket) -> Iterator[Any]:
+        """Keep a packet; where there is no room, the oldest for the same neighbour goes, or one of who has several."""
+        most = int(self.state["entry_packet_capacity"])
+        victim = queue if load64(queue + _COUNT) else 0
+        if not (most and load64(queue + _COUNT) >= most) and self.held.append(queue, packet):
+            return
+        if victim == 0:
+            waiting = [self.held.queue_at(i) for i in range(min(AT_ONCE, len(self.held)))]
+            victim = next((q for q in waiting if load64(q + _COUNT) > 1), waiting[0])
+        self.held.replace(victim, queue, packet)
+        yield Drop("arp_queue_full")
+
+    def _claim(self, address: int) -> Generator[Any, None, int]:
+        """Return a place for an address, free or the least useful neighbour's; 0 where there is none."""
+        found, least = 0, (3, 0, 0)
+        at = first_place(address)
+        for i in range(PROBES):
+            entry = self._table + ((at + i) & (SLOTS - 1)) * ENTRY.size
+            count, worth = load64(self._of(entry) + _COUNT), self._worth(entry)
+            if worth < least and count <= AT_ONCE:
+                found, least = entry, worth
+            if load64(entry) == 0:
+                break
+        if found:
+            notes = self._of(found)
+            while load64(notes + _COUNT):
+                self.held.take(notes)
+                yield Drop("arp_given_up")
+            for field, value in ((_FRESH, 0), (_MAC, 0), (_VALID, 0), (_ADDRESS, address)):
+                store64(found + field, value)
+            store64(notes + _ASKED, 0)
+        return found
+
+    def _worth(self, entry: int) -> tuple[int, int, int]:
+        """Return how useful an entry is: one that expired least, then one that has not answered, then the oldest."""
+        valid, waiting = load64(entry + _VALID), load64(self._of(entry) + _COUNT)
+        if load64(entry) in (0, GONE) or valid <= self.now:
+            return 0, waiting, 0
+        return (2 if load64(entry + _MAC) else 1), waiting, min(valid, NEVER_NS)
+
+    def _query(self, target: int, notes: int) -> tuple[int, SlowPacket]:
+        state = self.state
+        store64(notes + _ASKED, max(self.now, 1))
+        state["queries"] += 1
+        query = SlowPacket(arp_frame(1, int(state["eth"]), int(state["ip"]), 0, target))
+        return (1 if self._context.connected(1) else 0), query
+
+    def _framed(self, packet: SlowPacket, mac: int) -> SlowPacket:
+        packet.strip(-14)
+        packet.data[:14] = mac.to_bytes(6, "big") + int(self.state["eth"]).to_bytes(6, "big") + b"\x08\x00"
+        packet.mac = 0
+        return packet
+
+    # Answers.
+
+    def learn(self, address: int, mac: int, unasked: bool = False) -> Iterator[Any]:
+        """Take note of an answer, and send on what waited for it; one that nobody asked for only where `unasked`."""
+        entry = neighbour(self._table, address)
+        if entry == 0 and unasked:
+            entry = yield from self._claim(address)
+        if entry == 0:
+            return
+        state, notes = self.state, self._of(entry)
+        store64(notes + _LEARNT, self.now)
+        store64(entry + _VALID, self._after(int(state["timeout_ns"])))
+        store64(entry + _MAC, mac)
+        if load64(notes + _COUNT):
+            self._owe(entry)
+        # Only what has waited longest goes before packets that come now: no more of it may be sent at once.
+        store64(entry + _FRESH, self._after(min(int(state["poll_ns"]), int(state["timeout_ns"]))))
+        yield from self._pay()
+
+    def _owe(self, entry: int) -> None:
+        notes, state = self._of(entry), self.state
+        if load64(notes + _OWED):
+            return
+        store64(notes + _OWED, 1)
+        store64(notes + _NEXT_OWED, 0)
+        if state["owed_last"]:
+            store64(int(state["owed_last"]) + _NEXT_OWED, notes)
+        else:
+            state["owed_first"] = notes
+        state["owed_last"] = notes
+
+    def _pay(self) -> Iterator[Any]:
+        """Send packets that are owed to neighbours that have answered."""
+        state, left = self.state, min(AT_ONCE, self._context.room)
+        while state["owed_first"]:
+            notes = int(state["owed_first"])
+            mac = load64(self._entry(notes) + _MAC)
+            while load64(notes + _COUNT) and mac and left:
+                left -= 1
+                yield 0, self._framed(self.held.take(notes), mac)
+            if load64(notes + _COUNT) and mac:
+                return
+            state["owed_first"] = load64(notes + _NEXT_OWED)
+            if state["owed_first"] == 0:
+                state["owed_last"] = 0
+            store64(notes + _OWED, 0)
+
+    # What is done without a packet.
+
+    def visit(self) -> Iterator[Any]:
+        """Do one thing that is due."""
+        state, polls, commands = self.state, int(self.state["polls"]), int(self.state["commands"])
+        if load64(polls) != load64(polls + _TAIL):
+            yield from self._poll(polls)
+        elif state["owed_first"]:
+            yield from self._pay()
+        elif load64(self._lost + _COUNT):
+            yield from self._give_up(self._lost)
+        elif acquire64(commands) != load64(commands + COMMANDS["tail"]):
+            yield from self._obey(commands)
+        else:
+            yield from self._sweep()
+
+    def _poll(self, polls: int) -> Iterator[Any]:
+        """Ask for neighbours that are in use, and no longer fresh."""
+        for _ in range(min(AT_ONCE, self._context.room)):
+            tail = load64(polls + _TAIL)
+            if tail == load64(polls):
+                return
+            address = load64(polls + _WORDS + 8 * (tail & _MASK))
+            store64(polls + _TAIL, tail + 1)
+            entry = neighbour(self._table, address)
+            if entry:
+                yield self._query(address, self._of(entry))
+
+    def _give_up(self, queue: int) -> Iterator[Any]:
+        for _ in range(AT_ONCE):
+            if load64(queue + _COUNT):
+                self.held.take(queue)
+                yield Drop("arp_given_up")
+
+    def _sweep(self) -> Iterator[Any]:
+        """Give up packets whose neighbour has not answered in time, a few at a look."""
+        state = self.state
+        at = int(state["cursor"])
+        for place in range(at, min(at + AT_ONCE, len(self.held))):
+            queue = self.held.queue_at(place)
+            if queue != self._lost and load64(self._entry(queue) + _VALID) <= self.now:
+                yield from self._give_up(queue)
+                return
+        state["cursor"] = at + AT_ONCE
+        if at + AT_ONCE >= len(self.held):
+            state["cursor"] = 0
+            state["next_ns"] = self.now + SWEEP_NS
+
+    def _obey(self, commands: int) -> Iterator[Any]:
+        """Make a change that a handler asked for."""
+        tail = load64(commands + COMMANDS["tail"])
+        at = commands + COMMANDS["words"] + 32 * (tail & _MASK)
+        kind, address, mac, check = (load64(at + 8 * i) for i in range(4))
+        if check != _check(tail, kind, address, mac):
+            return
+        if kind == INSERT:
+            yield from self.learn(address, mac, unasked=True)
+        elif kind == DELETE:
+            entry = neighbour(self._table, address)
+            if entry and load64(self._of(entry) + _COUNT):
+                yield from self._give_up(self._of(entry))
+                return
+            if entry:
+                for field, value in ((_FRESH, 0), (_MAC, 0), (_VALID, 0), (_ADDRESS, GONE)):
+                    store64(entry + field, value)
+        elif len(self.held):
+            yield from self._give_up(self.held.queue_at(0))
+            return
+        else:
+            ctypes.memset(self._table, 0, SLOTS * ENTRY.size)
+            ctypes.memset(self._notes, 0, SLOTS * NOTES.size)
+        release64(commands + COMMANDS["tail"], tail + 1)
+
+
+def arp_frame(operation: int, source_mac: int, source_ip: int, target_mac: int, target_ip: int) -> bytearray:
+    """Return an ARP frame for IPv4 over Ethernet, without padding; a request (1) is broadcast."""
+    destination = 0xFFFFFFFFFFFF if operation == 1 else target_mac
+    return bytearray(
+        destination.to_bytes(6, "big")
+        + source_mac.to_bytes(6, "big")
+        + bytes.fromhex("0806000108000604")
+        + operation.to_bytes(2, "big")
+        + source_mac.to_bytes(6, "big")
+        + source_ip.to_bytes(4, "big")
+        + target_mac.to_bytes(6, "big")
+        + target_ip.to_bytes(4, "big")
+    )

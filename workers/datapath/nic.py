@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""What a port does with a frame that comes in: sort it by VLAN and MAC, as VMDq does, and put it into an RX ring."""
+
+from __future__ import annotations
+
+from shm.intrinsics import acquire64, be16, be32, copy, kernel, load8, load32, load64, store16, store64, unlikely
+from shm.layout import IN_LARGE, LINE, SLOT
+from shm.ring import FULL, MASK, NEXT_HEAD, POOL, TAGS, commit_head, room, slot_at
+from shm.wire_layout import CLAIM, CLAIMS
+from workers.datapath.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address, pack
+
+_TIME, _CLAIM_SIZE = SLOT["time"], CLAIM.size
+
+
+@kernel
+def deliver(ring, frame, length, time, tag):
+    """Write one frame into the RX ring's next slot; the caller has asked for room.
+
+    `tag` says whose it is, for the accounts of a ring that routers share.
+    """
+    head = load64(ring + NEXT_HEAD)
+    tags = load64(ring + TAGS)
+    if tags:
+        store16(tags + 2 * (head & load64(ring + MASK)), tag)
+    pool = load64(ring + POOL)
+    slot = slot_at(ring, head)
+    large = length > SMALL_ROOM
+    target = pool + load32(slot + 4 * large) * LINE + HEADROOM
+    if unlikely(length < 8):
+        # A port reads the first word of every frame, however short.
+        store64(target, 0)
+    copy(target, frame, length)
+    store64(slot + _TIME, pack(time, length, HEADROOM + IN_LARGE * large))
+    store64(ring + NEXT_HEAD, head + 1)
+
+
+@kernel
+def is_tagged(frame, length):
+    """Return whether a frame carries a VLAN tag (IEEE 802.1Q)."""
+    return length >= 18 and be16(frame + 12) == 0x8100
+
+
+@kernel
+def vlan_of(frame, length):
+    """Return which VLAN a frame is tagged for, -1 for none: tag 0 says a priority, and no VLAN."""
+    if is_tagged(frame, length):
+        vlan = be16(frame + 14) & 0xFFF
+        return vlan if vlan else -1
+    return -1
+
+
+@kernel
+def comes_untagged(claim, frame, length):
+    """Return whether a frame's tag is taken off for a CLAIM: who gets what nobody claims gets it tag and all."""
+    return is_tagged(frame, length) and load64(claim + CLAIM["vlan"]) == vlan_of(frame, length)
+
+
+@kernel
+def takes_rest(claim):
+    """Return whether a CLAIM is for what nobody else claims, of VLANs that nobody is on, too."""
+    return load64(claim) < 0 and load64(claim + CLAIM["vlan"]) == -1
+
+
+@kernel
+def claimant(claims, frame, length):
+    """Return the CLAIM that a frame falls under; 0 for none."""
+    if length < 14:
+        return 0
+    mac, vlan = be16(frame) << 32 | be32(frame + 2), vlan_of(frame, length)
+    first, count = load64(claims), acquire64(claims + CLAIMS["count"])
+    known = rest = others = 0
+    for i in range(count):
+        claim = first + i * _CLAIM_SIZE
+        if acquire64(claim + CLAIM["ring"]) == 0:
+            continue
+        if load64(claim + CLAIM["vlan"]) == vlan:
+            if load64(claim) == mac:
+                return claim
+            known = 1
+            if load64(claim) < 0 and rest == 0:
+                rest = claim
+        elif takes_rest(claim) and others == 0:
+            others = claim
+    return rest if known else others
+
+
+@kernel
+def take_in(claim, frame, length, time):
+    """Put a frame into the ring of whom a CLAIM belongs to, or into the port's where it has a single one."""
+    ring, queue = load64(claim + CLAIM["ring"]), load64(claim + CLAIM["queue"])
+    target, router = queue if queue else ring, load64(claim + CLAIM["router"])
+    if room(target, 1) == 0:
+        store64(ring + FULL, load64(ring + FULL) + 1)
+    elif queue == 0 and comes_untagged(claim, frame, length):
+        # Who sorts by VLAN takes the tag off.
+        slot = slot_at(target, load64(target + NEXT_HEAD))
+        deliver(target, frame + 4, length - 4, time, router)
+        copy(frame_address(slot, load64(target + POOL)), frame, 12)
+    else:
+        deliver(target, frame, length, time, router)
+    commit_head(target)
+
+
+@kernel
+def arrive(claims, frame, length, time):
+    """Let a frame come in at the port with these CLAIMS; return how many routers it was for.
+
+    One for a group, or for all, is for every router of its VLAN, or for who gets the rest where nobody is on it; one
+    that fits into no buffer, or has no header, is for nobody. Replayed frames are sorted alike:
+    :mod:`workers.wire.replay`.
+    """
+    if length > LARGE_ROOM:
+        return 0
+    if length >= 14 and load8(frame) & 1:
+        vlan, found = vlan_of(frame, length), 0
+        for i in range(acquire64(claims + CLAIMS["count"])):
+            claim = load64(claims) + i * _CLAIM_SIZE
+            if acquire64(claim + CLAIM["ring"]) and load64(claim + CLAIM["vlan"]) == vlan:
+                take_in(claim, frame, length, time)
+                found += 1
+        if found == 0:
+            for i in range(acquire64(claims + CLAIMS["count"])):
+                claim = load64(claims) + i * _CLAIM_SIZE
+                if acquire64(claim + CLAIM["ring"]) and takes_rest(claim):
+                    take_in(claim, frame, length, time)
+                    found += 1
+        return found
+    claim = claimant(claims, frame, length)
+    if claim == 0:
+        return 0
+    take_in(claim, frame, length, time)
+    return 1

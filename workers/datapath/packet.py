@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: MIT
+"""A packet in hand: where its bytes are, and its annotations.
+
+While a path handles a packet it is one :data:`PACKET` record on the kernel's stack, so its fields live in
+registers. In a ring it is a descriptor, and a note where annotations must survive. The frame itself never
+moves: it stays in a buffer, and `owner` is the address of the word that owns that buffer.
+
+What else is in the buffer was another packet's, often another router's. Hence the invariant, wherever a packet is::
+
+    buffer + GUARD <= floor <= data <= data + length <= buffer + room
+    net is 0, or floor <= net and net + 20 <= data + length
+
+The bytes from `floor` on are what this packet has carried. It moves down with :func:`prepend`, which writes, and never
+up; :func:`uncover` gives back what was stripped, and not a byte more. The end of a packet only moves down. So what an
+element may do with `net` depends on nothing that elements between have done, and a copy that keeps its place in a
+buffer of the same size (:func:`clone`) keeps all of it. The slow path and the I/O channel, where packets are made of
+bytes again, hold headers against the packet before they believe in them.
+"""
+
+from __future__ import annotations
+
+from shm.intrinsics import (
+    copy,
+    kernel,
+    load8,
+    load16,
+    load32,
+    load64,
+    prefetch,
+    store8,
+    store16,
+    store32,
+    store64,
+)
+from shm.layout import CORE, IN_LARGE, LINE, MISSING, NOTE, SLOT, Layout
+from shm.ring import MASK, NEXT_HEAD, NOTES, SLOT_SIZE, SLOTS, swap
+
+#: Bytes kept free before a received frame, for headers to be prepended.
+HEADROOM = LINE
+#: Of these the first, never used: a word that ends in a frame's first bytes lies in the buffer all the same.
+GUARD = 8
+#: Bytes of a frame that a small and a large buffer hold.
+SMALL_ROOM, LARGE_ROOM = 2 * LINE, 32 * LINE
+#: Distances between buffers: an odd number of lines, so that headers spread over all cache sets.
+SMALL_STRIDE, LARGE_STRIDE = HEADROOM + SMALL_ROOM, HEADROOM + LARGE_ROOM
+assert (SMALL_STRIDE // LINE) % 2 and (LARGE_STRIDE // LINE) % 2
+#: Bytes of the shortest IP header (RFC 791): where an annotation says that there is one, so many are there.
+IP_HEADER = 20
+
+#: Slots between the one filled and the one asked for.
+PLACE_AHEAD = 16
+
+#: Packet type annotation (Linux: PACKET_HOST and so on).
+HOST, BROADCAST, MULTICAST, OTHERHOST = 0, 1, 2, 3
+
+PACKET = Layout(
+    "packet",
+    {
+        "data": "i8",  # address of the first byte
+        "length": "i8",
+        "owner": "i8",  # address of the word that owns the buffer
+        "buffer": "i8",  # address of the buffer's first byte
+        "room": "i8",  # bytes in the buffer
+        "floor": "i8",  # address of the first byte that the packet has carried: what was stripped is from here on
+        "net": "i8",  # address of the IP header, 0 where unset
+        "mac": "i8",  # address of the Ethernet header, 0 where unset
+        "time": "i8",
+        "dst": "i8",  # destination address annotation
+        "paint": "i8",
+        "type": "i8",
+        "param_off": "i8",
+        "fix_src": "i8",
+        "vlan": "i8",
+        "device": "i8",
+    },
+)
+
+_TIME, _OFFSET = SLOT["time"], SLOT["offset"]
+assert (SLOT["length"], SLOT["offset"]) == (_TIME + 4, _TIME + 6)  # see pack
+_SPARE, _SPARE_USED, _CORE_POOL = CORE["spare"], CORE["spare_used"], CORE["pool"]
+_NET, _MAC, _ENTRY = NOTE["net"], NOTE["mac"], NOTE["entry"]
+_VLAN, _PAINT, _TYPE, _PARAM = NOTE["vlan"], NOTE["paint"], NOTE["type"], NOTE["param_off"]
+_FIX, _DEVICE, _NOTE_SIZE = NOTE["fix_src"], NOTE["device"], NOTE.size
+assert NOTE["stripped"] == _DEVICE + 2  # see put_note
+
+# What a path's function returns instead of an output port.
+#: Drop the packet for the element's first reason; DROP - i for its reason number i.
+DROP = -1
+#: Hand the packet to the element's slow path.
+PUNT = -1000
+#: Element took the packet (a Queue); nothing is left to do.
+TAKEN = -2000
+#: CLONE + port: send a copy to `port`, and the packet itself to output 0.
+CLONE = 1000
+
+
+@kernel
+def pack(time, length, offset):
+    """Return the second half of a descriptor: one store is a third of the work of three."""
+    return time | length << 32 | offset << 48
+
+
+@kernel
+def frame_address(slot, pool):
+    """Return the address of the frame that the descriptor `slot` holds."""
+    offset = load16(slot + _OFFSET)
+    large = offset >> 15
+    return pool + load32(slot + 4 * large) * LINE + (offset & (IN_LARGE - 1))
+
+
+@kernel
+def receive(packet, slot, pool):
+    """Open the descriptor `slot` as `packet`, its annotations unset."""
+    described = load64(slot + _TIME)
+    offset = described >> 48 & 0xFFFF
+    large = offset >> 15
+    word = slot + 4 * large
+    buffer = pool + load32(word) * LINE
+    packet["owner"] = word
+    packet["buffer"] = buffer
+    packet["room"] = LARGE_STRIDE if large else SMALL_STRIDE
+    packet["data"] = packet["floor"] = buffer + (offset & (IN_LARGE - 1))
+    packet["length"] = described >> 32 & 0xFFFF
+    unannotated(packet, described & 0xFFFFFFFF)
+
+
+@kernel
+def transfer(packet, other):
+    """Make `other` the same packet.
+
+    A path does so before it leaves its trunk: what is called there gets the copy's address, so the
+    packet itself never needs one and its fields are registers.
+    """
+    other["owner"] = packet["owner"]
+    other["buffer"] = packet["buffer"]
+    other["room"] = packet["room"]
+    assume(other, packet, 0)
+
+
+@kernel
+def assume(other, packet, shift):
+    """Give `other` the place and the annotations of `packet`, whose bytes it has `shift` bytes further."""
+    other["data"] = packet["data"] + shift
+    other["floor"] = packet["floor"] + shift
+    other["length"] = packet["length"]
+    other["net"] = packet["net"] + shift if packet["net"] else 0
+    other["mac"] = packet["mac"] + shift if packet["mac"] else 0
+    other["time"] = packet["time"]
+    other["dst"] = packet["dst"]
+    other["paint"] = packet["paint"]
+    other["type"] = packet["type"]
+    other["param_off"] = packet["param_off"]
+    other["fix_src"] = packet["fix_src"]
+    other["vlan"] = packet["vlan"]
+    other["device"] = packet["device"]
+
+
+@kernel
+def unannotated(packet, time):
+    """Unset every annotation but the time."""
+    packet["net"] = 0
+    packet["mac"] = 0
+    packet["time"] = time
+    packet["dst"] = 0
+    packet["paint"] = 0
+    packet["type"] = HOST
+    packet["param_off"] = 0
+    packet["fix_src"] = 0
+    packet["vlan"] = 0
+    packet["device"] = 0
+
+
+@kernel
+def place(ring, packet, core):
+    """Move `packet` into the ring's next slot, for which the caller has asked :func:`shm.ring.room`; return which."""
+    head, mask, slots = load64(ring + NEXT_HEAD), load64(ring + MASK), load64(ring + SLOTS)
+    at = head & mask
+    slot = slots + at * SLOT_SIZE
+    # Its last reader has the line: without this, every fourth packet waits for it.
+    prefetch(slots + ((head + PLACE_AHEAD) & mask) * SLOT_SIZE)
+    large = packet["room"] != SMALL_STRIDE
+    swap(core, slot + 4 * large, packet["owner"])
+    offset = packet["data"] - packet["buffer"] + IN_LARGE * large
+    store64(slot + _TIME, pack(packet["time"], packet["length"], offset))
+    store64(ring + NEXT_HEAD, head + 1)
+    return at
+
+
+@kernel
+def note_at(ring, index):
+    """Return the address of the note that belongs to the slot for `index`."""
+    return load64(ring + NOTES) + (index & load64(ring + MASK)) * _NOTE_SIZE
+
+
+@kernel
+def relative(packet, address):
+    """Return a header's place relative to the frame's start, MISSING where unset."""
+    if address == 0:
+        return MISSING
+    return address - packet["data"]
+
+
+@kernel
+def absolute(packet, place):
+    """Return a header's address from a note's signed 32-bit place, 0 where unset."""
+    if place >= 1 << 31:
+        place -= 1 << 32
+    if place == MISSING:
+        return 0
+    return packet["data"] + place
+
+
+@kernel
+def write_note(ring, packet, entry):
+    """Keep the annotations of the packet about to be placed in `ring`."""
+    put_note(note_at(ring, load64(ring + NEXT_HEAD)), packet, entry)
+
+
+@kernel
+def put_note(note, packet, entry):
+    """Keep the annotations of a packet in the note at `note`."""
+    store32(note, packet["dst"])
+    store32(note + _NET, relative(packet, packet["net"]))
+    store32(note + _MAC, relative(packet, packet["mac"]))
+    store32(note + _ENTRY, entry)
+    store16(note + _VLAN, packet["vlan"])
+    store8(note + _PAINT, packet["paint"])
+    store8(note + _TYPE, packet["type"])
+    store8(note + _PARAM, packet["param_off"])
+    store8(note + _FIX, packet["fix_src"])
+    store32(note + _DEVICE, packet["device"] | packet["data"] - packet["floor"] << 16)
+
+
+@kernel
+def read_note(ring, index, packet):
+    """Restore the annotations of the packet from slot `index`; return the entry it was noted for."""
+    return get_note(note_at(ring, index), packet)
+
+
+@kernel
+def get_note(note, packet):
+    """Restore the annotations of a packet from the note at `note`; return the entry it was noted for."""
+    last = load32(note + _DEVICE)
+    packet["floor"] = packet["data"] - (last >> 16)
+    packet["dst"] = load32(note)
+    packet["net"] = absolute(packet, load32(note + _NET))
+    packet["mac"] = absolute(packet, load32(note + _MAC))
+    packet["vlan"] = load16(note + _VLAN)
+    packet["paint"] = load8(note + _PAINT)
+    packet["type"] = load8(note + _TYPE)
+    packet["param_off"] = load8(note + _PARAM)
+    packet["fix_src"] = load8(note + _FIX)
+    packet["device"] = last & 0xFFFF
+    return load32(note + _ENTRY)
+
+
+@kernel
+def spare_packet(packet, core, size):
+    """Open a fresh packet of `size` bytes in a spare buffer of the core; annotations unset.
+
+    The caller gives the spare back with :func:`spare_done` once the packet has been placed or dropped.
+    """
+    used = load64(core + _SPARE_USED)
+    pair = load64(core + _SPARE) + 8 * used
+    store64(core + _SPARE_USED, used + 1)
+    large = size > SMALL_ROOM
+    word = pair + 4 * large
+    buffer = load64(core + _CORE_POOL) + load32(word) * LINE
+    packet["owner"] = word
+    packet["buffer"] = buffer
+    packet["room"] = LARGE_STRIDE if large else SMALL_STRIDE
+    packet["data"] = packet["floor"] = buffer + HEADROOM
+    packet["length"] = size
+    unannotated(packet, 0)
+
+
+@kernel
+def spare_done(core):
+    """Give back the spare opened last."""
+    store64(core + _SPARE_USED, load64(core + _SPARE_USED) - 1)
+
+
+@kernel
+def clone(packet, core, twin):
+    """Open `twin` as a copy of `packet`, annotations and what was stripped included, in a spare buffer of the core.
+
+    It lies there as the packet does in its own buffer, which is as large: so all that is in the one is in the other.
+    """
+    spare_packet(twin, core, packet["room"] - HEADROOM)
+    shift = twin["buffer"] - packet["buffer"]
+    floor = packet["floor"]
+    copy(floor + shift, floor, packet["data"] + packet["length"] - floor)
+    assume(twin, packet, shift)
+
+
+@kernel
+def headroom(packet):
+    """Return how many bytes can be prepended."""
+    return packet["data"] - packet["buffer"] - GUARD
+
+
+@kernel
+def prepend(packet, size):
+    """Let a packet begin `size` bytes earlier, which the caller writes; he has asked for the :func:`headroom`."""
+    data = packet["data"] - size
+    packet["data"] = data
+    packet["length"] += size
+    if data < packet["floor"]:
+        packet["floor"] = data
+    return data
+
+
+@kernel
+def stripped(packet):
+    """Return how many bytes can be uncovered: those that the packet has carried."""
+    return packet["data"] - packet["floor"]
+
+
+@kernel
+def uncover(packet, size):
+    """Let a packet begin `size` bytes earlier, with what stands there, of what was :func:`stripped`."""
+    packet["data"] -= size
+    packet["length"] += size

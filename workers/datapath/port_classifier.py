@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""Classifying in software the frames of a port that has a single queue (the paper, section 2.1.3).
+
+A task of the platform takes frames from the port's one RX ring, finds out whose they are, and hands them to
+that router's ring. It costs core time before anyone knows whom to charge, so it is charged to the port. It
+never takes a frame that its router has no room for: the next frame waits, and behind it all others, until the
+ring is full and the NIC drops whatever arrives. So no frame is dropped after it has cost time; and in
+overload what is forwarded follows what arrives, not what was promised.
+"""
+
+from __future__ import annotations
+
+from shm.intrinsics import acquire64, copy, kernel, load8, load16, load64, prefetch, stack_record
+from shm.ring import MASK, POOL, SLOTS, TAGS, available, bump, commit_head, commit_tail, room
+from shm.wire_layout import CLAIM, CLAIMS, CLASSIFIER
+from workers.datapath.nic import claimant, comes_untagged
+from workers.datapath.packet import PACKET, frame_address, place, receive
+from workers.datapath.turn import AHEAD, begin, claim, commit, finish, keep, log_is_full, look
+
+_RECORD = PACKET.dtype
+_RING, _CLAIMS, _UNCLAIMED = CLASSIFIER["ring"], CLASSIFIER["claims"], CLASSIFIER["unclaimed"]
+_CLAIM_SIZE = CLAIM.size
+
+
+@kernel
+def claim_of(claims, router):
+    """Return the CLAIM of a router, 0 for none."""
+    first = load64(claims)
+    for i in range(acquire64(claims + CLAIMS["count"])):
+        claim = first + i * _CLAIM_SIZE
+        if acquire64(claim + CLAIM["ring"]) and load64(claim + CLAIM["router"]) == router:
+            return claim
+    return 0
+
+
+@kernel
+def owner(claims, ring, index, packet):
+    """Return the CLAIM that a frame falls under, its VLAN tag taken off; 0 for none.
+
+    Of a frame to a group the wire sends each router one of its own, and its tag says which.
+    """
+    data = packet["data"]
+    if packet["length"] >= 14 and load8(data) & 1:
+        found = claim_of(claims, load16(load64(ring + TAGS) + 2 * (index & load64(ring + MASK))))
+    else:
+        found = claimant(claims, data, packet["length"])
+    if found and comes_untagged(found, data, packet["length"]):
+        copy(data + 4, data, 12)
+        packet["data"] += 4
+        packet["length"] -= 4
+    return found
+
+
+@kernel
+def publish_all(claims):
+    """Publish what has been put into the rings of all routers at a port."""
+    first = load64(claims)
+    for i in range(acquire64(claims + CLAIMS["count"])):
+        ring = acquire64(first + i * _CLAIM_SIZE + CLAIM["ring"])
+        if ring:
+            commit_head(ring)
+
+
+def classify(block, core, task, quantum):
+    """Take a turn of a port's classifier; `block` is its CLASSIFIER. Return how many frames it handled."""
+    packet = stack_record(_RECORD)
+    ring, claims = load64(block + _RING), load64(block + _CLAIMS)
+    count = available(ring, quantum)
+    if count == 0:
+        return 0
+    begin(core)
+    tail = claim(ring, count)
+    slots, mask, pool = load64(ring + SLOTS), load64(ring + MASK), load64(ring + POOL)
+    i, last, stop = 0, count - 1, 0
+    while i < count:
+        stop = look(core, task, i, count)
+        if stop == i:
+            break
+        while i < stop:
+            if i + AHEAD <= last:
+                prefetch(frame_address(slots + ((tail + i + AHEAD) & mask) * 16, pool))
+            slot = slots + ((tail + i) & mask) * 16
+            receive(packet, slot, pool)
+            found = owner(claims, ring, tail + i, packet)
+            if found == 0:
+                bump(core, block + _UNCLAIMED)
+            else:
+                target = load64(found + CLAIM["ring"])
+                if room(target, 1) == 0:
+                    stop = count = i
+                    break
+                place(target, packet, core)
+            i += 1
+            if log_is_full(core):
+                stop = count = i
+    if i <= last:
+        count = i
+        keep(ring, tail + i)
+    commit(core)
+    publish_all(claims)
+    commit_tail(ring)
+    finish(core)
+    return count

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The process that runs one router's untrusted elements."""

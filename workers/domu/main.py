@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: MIT
+"""A domU: the sandboxed process that runs one router's untrusted elements.
+
+Everything here runs inside the jail (:mod:`workers.sandbox.jail`), in the hands of whoever wrote the elements. Nothing
+is
+believed that this process says.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from shm.channel import DOWN_BYTES, SLOTS, UP_BYTES
+from shm.memfd import map_at
+from workers.domu.frontend import Crossing, give_returns, take_requests, wait_for_requests
+from workers.domu.hosted_graph import Code, Inner, ends_of
+from workers.domu.runners import make_stage
+
+#: An idle domU looks so often for packets. Then it sleeps until one comes: at first at most so long, then twice as long
+#: each time up to that long, and in the end, where no graph may have to run by time, so long.
+_ROUNDS, _NAP_S, _LONGEST_NAP_S, _SLEEP_S = 2000, 20e-6, 1e-3, 0.1
+
+
+class Control:
+    """The domU's end of the control channel: one message of JSON at a time, at most 4 KiB."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._poll = select.poll()
+        self._poll.register(connection.fileno(), select.POLLIN)
+
+    def tell(self, **message: Any) -> None:
+        """Send a message."""
+        os.write(self.connection.fileno(), json.dumps(message).encode()[:4096])
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        """Send a request to the platform; return its answer, or raise ValueError with what is wrong."""
+        self.tell(**message)
+        answer = json.loads(os.read(self.connection.fileno(), 4096) or b"{}")
+        if "error" in answer:
+            raise ValueError(answer["error"])
+        return answer
+
+    def closed(self) -> bool:
+        """Return whether the platform has gone."""
+        return any(event & (select.POLLHUP | select.POLLERR) for _, event in self._poll.poll(0))
+
+
+class Guest:
+    """All of a router's untrusted elements behind one channel, and how they are wired.
+
+    `cluster` has `elements`, each with `file`, `class`, `arguments`, `exits` and `inner`; and `entries`, the element
+    and its input for each input of the cluster.
+    """
+
+    def __init__(self, cluster: dict[str, Any], crossing: Any, control: Control) -> None:
+        self.crossing = crossing
+        self.entries = [tuple(entry) for entry in cluster["entries"]]
+        self.stages = [make_stage(element, crossing, control) for element in cluster["elements"]]
+        self._single = len(self.stages) == 1 and self.entries == [(0, 0)]
+
+    def serve(self) -> bool:
+        """Handle a batch; return whether there was one."""
+        count = self.crossing.take()
+        if count == 0:
+            return False
+        table, rows = self.crossing.table, np.arange(count)
+        if self._single:
+            self._through(0, rows, {})
+        else:
+            self._enter(table, rows)
+        self.crossing.give()
+        return True
+
+    def wait(self, rounds: int) -> bool:
+        """Look for packets, `rounds` times."""
+        return self.crossing.wait(rounds)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until there are packets, at most so long."""
+        self.crossing.sleep(seconds)
+
+    def _enter(self, table: Any, rows: Any) -> None:
+        waiting: dict[int, list[Any]] = {}
+        for i, (element, port) in enumerate(self.entries):
+            mine = rows[table[rows, 3] == i]
+            table[mine, 3] = port
+            if len(mine):
+                waiting.setdefault(element, []).append(mine)
+        while waiting:
+            element = min(waiting)
+            self._through(element, np.concatenate(waiting.pop(element)), waiting)
+
+    def _through(self, number: int, rows: Any, waiting: dict[int, list[Any]]) -> None:
+        stage, table = self.stages[number], self.crossing.table
+        stage.run(rows)
+        made = stage.take_emitted()
+        if made:
+            rows = np.concatenate([rows, [row for row, _ in made]])
+            for row, output in made:
+                table[row, 3] = output
+        outputs = table[rows, 3]
+        for output, (following, port) in stage.inner.items():
+            mine = rows[outputs == output]
+            if len(mine):
+                table[mine, 3] = port
+                waiting.setdefault(following, []).append(mine)
+        if stage.inner:
+            here = ~np.isin(outputs, list(stage.inner))
+            rows, outputs = rows[here], outputs[here]
+        table[rows, 3] = stage.lookup[outputs & 0xFF]
+
+
+def compile_crossing() -> dict[str, Any]:
+    """Return the compiled functions of :mod:`workers.domu.frontend`; done once, outside the jail."""
+    from workers.compiler.compile import compile_as, numba
+
+    int64, table = numba.int64, numba.int64[:, ::1]
+    row = numba.int64[::1]
+    signatures: dict[str, tuple[Callable[..., Any], Any]] = {
+        "take": (take_requests, int64(int64, int64, table, row, row)),
+        "give": (give_returns, numba.void(int64, int64, table, int64)),
+        "wait": (wait_for_requests, int64(int64, int64, int64)),
+    }
+    return {name: compile_as(signature, function) for name, (function, signature) in signatures.items()}
+
+
+def run(
+    connection: socket.socket, descriptors: Sequence[int], spec: dict[str, Any], kernels: dict[str, Any], code: Code
+) -> int:
+    """Load the router's elements and serve its channels until the platform closes the control channel.
+
+    Parameters
+    ----------
+    connection : socket
+        Control channel.
+    descriptors : sequence of int
+        Memory of the channels: down and up of the first, of the second, ...; last that of a graph, where there is one.
+    spec : dict
+        `clusters`, one for each channel, see :class:`Guest`; or `graph`, see :class:`workers.domu.hosted_graph.Inner`,
+        and
+        `inside`, the clusters in that.
+    kernels : dict
+        From :func:`compile_crossing`.
+    code : Code
+        What graphs run.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    ctypes.CDLL(None).prctl(29, 1000, 0, 0, 0)  # timers may be 1 us late, not 50
+    control = Control(connection)
+    guests: list[Guest | Inner] = []
+    for i, cluster in enumerate(spec["clusters"]):
+        if not descriptors:
+            # A rehearsal: its elements are loaded, and no packet will ever come.
+            Guest(cluster, None, control)
+            continue
+        down = map_at(0, descriptors[2 * i], DOWN_BYTES, writable=False)
+        up = map_at(0, descriptors[2 * i + 1], UP_BYTES)
+        if "graph" in spec:
+            inner = Inner(spec["graph"], descriptors[-1], down, up, code, kernels["wait"])
+            # Elements of the router's own are in this process, too: the same channel, with nobody to guard against.
+            ends = zip(spec["inside"], inner.channels, strict=True)
+            inner.guests = [Guest(own, Crossing(*ends_of(at), kernels), control) for own, at in ends]
+            guests.append(inner)
+        else:
+            guests.append(Guest(cluster, Crossing(down, up, kernels), control))
+    control.tell(ready=True)
+    nap = _NAP_S
+    while True:
+        busy = False
+        for guest in guests:
+            busy |= guest.serve()
+        if busy:
+            nap = _NAP_S
+        elif not guests or not guests[0].wait(_ROUNDS):
+            if control.closed():
+                return 0
+            if len(guests) != 1:
+                time.sleep(nap)  # nobody can sleep on several channels
+            elif nap == _LONGEST_NAP_S and isinstance(guests[0], Guest):
+                guests[0].sleep(_SLEEP_S)
+            else:
+                guests[0].sleep(nap)
+            nap = min(2 * nap, _LONGEST_NAP_S)
+
+
+assert SLOTS <= 1 << 16

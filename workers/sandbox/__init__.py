@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The jail of untrusted code, layer by layer."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What is outside the router: links, captures, traffic."""

@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: MIT
+"""The wire: what is outside the router. It stands for NIC hardware and links, and costs no core time.
+
+A source writes frames into an RX ring at its rate, and counts those for which the ring has no room. A sink
+empties a TX ring: it keeps each router's account and latency histogram, writes captures, and carries
+frames over cables to other ports. One compiled loop serves all of a wire process.
+"""
+
+from __future__ import annotations
+
+from shm.intrinsics import (
+    acquire64,
+    be16,
+    be32,
+    bit_length,
+    copy,
+    kernel,
+    load16,
+    load32,
+    load64,
+    pause,
+    prefetch,
+    prefetch_read,
+    record,
+    relaxed64,
+    release64,
+    store32,
+    store64,
+    ticks,
+    unlikely,
+)
+from shm.layout import CORE, LINE, SLOT, TIME_UNIT_NS
+from shm.ring import (
+    MASK,
+    NEXT_HEAD,
+    NEXT_TAIL,
+    POOL,
+    SLOTS,
+    TAGS,
+    available,
+    commit_head,
+    commit_tail,
+    room,
+    slot_at,
+)
+from shm.wire_layout import (
+    CAPTURE,
+    CAPTURE_FRAMES,
+    FCS,
+    FRAME,
+    FRAME_EXTRA,
+    LINK,
+    LINK_BITS,
+    PART_BITS,
+    SINK,
+    SMALLEST,
+    SOURCE,
+    SOURCE_INTERVAL_BITS,
+    SUB_BITS,
+    TALLY,
+    TALLY_BUCKETS,
+    WIRE,
+)
+from workers.core.clock import to_ns
+from workers.datapath.nic import arrive, deliver
+from workers.datapath.packet import HEADROOM, LARGE_ROOM, frame_address
+
+#: Frames that a source or sink handles before the next has its turn.
+BATCH = 512
+#: Slots ahead of the one being written whose buffer is asked for.
+AHEAD = 8
+#: Longest latency that is told from a clock that was read too early, in TIME_UNIT_NS: 137 s less half a second.
+LATENCY_MOST = (1 << 32) - (1 << 24)
+#: Pauses between two rounds that move nothing.
+PAUSES = 16
+#: A source that has run for so long begins anew, where a multiple of its interval is: elapsed ns << 16 is a word.
+LONG_NS = 1 << 46
+_PART = (1 << SOURCE_INTERVAL_BITS) - 1
+_TIME = SLOT["time"]
+_SOURCE, _SINK, _WIRE, _CAPTURE = SOURCE.dtype, SINK.dtype, WIRE.dtype, CAPTURE.dtype
+_SINK_SIZE, _FRAME_SIZE = SINK.size, FRAME.size
+_BUCKETS = TALLY["buckets"]
+_COUNT, _SUM, _MAX = TALLY["latency_count"], TALLY["latency_sum"], TALLY["latency_max"]
+#: pcapng Enhanced Packet Block: fixed part and trailer.
+_BLOCK = 32
+_POSITION = 0xFFFF_FFFF
+
+
+@kernel
+def stamp(clock_ns):
+    """Return the descriptor's time for a clock reading; never 0, which means "made by a router"."""
+    return (clock_ns // TIME_UNIT_NS & 0xFFFFFFFF) | 1
+
+
+@kernel
+def begin_anew(state, clock):
+    """Let a source's stream have begun later, by whole rounds or bursts, without a change of when what is due; return
+    what has elapsed since."""
+    elapsed = clock - state["start_ns"]
+    if state["interval"] < 0:
+        rounds = (state["sent"] - state["base"]) // state["count"]
+        passed, frames = rounds * state["period_ns"], rounds * state["count"]
+    elif state["interval"] * state["burst"] <= LONG_NS:
+        # 2**SOURCE_INTERVAL_BITS bursts take a whole number of ns.
+        step = state["interval"] * state["burst"]
+        passed = elapsed // step * step
+        frames = (elapsed // step << SOURCE_INTERVAL_BITS) * state["burst"]
+    else:
+        # So slow that a burst takes longer than a second: what is lost is less than a ns in twenty hours.
+        step = state["interval"] * state["burst"]
+        bursts = elapsed // (step >> SOURCE_INTERVAL_BITS)
+        passed = bursts * (step >> SOURCE_INTERVAL_BITS) + (bursts * (step & _PART) >> SOURCE_INTERVAL_BITS)
+        frames = bursts * state["burst"]
+    state["start_ns"] += passed
+    state["base"] += frames
+    return elapsed - passed
+
+
+@kernel
+def due(source, clock):
+    """Return how many frames a source should send now, with those that will find no room."""
+    state = record(source, _SOURCE)
+    if state["interval"] == 0:
+        return BATCH
+    elapsed = clock - state["start_ns"]
+    if unlikely(elapsed >= LONG_NS):
+        elapsed = begin_anew(state, clock)
+    if state["interval"] > 0:
+        # Whole bursts, the first at the start.
+        whole = (elapsed << SOURCE_INTERVAL_BITS) // (state["interval"] * state["burst"]) + 1
+        return whole * state["burst"] - (state["sent"] - state["base"])
+    count, at, wanted = state["count"], state["next"], 0
+    begun = (state["sent"] - state["base"]) // count * state["period_ns"]
+    while wanted < BATCH:
+        if at + wanted >= count:
+            break
+        if begun + load64(state["frames"] + (at + wanted) * _FRAME_SIZE + 16) > elapsed:
+            break
+        wanted += 1
+    return wanted
+
+
+@kernel
+def run_source(source, wall, back):
+    """Send what is due; `back`: sources are served from the last to the first. Return how many frames went in."""
+    state = record(source, _SOURCE)
+    if state["done"] or state["paused"] or load64(state["gate"]) == 0:
+        return 0
+    clock = wall
+    if state["clock"]:
+        clock = relaxed64(state["clock"])
+    if state["start_ns"] < 0:
+        state["start_ns"] = clock
+        state["base"] = state["sent"]
+    wanted = due(source, clock)
+    if state["limit"] >= 0 and wanted > state["limit"] - state["sent"]:
+        wanted = state["limit"] - state["sent"]
+    if wanted <= 0:
+        return 0
+    ring, at, count = state["ring"], state["next"], state["count"]
+    take = wanted if wanted < BATCH else BATCH
+    free = take
+    part = state["part_back"] if back else state["part"]
+    if ring and part:
+        # Several sources fill the ring, one after the other: the room is for what arrived at each, not for the first.
+        credit = state["credit"] + room(ring, 1 << 16) * part
+        state["credit"] = credit & ((1 << PART_BITS) - 1)
+        free = credit >> PART_BITS if credit >> PART_BITS < take else take
+        free = room(ring, free)
+    elif ring:
+        free = room(ring, take)
+    time = stamp(clock)
+    placed = 0
+    for i in range(free):
+        if ring and i + AHEAD < free:
+            # Only what there is room for: the line behind belongs to the worker, who is reading it.
+            ahead = slot_at(ring, load64(ring + NEXT_HEAD) + AHEAD)
+            prefetch(load64(ring + POOL) + load32(ahead) * LINE + HEADROOM)
+        frame = state["frames"] + at * _FRAME_SIZE
+        length = load64(frame + 8)
+        if length > LARGE_ROOM:
+            state["giants"] += 1
+        elif ring:
+            deliver(ring, load64(frame), length, time, state["tag"])
+            placed += 1
+            state["bytes"] += length
+        at += 1
+        if at == count:
+            at = 0
+    if ring:
+        commit_head(ring)
+    if state["interval"] == 0:
+        wanted = free  # as fast as it is taken: what finds no room waits
+    elif wanted > take and free == take:
+        wanted = take  # there was room: the rest has its turn when the wire comes round again
+    missed = wanted - free
+    if missed > 0:
+        store64(state["full"], load64(state["full"]) + missed)
+        at = (at + missed) % count
+    state["next"] = at
+    state["sent"] += wanted
+    state["placed"] += placed
+    if state["limit"] >= 0 and state["sent"] >= state["limit"]:
+        state["done"] = 1
+    return placed
+
+
+@kernel
+def bucket(units):
+    """Return the histogram bucket of a latency in time units: logarithmic, 32 linear steps per octave."""
+    if units < 1 << SUB_BITS:
+        return units
+    shift = bit_length(units) - SUB_BITS - 1
+    at = ((shift + 1) << SUB_BITS) + (units >> shift) - (1 << SUB_BITS)
+    return at if at < TALLY_BUCKETS else TALLY_BUCKETS - 1
+
+
+@kernel
+def tally(counts, router, length, time, now):
+    """Account one frame that a router sent."""
+    account = load64(counts + 8 * router)
+    store64(account, load64(account) + 1)
+    store64(account + 8, load64(account + 8) + length)
+    if time:
+        # Modulo 2**32, and a clock read a moment before the other's is no latency at all.
+        units = (now - time) & 0xFFFFFFFF
+        if units > LATENCY_MOST:
+            units = 0
+        store64(account + _COUNT, load64(account + _COUNT) + 1)
+        store64(account + _SUM, load64(account + _SUM) + units)
+        if units > load64(account + _MAX):
+            store64(account + _MAX, units)
+        place = account + _BUCKETS + 8 * bucket(units)
+        store64(place, load64(place) + 1)
+
+
+@kernel
+def put_bytes(capture, place, source, size):
+    """Copy `size` bytes into a capture's ring at byte `place`."""
+    buffer, room = load64(capture + CAPTURE["buffer"]), load64(capture + CAPTURE["size"])
+    start = place & (room - 1)
+    first = room - start if start + size > room else size
+    copy(buffer + start, source, first)
+    if first < size:
+        copy(buffer, source + first, size - first)
+
+
+@kernel
+def put_word(capture, place, value):
+    """Store 32 bits in a capture's ring at byte `place`, a multiple of four: none is ever cut in two."""
+    store32(load64(capture + CAPTURE["buffer"]) + (place & (load64(capture + CAPTURE["size"]) - 1)), value)
+
+
+@kernel
+def capture_frame(capture, frame, length, wall):
+    """Append an Enhanced Packet Block (pcapng); where the ring has no room for it, count the frame as lost."""
+    state = record(capture, _CAPTURE)
+    filled = state["filled"]
+    at = filled & _POSITION
+    padded = (length + 3) & ~3
+    size = _BLOCK + padded
+    # Pairs with the writer's release: it has taken out what was there before.
+    if ((at - acquire64(capture + CAPTURE["emptied"])) & _POSITION) + size > state["size"]:
+        state["lost"] += 1
+        return
+    time = state["epoch_ns"] + wall
+    put_word(capture, at, 6)
+    put_word(capture, at + 4, size)
+    put_word(capture, at + 8, state["interface"])
+    put_word(capture, at + 12, time >> 32)
+    put_word(capture, at + 16, time)
+    put_word(capture, at + 20, length)
+    put_word(capture, at + 24, length)
+    put_word(capture, at + 28 + padded - 4, 0)
+    put_bytes(capture, at + 28, frame, length)
+    put_word(capture, at + 28 + padded, size)
+    state["frames"] += 1
+    # The block, before the writer sees that it is there.
+    release64(capture + CAPTURE["filled"], (((filled >> 32) + 1) & CAPTURE_FRAMES) << 32 | ((at + size) & _POSITION))
+
+
+@kernel
+def sent_at(link, length, since, clock):
+    """Return when a link of finite speed is through with a frame that waits since `since`, -1: not begun yet.
+
+    All in ns; it is taken from its ring when the link begins with it.
+    """
+    free, part = load64(link + LINK["free"]), load64(link + LINK["part"])
+    byte_time = load64(link + LINK["byte_time"])
+    # Further ahead than a frame takes: another core, whose clock is, has sent, and this one shall not wait for that.
+    if free < since or free > clock + ((LARGE_ROOM + FCS + FRAME_EXTRA) * byte_time >> LINK_BITS):
+        free, part = since, 0
+    if free >= clock:
+        return -1
+    size = length + FCS
+    if size < SMALLEST:
+        size = SMALLEST  # what is shorter is padded
+    part += (size + FRAME_EXTRA) * byte_time
+    free += part >> LINK_BITS
+    store64(link + LINK["free"], free)
+    store64(link + LINK["part"], part & (1 << LINK_BITS) - 1)
+    return free
+
+
+@kernel
+def run_sink(sink, since, wall):
+    """Send what a TX ring holds; the round before was at `since`. Return how many frames left."""
+    state = record(sink, _SINK)
+    ring = state["ring"]
+    count = available(ring, BATCH)
+    if count == 0:
+        return 0
+    clock = wall
+    if state["clock"]:
+        clock = relaxed64(state["clock"])
+        since = clock - 1000
+    now = stamp(clock)
+    tail = load64(ring + NEXT_TAIL)
+    mask, slots, tags, pool = load64(ring + MASK), load64(ring + SLOTS), load64(ring + TAGS), load64(ring + POOL)
+    capture, cable, counts, link = state["capture"], state["cable"], state["counts"], state["line"]
+    sent = 0
+    for i in range(count):
+        if i + 2 * AHEAD < count:
+            prefetch_read(slots + ((tail + i + 2 * AHEAD) & mask) * 16)
+        at = (tail + i) & mask
+        slot = slots + at * 16
+        described = load64(slot + _TIME)
+        length = described >> 32 & 0xFFFF
+        if link:
+            through = sent_at(link, length, since, clock)
+            if through < 0:
+                break
+            now = stamp(through)
+        if capture:
+            capture_frame(capture, frame_address(slot, pool), length, wall)
+        router = load16(tags + 2 * at)
+        tally(counts, router, length, described & 0xFFFFFFFF, now)
+        if cable and arrive(load64(cable), frame_address(slot, pool), length, now) == 0:
+            account = load64(counts + 8 * router)
+            store64(account + TALLY["unclaimed"], load64(account + TALLY["unclaimed"]) + 1)
+            if length >= 6:
+                frame = frame_address(slot, pool)
+                store64(account + TALLY["stray"], be16(frame) << 32 | be32(frame + 2))
+        sent += 1
+    store64(ring + NEXT_TAIL, tail + sent)
+    commit_tail(ring)
+    return sent
+
+
+@kernel
+def wall_ns(state, now):
+    """Return a count of ticks as the platform's wall clock shows it."""
+    return to_ns(now - state["epoch_ticks"], state["tick_rate"])
+
+
+@kernel
+def run_round(wire, wall):
+    """Serve every link once at `wall` ns. Return how many frames moved."""
+    state = record(wire, _WIRE)
+    moved = 0
+    for i in range(state["core_count"]):
+        core = load64(state["cores"] + 8 * i)
+        store64(core + CORE["now_served"], relaxed64(core + CORE["clock_ns"]))
+    count, back = acquire64(wire + WIRE["source_count"]), state["loops"] & 1
+    for i in range(count):
+        # To and fro: what one leaves of a shared ring's room is never always the same one's.
+        source = acquire64(state["sources"] + 8 * (count - 1 - i if back else i))
+        if source:
+            moved += run_source(source, wall, back)
+    if state["virtual"] == 0:
+        # Sources took their time: what left since then did not leave when they began.
+        wall = wall_ns(state, ticks())
+    for i in range(state["sink_count"]):
+        moved += run_sink(state["sinks"] + i * _SINK_SIZE, state["last_ns"], wall)
+    for i in range(state["core_count"]):
+        # Read before the sources ran: all that was due by then has been brought.
+        core = load64(state["cores"] + 8 * i)
+        release64(core + CORE["served_ns"], load64(core + CORE["now_served"]))
+    return moved
+
+
+@kernel
+def rest():
+    """Wait some 100 ns: a worker may run on the other half of this processor's core, and has all of it meanwhile."""
+    for _ in range(PAUSES):
+        pause()
+
+
+def run_wire(wire, until):
+    """Serve all links of a wire until `until` ticks, or until more rounds moved nothing than it has patience for.
+
+    In virtual time `until` is now, and all that is due by then moves.
+
+    Returns
+    -------
+    int
+        Frames moved.
+    """
+    state = record(wire, _WIRE)
+    moved = idle = 0
+    now = until if state["virtual"] else ticks()
+    while now < until or state["virtual"]:
+        wall = wall_ns(state, now)
+        round_moved = run_round(wire, wall)
+        moved += round_moved
+        state["loops"] += 1
+        if round_moved:
+            idle = 0
+        elif idle == state["patience"]:
+            break
+        else:
+            idle += 1
+            rest()
+        if state["virtual"] == 0:
+            state["last_ns"] = wall
+            now = ticks()
+    state["last_ns"] = wall_ns(state, now)
+    return moved

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""The wire process: links, served by the compiled loop; captures are written by :mod:`workers.wire.capture_writer`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from shm.intrinsics import acquire64, load64, release64, store64
+from shm.wire_layout import SOURCE, WIRE
+from workers.core.worker import Worker
+from workers.process import take_processor
+
+_SLICE_NS = 1_000_000
+#: Where routers are mapped directly, links and those have turns: no longer than a ring takes to fill.
+_NIC_NS = 20_000
+_NAP_S = 20e-6
+#: Rounds that move nothing before the interpreter looks round: some 20 us.
+_PATIENCE = 64
+
+
+def run_wire_process(
+    manifest: dict[str, Any],
+    run_wire: Callable[..., int],
+    read_ticks: Callable[[], int],
+    number: int,
+    cpu: int | None,
+    nic: Worker | None,
+) -> None:
+    """Wait for wire process `number` - 1 to leave; be the wire until the next one is to be it, or told to stop.
+
+    `nic` is the NIC's own core, where routers are mapped directly.
+    """
+    wire = manifest["wire"]
+    address = wire["address"]
+    finite = [source["address"] for source in wire["sources"] if source["finite"]]
+    slice_ticks, nic_ticks = (round(ns / manifest["ns_per_tick"]) for ns in (_SLICE_NS, _NIC_NS))
+    busy = manifest["dilated"] or manifest["poll"]
+    store64(address + WIRE["standby"], number)
+    while acquire64(address + WIRE["left"]) != number - 1 or acquire64(address + WIRE["incarnation"]) < number:
+        time.sleep(_NAP_S)
+    take_processor(cpu)
+    store64(address + WIRE["pid"], os.getpid())
+    # A processor of its own, and nothing else to do.
+    alone = manifest["poll"] and not manifest["dilated"] and nic is None
+    store64(address + WIRE["patience"], _PATIENCE if alone else 0)
+    if nic:
+        nic.take_over()
+    while load64(address + WIRE["stop"]) == 0 and acquire64(address + WIRE["incarnation"]) == number:
+        moved = run_wire(address, read_ticks() + (nic_ticks if nic else slice_ticks))
+        moved += nic.visit(nic_ticks)[0] if nic else 0
+        if finite and all(load64(source + SOURCE["done"]) for source in finite):
+            store64(address + WIRE["finished"], 1)
+        if moved == 0:
+            if manifest["dilated"]:
+                os.sched_yield()
+            elif not busy:
+                time.sleep(_NAP_S)
+    release64(address + WIRE["left"], number)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Warmed processes that workers, wires and domUs are forked from."""

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: MIT
+"""The zygote: the warmed, single-threaded process that workers and wires are forked from.
+
+It maps the memory and compiles everything once; a worker forked from it runs 3 ms later. It speaks lines of
+JSON over a socket pair with the platform, in both directions:
+
+| from the platform | answer |
+| --- | --- |
+| `{"start": manifest file, "cpu": c}` | `{"progress": s}`s, `{"ns_per_tick": n}`, `{"ready": true}` or `{"failed": s}`
+| `{"change": manifest file}` | `{"progress": s}`s, then as for `start`; meanwhile it goes on serving |
+| `{"core": n, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "core": n, "number": k}`: to be worker k |
+| `{"wire": 0, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "wire": 0, "number": k}` |
+| either of these | `{"unforked": why, ...}`, what was asked for, if the system has no room for one more process now |
+| `{"capture": n, "cpu": c, "number": 0}` | `{"forked": pid, "capture": n, "number": 0}`: to be a capture's writer |
+| | `{"exited": pid, "status": s}` whenever a child ends |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shm.segment import Segment
+from workers.core.worker import Worker
+from workers.process import follow_parent, settle_in, take_processor, wakings
+from workers.wire.capture_writer import run_writer
+from workers.wire.process import run_wire_process
+from workers.zygote.stdio import speak_into
+
+#: Compiling while packets flow takes what time the workers leave, and little more.
+_COMPILER_NICE = 10
+
+
+class Zygote:
+    """State of the zygote process."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self._unread = b""
+        self.manifest: dict[str, Any] = {}
+        self.segments: dict[str, Segment] = {}
+        self.workers: list[Worker] = []
+        #: A workers.zygote.kernels.Code, once Numba is there.
+        self.code: Any = None
+        self.children: set[int] = set()
+        self._compiling = 0
+        self._processors = os.sched_getaffinity(0)
+
+    def say(self, **message: Any) -> None:
+        """Send one message."""
+        self.channel.sendall(json.dumps(message).encode() + b"\n")
+
+    def loop(self) -> None:
+        """Serve the platform until it closes the channel."""
+        for ended, told in wakings(self.channel):
+            if ended:
+                self._reap()
+            if told:
+                data = self.channel.recv(65536)
+                if not data:
+                    return
+                *lines, self._unread = (self._unread + data).split(b"\n")
+                for line in lines:
+                    self._obey(json.loads(line))
+
+    def _reap(self) -> None:
+        while self.children or self._compiling:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._compiling:
+                self._compiling = 0
+                self._answer(self._load)
+                continue
+            self.children.discard(pid)
+            self.say(exited=pid, status=os.waitstatus_to_exitcode(status))
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        if "start" in message:
+            self._answer(lambda: self._start(Path(message["start"]), message["cpu"]))
+        elif "change" in message:
+            self._change(Path(message["change"]))
+        elif "core" in message:
+            self._fork("core", message["core"], message)
+        elif "wire" in message:
+            self._fork("wire", message["wire"], message)
+        elif "capture" in message:
+            self._fork("capture", message["capture"], message)
+
+    def _answer(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # told to the platform, which decides
+            with contextlib.suppress(OSError):  # nobody may have read what was said before
+                traceback.print_exc()
+            self.say(failed=f"{type(error).__name__}: {error}")
+        else:
+            self.say(ready=True)
+
+    def _start(self, manifest: Path, cpu: int | None) -> None:
+        self.say(progress="loading the compiler")
+        from workers.core.clock import calibrate, install
+        from workers.zygote.kernels import Code
+
+        self.code = Code("wire", "slice", "ticks")
+        self._read(manifest)
+        self.code.warm(self.manifest, lambda text: self.say(progress=text))
+        self.say(progress="loading compiled code")
+        self.code.load(self.manifest)
+        calibration = calibrate(self.code.kernels["ticks"])
+        install(self.manifest, calibration)
+        self.say(ns_per_tick=calibration.ns_per_tick)
+        self._load()
+        # What is alive now never dies: no collection in a child shall copy its pages to find that out.
+        gc.collect()
+        gc.freeze()
+        # From now on what the zygote does shall hold up the wire rather than a core: a wire catches up.
+        take_processor(cpu)
+
+    def _read(self, manifest: Path) -> None:
+        """Read the manifest; map what is new, and unmap what is gone."""
+        ns_per_tick = self.manifest.get("ns_per_tick")
+        self.manifest = json.loads(manifest.read_text())
+        if ns_per_tick:
+            self.manifest["ns_per_tick"] = ns_per_tick
+        # Configurations that are about to run are got ready with those that do.
+        self.manifest["routers"] += self.manifest["upcoming"]
+        rows = {row[0]: row for row in self.manifest["segments"]}
+        for name in [name for name in self.segments if name not in rows]:
+            self.segments.pop(name).detach()
+        self.segments |= {name: Segment.attach(*row) for name, row in rows.items() if name not in self.segments}
+
+    def _load(self) -> None:
+        """Load from the cache what workers and wire run, and make the workers."""
+        self.code.load(self.manifest)
+        self.code.install(self.manifest)
+        kernels = self.code.kernels
+        self.workers = [
+            Worker(self.manifest, number, kernels["slice"], kernels["ticks"])
+            for number in range(len(self.manifest["cores"]))
+        ]
+
+    def _change(self, manifest: Path) -> None:
+        """Get ready for another manifest. Compiling is left to a child: workers may have to be replaced meanwhile."""
+        try:
+            self._read(manifest)
+        except Exception as error:
+            self.say(failed=f"{type(error).__name__}: {error}")
+            return
+        parent = os.getpid()
+        try:
+            self._compiling = os.fork()
+        except OSError as error:
+            self.say(failed=f"no process to compile in: {error.strerror}")
+            return
+        if self._compiling == 0:
+            try:
+                self._leave_zygote(parent, channel=True)
+                os.nice(_COMPILER_NICE)
+                os.sched_setaffinity(0, self._processors)
+                self.code.warm(self.manifest, lambda text: self.say(progress=text))
+            finally:
+                os._exit(0)
+
+    def _leave_zygote(self, parent: int, channel: bool = False) -> None:
+        """Be a child: no longer woken by children's ends, and gone when the zygote is."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if not channel:
+            self.channel.close()
+        follow_parent(parent)
+
+    def _fork(self, kind: str, place: int, message: dict[str, Any]) -> None:
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.say(unforked=error.strerror, **message)
+            return
+        if pid:
+            self.children.add(pid)
+            self.say(forked=pid, number=message["number"], **{kind: place})
+            return
+        status = 1
+        try:
+            self._leave_zygote(parent)
+            if kind == "capture":
+                os.sched_setaffinity(0, self._processors)
+                run_writer(self.manifest, place, message["cpu"])
+                os._exit(0)
+            settle_in(f"vre-{kind}-{place}", self.manifest, message["gently"])
+            speak_into((self.manifest["cores"][place] if kind == "core" else self.manifest["wire"])["journal"])
+            if kind == "core":
+                self.workers[place].run(message["number"], message["cpu"])
+            else:
+                nic = self.workers[-1] if self.manifest["cores"][-1]["nic"] else None
+                kernels = self.code.kernels
+                run_wire_process(
+                    self.manifest, kernels["wire"], kernels["ticks"], message["number"], message["cpu"], nic
+                )
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+
+def main() -> None:
+    """Serve the platform on the socket whose descriptor is the first argument."""
+    follow_parent(int(sys.argv[2]))
+    Zygote(socket.socket(fileno=int(sys.argv[1]))).loop()
+
+
+if __name__ == "__main__":
+    main()
