@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""The folders are layers, and stay few: import-linter holds the layers, this holds what it cannot see."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+#: Not in a layer: the public names, the command's other spelling, and data.
+APART = {"vre": {"__init__", "__main__", "demo"}, "workers": {"__init__"}, "shm": {"__init__"}}
+#: Directly in a package, at most: more hide the architecture.
+MOST = {"vre": 20, "workers": 15, "shm": 20}
+
+
+def entries(package):
+    """Return the modules and folders directly in a package."""
+    return {path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+
+
+def in_contracts(package):
+    """Return what the contracts name of a package."""
+    named = set()
+    for contract in CONTRACTS:
+        if contract.get("containers") == [package]:
+            named |= {name for layer in contract["layers"] for name in layer.split(" | ")}
+        named |= {name.split(".")[1] for name in contract.get("source_modules", ()) if name.startswith(f"{package}.")}
+    return named
+
+
+@pytest.mark.parametrize("package", MOST)
+def test_every_folder_has_its_place_among_the_layers(package):
+    assert entries(package) - APART[package] == in_contracts(package) - APART[package]
+    assert len(entries(package)) <= MOST[package]
