@@ -11,6 +11,8 @@ from vre.domu.policy import (
     ENDED,
     HOSTILE,
     HUNG,
+    MAX_RESTARTS,
+    OVERDUE,
     QUARANTINED,
     READY,
     RELEASED,
@@ -49,6 +51,19 @@ def test_quarantine_lasts_longer_each_time():
         now = policy.until
         policy.on(DUE, now)
     assert lengths == [5.0, 10.0, 20.0, 40.0]
+
+
+def test_one_that_is_never_ready_is_quarantined_however_long_each_start_takes():
+    policy, now = Policy(), 0.0
+    for _ in range(MAX_RESTARTS):
+        now += 20
+        assert policy.on(OVERDUE, now) == STARTING
+    assert policy.on(OVERDUE, now + 20) == QUARANTINED
+    policy.on(DUE, now + 30)
+    assert [policy.on(OVERDUE, now + 50), policy.on(READY, now + 51)] == [STARTING, RUNNING]
+    for _ in range(2 * MAX_RESTARTS):
+        now += 1000
+        assert [policy.on(DIED, now), policy.on(READY, now + 20)] == [STARTING, RUNNING]
 
 
 def test_waiting_for_a_processor_is_not_hanging_but_not_for_ever():

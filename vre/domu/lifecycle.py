@@ -104,7 +104,8 @@ class Keeper:
 
     def _start(self, domu: Domu) -> None:
         """Start a domU; one that cannot be started has failed."""
-        domu.begun, domu.ready, domu.ending, domu.cause = self._attention.now, False, "", ""
+        domu.begun, domu.ready, domu.jailed = self._attention.now, False, False
+        domu.ending, domu.cause, domu.unjailed = "", "", ""
         try:
             self._fork(domu)
         except PlatformEnded:
@@ -220,7 +221,8 @@ class Keeper:
     def _forked(self, domu: Domu, message: dict[str, Any]) -> None:
         domu.keeper, domu.asked = message["keeper"], False
         if "failed" in message:
-            domu.cause = f"cannot be jailed ({message['failed']})"
+            domu.unjailed = message["failed"]
+            domu.cause = f"cannot be jailed ({domu.unjailed})"
             if not domu.keeper and domu.closing is None:
                 self._close(domu, FAILED, domu.cause)
             return
@@ -286,7 +288,7 @@ class Keeper:
 
     def _open(self, domu: Domu, now: float) -> None:
         domu.policy.on(READY, now)
-        domu.proven = True
+        domu.kept = True
         domu.progress = Progress(domu.progress.deadline, since=self._attention.now)
         domu.loans = Loans(domu.progress.deadline)
         for channel in domu.channels:
@@ -334,9 +336,9 @@ class Keeper:
             return
         domu.closing = None
         lost = domu.let_go()
-        # One that has never run is not tried again: the start, or the change that brought it, is refused.
-        state = domu.policy.on(domu.ending if domu.proven else STOP, now)
-        if not domu.proven:
+        # One that a change brought and that has never run is not tried again: the change is refused.
+        state = domu.policy.on(domu.ending if domu.kept else STOP, now)
+        if not domu.kept:
             return
         follows = "it is started again" if state == STARTING else f"quarantined {domu.until(now)}"
         if not domu.quiet:
@@ -357,6 +359,12 @@ class Keeper:
         if domu.policy.state == STARTING:
             if message.get("ready") is True:
                 domu.ready = True
+            elif message.get("jailed") is True:
+                domu.jailed = True
+            elif "unjailed" in message and not domu.jailed:
+                # None of its code has run: it is the host that says so.
+                domu.unjailed = escape(str(message["unjailed"]))
+                self._close(domu, FAILED, f"cannot be jailed ({domu.unjailed})")
             elif "failed" in message and domu.closing is None:
                 self._close(domu, FAILED, f"cannot load its elements: {escape(str(message['failed']))}")
             return None

@@ -42,6 +42,10 @@ class VirtualDomus:
         self._places: dict[str, list[tuple[int, int, int, int, Any]]] = {}
         self.on_control: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda name, message: {}
 
+    def begin(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
+        """Give every router with untrusted elements its task: nobody's code is loaded that could fail."""
+        self.launch(tenants, wait)
+
     def launch(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
         """Give every router with untrusted elements its task: all of them, or none."""
         try:

@@ -4,10 +4,13 @@
 | state | event | next |
 | --- | --- | --- |
 | starting | ready | running |
-| starting, running | died, hung, failed, overdue | starting; after MAX_RESTARTS in WINDOW_S quarantined, and longer |
+| starting, running | died, hung, failed, overdue | starting; after MAX_RESTARTS quarantined, for longer each time |
 | starting, running | hostile | quarantined until released |
 | quarantined | due, released | starting |
 | any but ended | stop | ended |
+
+Restarts count that were in the last WINDOW_S, or without it having been ready in between: one that takes its whole time
+to start each time fails seldom, and yet always.
 
 Everything else is not allowed, and raises. (Restart intensity: Erlang's supervisors.)
 """
@@ -52,6 +55,7 @@ class Policy:
     until: float = 0.0
     restarts: int = 0
     _faults: deque[float] = field(default_factory=deque)
+    _false_starts: int = 0  #: times that it failed since it was ready, or was let out of quarantine
     _back_off: float = BACK_OFF_S
 
     def on(self, event: str, now: float) -> str:
@@ -59,13 +63,14 @@ class Policy:
         if event == STOP and self.state != ENDED:
             self.state = ENDED
         elif self.state == STARTING and event == READY:
-            self.state = RUNNING
+            self.state, self._false_starts = RUNNING, 0
         elif self.state in (STARTING, RUNNING) and event == HOSTILE:
             self.state, self.until = QUARANTINED, float("inf")
         elif self.state in (STARTING, RUNNING) and event in _FAULTS:
             self._fault(now)
         elif self.state == QUARANTINED and event in (DUE, RELEASED):
             self._faults.clear()
+            self._false_starts = 0
             if event == RELEASED:
                 self._back_off = BACK_OFF_S
             self.state = STARTING
@@ -75,10 +80,11 @@ class Policy:
         return self.state
 
     def _fault(self, now: float) -> None:
+        self._false_starts += self.state == STARTING
         self._faults.append(now)
         while now - self._faults[0] > WINDOW_S:
             self._faults.popleft()
-        if len(self._faults) <= MAX_RESTARTS:
+        if max(len(self._faults), self._false_starts) <= MAX_RESTARTS:
             self.state = STARTING
             self.restarts += 1
             return

@@ -105,8 +105,11 @@ class Domu:
         The event that it is being ended for.
     cause : str
         What it did last that it should not have.
-    proven, quiet : bool
-        It has run; it is being closed because somebody asked for that.
+    jailed, unjailed : bool, str
+        All doors are shut, so what it says from now on may be its code's; why they cannot be shut on this host.
+    kept, quiet : bool
+        It is started again if it fails, as it has run or belongs to the platform from its start; it is being closed
+        because somebody asked for that.
     serial : int
         Counts how often it has been closed.
     noticed : float
@@ -137,7 +140,9 @@ class Domu:
     log: Log | None = None
     begun: float = 0.0
     ready: bool = False
-    proven: bool = False
+    jailed: bool = False
+    unjailed: str = ""
+    kept: bool = False
     quiet: bool = False
     closing: list[tuple[int, int]] | None = None
     ending: str = ""

@@ -32,6 +32,8 @@ from workers.sandbox.jail import FIRST_UID
 
 #: How long a domU that has been killed may take to be gone.
 _END_S = 10.0
+#: For how long the start of a platform waits for the next of its domUs to be ready; it begins without the others.
+_PATIENCE_S = 5.0
 
 
 class Domus(Keeper):
@@ -45,8 +47,42 @@ class Domus(Keeper):
             self._nursery = Nursery(self._say)
         return self._nursery
 
+    def begin(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
+        """Start the domUs of a platform that starts; return when each is ready or has failed, or takes too long.
+
+        One whose elements cannot be loaded fails as one that has run: it is started again, and quarantined in the end.
+        The other routers run meanwhile.
+
+        Raises
+        ------
+        ConfigError, PlatformError
+            This host cannot jail them.
+        """
+        fresh = [self._new(tenant) for tenant in tenants if tenant.program.channels]
+        if not fresh:
+            return
+        self._await_zygote(wait)
+        for domu in fresh:
+            domu.kept = True
+            self._enter(domu)
+        for domu in self._await_first_words(fresh, wait):
+            self._report(f"router {domu.name}: its domU is not ready yet; the platform begins without it")
+
+    def _await_first_words(self, domus: list[Domu], wait: Callable[[float], None]) -> list[Domu]:
+        """Return those that are still not ready when none has become so for a while. Raises ConfigError."""
+        silent, since = domus, self._attention.now
+        while silent and self._attention.now - since <= _PATIENCE_S:
+            wait(0.005)
+            unjailed = [domu for domu in domus if domu.unjailed]
+            if unjailed:
+                raise ConfigError([self._problem(domu, f"cannot be jailed ({domu.unjailed})") for domu in unjailed])
+            left = [domu for domu in silent if domu.policy.state == STARTING and not domu.policy.restarts]
+            since = since if len(left) == len(silent) else self._attention.now
+            silent = left
+        return silent
+
     def launch(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
-        """Start the domUs of routers that have untrusted elements; return when their elements are loaded.
+        """Start the domUs of routers that are added; return when their elements are loaded.
 
         Raises
         ------
@@ -68,11 +104,9 @@ class Domus(Keeper):
         if not tenant.program.channels or tenant.name in self.domus:
             return
         domu = self._new(tenant)
-        domu.proven = True
-        domu.progress.deadline = tenant.router.domu.deadline_ns / 1e9
-        self.domus[domu.key] = domu
+        domu.kept = True
         try:
-            self._start(domu)
+            self._enter(domu)
         except BaseException:
             del self.domus[domu.key]
             domu.let_go()
@@ -102,26 +136,33 @@ class Domus(Keeper):
         """Start domUs, and wait until they are ready. Raises ConfigError, PlatformError."""
         if not domus:
             return
-        if not self._ready:
-            self._say("waiting for the zygote of domUs")
-            self.prepare().await_ready(self.tier, wait)
-            self._ready = True
+        self._await_zygote(wait)
         for domu in domus:
-            domu.progress.deadline = domu.tenant.router.domu.deadline_ns / 1e9
-            self.domus[domu.key] = domu
-            self._start(domu)
+            self._enter(domu)
         problems = []
         for domu in domus:
             while domu.policy.state == STARTING and not domu.cause:
                 wait(0.005)
             if domu.cause:
-                problems.append(self._problem(domu))
+                problems.append(self._problem(domu, domu.cause))
         if problems:
             raise ConfigError(problems)
 
-    def _problem(self, domu: Domu) -> Problem:
+    def _await_zygote(self, wait: Callable[[float], None]) -> None:
+        if not self._ready:
+            self._say("waiting for the zygote of domUs")
+            self.prepare().await_ready(self.tier, wait)
+            self._ready = True
+
+    def _enter(self, domu: Domu) -> None:
+        """Look after a domU from now on, and start it."""
+        domu.progress.deadline = domu.tenant.router.domu.deadline_ns / 1e9
+        self.domus[domu.key] = domu
+        self._start(domu)
+
+    def _problem(self, domu: Domu, what: str) -> Problem:
         node = next(node for node in domu.tenant.program.graph.nodes if node.cls.driver == "domu")
-        return Problem(node.where, f"router '{domu.name}': its domU {domu.cause}")
+        return Problem(node.where, f"router '{domu.name}': its domU {what}")
 
     # Ending, and beginning again.
 

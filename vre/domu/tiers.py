@@ -42,8 +42,8 @@ def try_tier(tier: str) -> Tried:
         with tempfile.TemporaryDirectory(prefix="vre-jail-") as root:
             for name in (None, *[attempt.__name__ for attempt in FATAL]):
                 answer, status = _probe(nursery, tier, root, name)
-                if "failed" in answer:
-                    return Tried(tier, answer["failed"])
+                if "unjailed" in answer or "failed" in answer:
+                    return Tried(tier, answer.get("unjailed") or answer["failed"])
                 if name and status == -signal.SIGSYS:
                     refused.append(name)
                 for what, succeeded in answer.get("probed", {}).items():

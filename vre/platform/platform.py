@@ -235,7 +235,7 @@ class Platform(Description, Requests):
             self._engine.watch = self._watch
         else:
             self._engine.each_step = self._read_words
-        self.domus.launch(list(self.builder.tenants.values()), self.wait)
+        self.domus.begin(list(self.builder.tenants.values()), self.wait)
         self._control = ControlServer(self._directory.path / "control", self)
         self._cleanup.callback(self._control.close)
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 1)

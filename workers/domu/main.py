@@ -8,7 +8,6 @@ believed that this process says.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
@@ -159,7 +158,6 @@ def run(
     int
         Exit status.
     """
-    ctypes.CDLL(None).prctl(29, 1000, 0, 0, 0)  # timers may be 1 us late, not 50
     control = Control(connection)
     guests: list[Guest | Inner] = []
     for i, cluster in enumerate(spec["clusters"]):

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.domu.sources import Shelf, read_folder
-from workers.process import follow_parent, wakings
+from workers.process import follow_parent, sleep_precisely, wakings
 from workers.sandbox import jail
 from workers.sandbox.bubblewrap import join_namespaces
 from workers.sandbox.seccomp import SeccompError, compile_filter
@@ -168,10 +168,13 @@ class Zygote:
             from workers.sandbox import probe
 
             control = socket.socket(fileno=CONTROL)
+            sleep_precisely()
             jail.lock(tier, self.filter, self.readable)
             if "probe" in message:
                 os.write(CONTROL, json.dumps({"probed": probe.run(message["probe"][0])}).encode())
                 os._exit(0)
+            # From here on it may be its code that speaks.
+            os.write(CONTROL, json.dumps({"jailed": True}).encode())
             channels = range(FIRST_CHANNEL, FIRST_CHANNEL + count - 2)
             status = main.run(control, channels, message, self.kernels, self.code)
         except BaseException as error:
@@ -209,9 +212,19 @@ def _bring_in(message: dict[str, Any], tier: str) -> None:
 def _last_words(error: BaseException) -> None:
     """Tell the platform why the domU does not begin, and its log where."""
     with contextlib.suppress(BaseException):
-        os.write(CONTROL, json.dumps({"failed": f"{type(error).__name__}: {error}"[:2000]}).encode())
+        key = "unjailed" if isinstance(error, jail.JailError) else "failed"
+        # Escaped as JSON it may be six times as long, and a message has 4 KiB.
+        said = f"{type(error).__name__}: {error}"[:500] + _place(error)
+        os.write(CONTROL, json.dumps({key: said}).encode())
     with contextlib.suppress(BaseException):
         traceback.print_exc()
+
+
+def _place(error: BaseException) -> str:
+    """Return where an exception was raised, in an element's file where that is on the way: ` (file:line)`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if frame.filename.startswith(f"{jail.ELEMENT}/")] or frames
+    return f" ({Path(inside[-1].filename).name}:{inside[-1].lineno})"[:100] if inside else ""
 
 
 def _rearrange(descriptors: list[int], tell: int) -> int:
