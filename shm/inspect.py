@@ -108,10 +108,16 @@ def describe_paths(paths: list[Path]) -> Iterator[str]:
 
 def main() -> None:
     """Describe what the command line names."""
+    if not sys.argv[1:]:
+        print("usage: python -m shm.inspect FILE...: segments of /dev/shm, or folders of copies", file=sys.stderr)
+        sys.exit(2)
     try:
         for line in describe_paths([Path(argument) for argument in sys.argv[1:]]):
             print(line)
-    except (OSError, NotASegment) as error:
+    except OSError as error:
+        print(f"error: cannot read {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    except NotASegment as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

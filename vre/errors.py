@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
@@ -17,6 +18,8 @@ MISTAKES, SHOWN = 200, 160
 _COMPARED, _NAME = 1000, 100
 #: Longest message, in characters: names in it are the user's.
 _MESSAGE = 2000
+#: How the text of a mistake with a place begins.
+PLACED = re.compile(r"[^\n]*:\d+:\d+: error: ")
 
 
 @dataclass(frozen=True, order=True)

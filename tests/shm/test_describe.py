@@ -41,3 +41,8 @@ def test_other_files_are_refused(tmp_path, content, message):
             Image(file)
     done = subprocess.run([sys.executable, "-m", "shm.inspect", str(file)], capture_output=True, text=True)
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_no_file_is_a_message():
+    done = subprocess.run([sys.executable, "-m", "shm.inspect"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("usage: python -m shm.inspect FILE")

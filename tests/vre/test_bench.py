@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from vre.errors import PlatformEnded
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -36,3 +38,12 @@ def test_the_pieces(piece):
     assert done.returncode == 0, done.stderr
     # pyperf's one line for a single value, as in "ring: push and pop: 12.3 ns".
     assert re.search(rf"^{piece}.*: \d[\d.]* (ns|us|ms|sec)$", done.stdout, re.M), done.stdout
+
+
+def test_a_round_in_which_the_host_had_no_time_says_nothing_of_ratios():
+    from vre.bench.throughput import _ratio
+
+    samples = {"some": [1.0, 2.0, 3.0], "all": [2.0, 0.0, 6.0], "none": [0.0, 0.0, 0.0]}
+    assert _ratio(samples, "some", "all")["samples"] == [0.5, 0.5]
+    with pytest.raises(PlatformEnded, match="too busy"):
+        _ratio(samples, "some", "none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from vre.cli.check import check as check_command
 from vre.config.reader import load_model
 from vre.config.toml_places import spans
-from vre.errors import MISTAKES, ConfigError
+from vre.errors import MISTAKES, ConfigError, Problem
 from vre.language.checker import check
 from vre.language.lexer import Source
 
@@ -215,6 +216,9 @@ def test_each_key_of_a_file_has_its_place():
         ["run", "x.toml", "--for", "０s"],
         ["move", "red/x", "9" * 5000],
         ["check", "x" * 5000],
+        ["elements", "Counter", "--new", "mine.py"],
+        ["bench", "--out", "nowhere/x.json"],
+        ["experiment", "baseline", "--out", "/dev/null/x"],
     ],
     ids=lambda arguments: " ".join(arguments)[:30],
 )
@@ -224,3 +228,40 @@ def test_a_strange_number_on_the_command_line_is_a_message(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2 and capsys.readouterr().err
+    assert not list(Path.cwd().glob("mine.py"))
+
+
+@pytest.mark.parametrize(
+    ("table", "hint"),
+    [
+        ('[routers.r]\nconfig = "lab.clik"', "'lab.clik' is neither a configuration nor the name of a .click file; "
+         "did you mean lab.click?"),
+        ('[routers.r]\nconfig = "sub/"', "'sub/' is neither a configuration nor the name of a .click file"),
+        ('[nics.e]\nlink = { captur = "x.pcap" }', "unknown key 'captur' in nics.e.link; did you mean capture"),
+    ],
+)  # fmt: skip
+def test_what_was_meant_is_said_of_a_misspelt_file_or_link(tmp_path, table, hint):
+    (tmp_path / "lab.click").write_text("Idle -> Discard;")
+    file = tmp_path / "lab.toml"
+    file.write_text(table)
+    with pytest.raises(ConfigError) as raised:
+        load_model(file)
+    assert any(hint in problem.message for problem in raised.value.problems)
+
+
+def test_what_a_platform_answers_says_error_once(monkeypatch, capsys):
+    from vre.cli import live
+    from vre.cli.main import main
+    from vre.errors import PlatformError, Where
+
+    mistake = str(Problem(Where("new.click", 1, 3), "unknown element class 'x'", "x"))
+    for said in (mistake, "error: there is none", "there is none", "bring 1:2 up"):
+
+        def answer(*_, said=said, **__):
+            raise PlatformError(said)
+
+        monkeypatch.setattr(live, "_ask", answer)
+        with pytest.raises(SystemExit) as stop:
+            main(["read", "red.entitlement"])
+        shown = capsys.readouterr().err
+        assert stop.value.code == 2 and shown.count("error: ") == 1 and said in shown

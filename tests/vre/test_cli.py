@@ -315,7 +315,7 @@ def test_an_output_without_room_is_said_and_no_traceback(lab, arguments):
     command = [sys.executable, "-m", "vre", *arguments]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=lab.parent, timeout=60)
-    assert done.returncode == 1 and done.stderr == "error: [Errno 28] No space left on device\n"
+    assert done.returncode == 1 and done.stderr == "error: standard output: No space left on device\n"
 
 
 def test_a_configuration_that_is_not_text_is_said_and_no_traceback(tmp_path):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vre.config.model import Generator
+from vre.errors import PlatformEnded
 from vre.platform.platform import Platform
 
 RAW = "FromDevice(eth0) -> Touch -> ToDevice(eth1);"
@@ -200,7 +201,11 @@ def run(seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _ratio(samples: dict[str, list[float]], one: str, other: str) -> dict[str, Any]:
-    return summary([a / b for a, b in zip(samples[one], samples[other], strict=True)])
+    """Return ratios within one round; a round in which the host had no time for `other` says nothing."""
+    found = [a / b for a, b in zip(samples[one], samples[other], strict=True) if b]
+    if not found:
+        raise PlatformEnded(f"no packet was forwarded in any round of '{other}': the host is too busy to be measured")
+    return summary(found)
 
 
 def summary(values: list[float]) -> dict[str, Any]:

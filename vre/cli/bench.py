@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
-from vre.cli.options import Duration
+from vre.cli.options import Duration, writable
 from vre.cli.report import emit
 
 _LABELS = {
@@ -21,18 +22,25 @@ _LABELS = {
 
 
 @click.command()
-@click.option("--seconds", type=Duration(0.05, 600), default=3.0, show_default=True, help="Time for each setting.")
-@click.option("--out", type=click.File("w"), help="Write the result, with what it was measured on, to a file.")
+@click.option("--seconds", type=Duration(0.05, 600), default="3s", show_default=True, help="Time for each setting.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Write the result, with what it was measured on, to a file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def bench(seconds: float, out: Any, as_json: bool) -> None:
+def bench(seconds: float, out: Path | None, as_json: bool) -> None:
     """Measure the platform against its own limit: generator and sink in one process, one core in another."""
     from vre.bench.throughput import run
     from vre.supervision.outlet import speaking
 
+    writable(out)
     with speaking() as say:
         result = run(seconds, say)
     if out:
-        json.dump({"host": _host(), "seconds": seconds, "result": result}, out, indent=1)
+        text = json.dumps({"host": _host(), "seconds": seconds, "result": result}, indent=1)
+        with click.open_file(str(out), "w") as file:
+            file.write(text)
     emit(result, _table(result), as_json)
 
 

@@ -21,6 +21,8 @@ from workers.element import Element, load
 def elements(name: str | None, fresh: Path | None, as_json: bool) -> None:
     """List the elements, show the manual page of NAME, or begin an untrusted element of your own."""
     if fresh:
+        if name is not None:
+            raise click.UsageError(f"--new writes an element of your own: leave out '{name}'")
         _write_skeleton(fresh)
         return
     registry = load()

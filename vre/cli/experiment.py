@@ -22,11 +22,13 @@ from vre.experiments import NAMES
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def experiment(name: str, quick: bool, setting: str, out: Path | None, as_json: bool) -> None:
     """Run one of the paper's experiments; status 0 if all its criteria hold, 3 if this host cannot judge them."""
+    from vre.cli.options import overwrites, writable
     from vre.experiments.setup import progress
     from vre.supervision.outlet import speaking
 
+    writable(out, folder=True)
     module = import_module(f"vre.experiments.{NAMES[name]}")
-    live = sys.stderr.isatty()
+    live = overwrites(sys.stderr)
     outcomes = []
     with speaking(end="") as say:
         progress.set(lambda text: say(f"\r\033[K{text}" if live else f"{text}\n"))

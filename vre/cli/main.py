@@ -13,7 +13,7 @@ import click
 from shm.escape import escape_lines
 from vre import __version__
 from vre.cli import signals
-from vre.errors import ConfigError, PlatformError, nearest
+from vre.errors import PLACED, ConfigError, PlatformError, nearest
 
 #: Subcommand to (module, what it is for).
 COMMANDS = {
@@ -76,7 +76,9 @@ def main(arguments: list[str] | None = None) -> Any:
         click.echo(f"{count} error{'s' if count > 1 else ''}; nothing was started", err=True)
         sys.exit(2)
     except PlatformError as error:
-        click.echo(f"error: {escape_lines(str(error))}", err=True)
+        # A running platform answers a configuration's mistakes with their places.
+        said = escape_lines(str(error))
+        click.echo(said if said.startswith("error: ") or PLACED.match(said) else f"error: {said}", err=True)
         sys.exit(error.status)
     except KeyboardInterrupt:
         signals.leave(130)
@@ -85,7 +87,8 @@ def main(arguments: list[str] | None = None) -> Any:
     except OSError as error:
         # A disk that is full behind standard output, for one; what is in its buffer finds no room later either.
         with contextlib.suppress(OSError):
-            click.echo(f"error: {escape_lines(str(error))}", err=True)
+            place = "standard output" if error.filename is None else error.filename
+            click.echo(f"error: {escape_lines(f'{place}: {error.strerror}')}", err=True)
         signals.leave(1)
     except SystemExit as stop:
         if stop.code in signals.ASKED:

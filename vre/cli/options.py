@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import click
 
+from vre.errors import PlatformError
 from workers.arguments import seconds as parse_seconds
 from workers.sandbox.jail import TIERS
 
@@ -32,6 +36,28 @@ class Duration(click.ParamType):
         if not self._low <= found <= self._high:
             self.fail(f"a time must be positive, from {self._low:g} s to {self._high:g} s", param, ctx)
         return found
+
+
+def overwrites(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal on which a line can be written over."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def writable(out: Path | None, folder: bool = False) -> None:
+    """Refuse a file, or a folder, that cannot be written before what is to be written there is measured, for minutes.
+
+    What a file holds stays until then. Raises PlatformError.
+    """
+    if out is None or str(out) == "-":
+        return
+    try:
+        if folder:
+            out.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=out):
+                return
+        out.open("a").close()
+    except OSError as error:
+        raise PlatformError(f"cannot write {out}: {error.strerror}") from None
 
 
 def sandbox_option(command: F) -> F:

@@ -12,7 +12,7 @@ import click
 
 from vre.cli import signals
 from vre.cli.contest import contest_json, contest_lines
-from vre.cli.options import Duration, sandbox_option
+from vre.cli.options import Duration, overwrites, sandbox_option
 from vre.cli.report import (
     balance_line,
     capture_lines,
@@ -39,7 +39,7 @@ _DEMO = Path(__file__).resolve().parent.parent / "demo" / "demo.toml"
 def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> None:
     from vre.platform.platform import Platform
 
-    live = bool(sys.stderr) and sys.stderr.isatty() and not quiet
+    live = overwrites(sys.stderr) and not quiet
     write = to_stream(end="")
 
     def show(text: str) -> None:

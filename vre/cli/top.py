@@ -18,7 +18,7 @@ from shm.layout import DECISIONS, RING, TASK
 from shm.run_directory import RunDirectory, names, why_no_name
 from shm.segment import Segment, SegmentError
 from vre.cli.contest import as_error, contest_lines
-from vre.cli.options import Duration
+from vre.cli.options import Duration, overwrites
 from vre.cli.report import claim_text, drop_lines, emit, number, routers_json, routers_table
 from vre.cli.tables import Rows
 from vre.errors import PlatformError
@@ -29,6 +29,8 @@ from vre.platform.control_socket import ask
 _LONG_S = 10.0
 #: Views that the platform is asked for; the others are read from its memory.
 ASKED = ("domus", "events")
+#: What is said of those that are empty.
+_NOTHING = {"domus": "no router has a domU", "events": "nothing has happened that is an event"}
 VIEWS = ("routers", "paths", "cores", "ports", "memory", "decisions", *ASKED)
 
 
@@ -103,7 +105,7 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -
     if what == "routers":
         return routers_json(reader.routers())["routers"]
     if what == "cores":
-        return reader.cores()
+        return [{"core": number} | row for number, row in enumerate(reader.cores())]
     if what == "decisions":
         return [row for core in range(len(manifest["cores"])) for row in reader.decisions(core, count)]
     places = [f"core {n}" if not core["nic"] else "NIC" for n, core in enumerate(manifest["cores"])]
@@ -166,7 +168,7 @@ def show(what: str, name: str | None, count: int, as_json: bool) -> None:
     manifest, reader = platform.manifest, platform.reader
     if what in ASKED:
         rows = ask(platform.directory.path / "control", do="view", what=what)["rows"]
-        emit(rows, Rows(rows), as_json)
+        emit(rows, Rows(rows) if rows else _NOTHING[what], as_json)
         return
     data = view_of(what, manifest, reader, count)
     if what == "routers":
@@ -181,7 +183,7 @@ def show(what: str, name: str | None, count: int, as_json: bool) -> None:
 
 @click.command()
 @click.option("--name", help="Which platform, where several run.")
-@click.option("--every", type=Duration(0.05, 86400), default=1.0, show_default=True, help="Time between two looks.")
+@click.option("--every", type=Duration(0.05, 86400), default="1s", show_default=True, help="Time between two looks.")
 @click.option("--count", type=click.IntRange(1), help="Stop after so many looks.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each look.")
 def top(name: str | None, every: float, count: int | None, as_json: bool) -> None:
@@ -212,7 +214,7 @@ def top(name: str | None, every: float, count: int | None, as_json: bool) -> Non
         if as_json:
             click.echo(json.dumps(rows))
             continue
-        if sys.stdout.isatty():
+        if overwrites(sys.stdout):
             click.echo("\033[H\033[J", nl=False)
         emit(
             None,

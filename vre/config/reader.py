@@ -6,7 +6,9 @@ Everything wrong with it is reported at once, before anything starts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from workers.sandbox.jail import TIERS
 from workers.wire.capture_reader import CaptureError, Findings, read_records
 from workers.wire.traffic import MOST_FLOWS
 
+#: What can only be meant as a file: one word with a dot or a slash in it, which no configuration is.
+_FILE = re.compile(r"[\w./-]*[./][\w./-]*")
 #: Links of a port that are looked at: it has one each way.
 _LINKS = 16
 
@@ -59,15 +63,24 @@ class _Reader:
     def _problem(self, message: str, *path: str) -> None:
         self.problems.append(self.document.problem(message, *path))
 
-    def _take(self, table: Any, path: tuple[str, ...], kinds: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
-        """Return the values of a table by `kinds`: key to a function that returns the value or raises ValueError."""
+    def _take(
+        self,
+        table: Any,
+        path: tuple[str, ...],
+        kinds: dict[str, Callable[[Any], Any]],
+        others: tuple[str, ...] = (),
+    ) -> dict[str, Any]:
+        """Return the values of a table by `kinds`: key to a function that returns the value or raises ValueError.
+
+        `others`: keys that would make the table one of another kind, and that may have been meant.
+        """
         if not isinstance(table, dict):
             self._problem(f"{'.'.join(path)} must be a table", *path)
             return {}
         values = {}
         for key, value in table.items():
             if key not in kinds:
-                hint = nearest(key, kinds) or f"; there are {', '.join(kinds)}"
+                hint = nearest(key, [*kinds, *others]) or f"; there are {', '.join(kinds)}"
                 self._problem(f"unknown key '{key}' in {'.'.join(path) or 'the file'}{hint}", *path, key)
                 continue
             try:
@@ -173,7 +186,7 @@ class _Reader:
             "rates": fields.router_rates,
             "sink": fields.boolean,
         }
-        values = self._take(table, path, kinds)
+        values = self._take(table, path, kinds, ("pcap", "capture", "to"))
         if len(self.problems) != before:
             return None
         return Sink() if values.pop("sink", False) else Generator(**values)
@@ -255,6 +268,10 @@ class _Reader:
         if config is None:
             self._problem(f"router '{path[-1]}' has no config: a .click file or the text itself", *path)
             return None
+        if _FILE.fullmatch(config) and not config.endswith(".click"):
+            message = f"config: '{config}' is neither a configuration nor the name of a .click file"
+            self._problem(message + nearest(config, _beside(self.folder)), *path, "config")
+            return None
         if "\n" not in config and config.endswith(".click"):
             file = self.folder / config
             try:
@@ -272,6 +289,11 @@ class _Reader:
         except ConfigError as error:
             self.problems += error.problems
             return None
+
+
+def _beside(folder: Path) -> list[str]:
+    """Return the names of configurations in a folder, to compare a misspelt one with."""
+    return [file.name for file in islice(folder.glob("*.click"), 100)]
 
 
 def from_text(text: str, file: str = "config") -> Graph:

@@ -176,7 +176,7 @@ class Requests:
         with self._changing():
             last = self.handle(name).stats()
             self.changes.remove(name)
-            self.report(f"router {name} removed; it had forwarded {last.forwarded} packets")
+            self.report(f"router {name} removed; it had forwarded {last.forwarded:,} packets")
 
     @_held(name=text(NAME), config=text(LONGEST), file=text(4096))
     def replace(self, name: str, config: str, file: str = "config") -> float:

@@ -46,6 +46,10 @@ def host_hz() -> float:
     return max(found, default=3e9)
 
 
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def fit(cores: int, clock: str, available: list[int], domus: bool = False, wire: str = "apart") -> Plan:
     """Decide on clock and processors for `cores` emulated cores, one wire, and domUs where there are any.
 
@@ -65,7 +69,8 @@ def fit(cores: int, clock: str, available: list[int], domus: bool = False, wire:
         return Plan(own, first, dilated, "each core has a processor of its own", free)
     # The others are shared in turn.
     others = available if wire == "shared" else available[1:] or available
-    why = f"{cores} cores{', domUs' if domus else ''} and a wire on {len(available)} processors"
+    share = f"{_several(cores, 'core')}{', domUs' if domus else ''} and a wire"
+    why = f"{share} on {_several(len(available), 'processor')}"
     placed = tuple(others[i % len(others)] for i in range(cores))
     apart = available[1:] if len(available) > 2 else [first]
     fewest = min(placed.count(cpu) for cpu in apart)
