@@ -32,7 +32,7 @@ def _cores(value: Any) -> Any:
 
 
 def _destinations(value: Any) -> Any:
-    return fields.destinations(list(value)) if value else ()
+    return () if value == () else fields.destinations(list(value) if isinstance(value, tuple) else value)
 
 
 def _discipline(value: Any) -> Any:
@@ -97,7 +97,7 @@ _LINKS: dict[type[Any], dict[str, Kind]] = {
         "rates": _optional(fields.router_rates),
     },
     Replay: {"pcap": fields.string, "rate": _optional(fields.replay_rate), "loop": fields.boolean},
-    Capture: {"capture": fields.string},
+    Capture: {"capture": fields.string, "overwrite": fields.boolean},
     Cable: {"to": fields.string},
     Sink: {},
 }

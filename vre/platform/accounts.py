@@ -17,8 +17,10 @@ from shm.intrinsics import load16, load64
 from shm.layout import CLIENT, CORE, DECISION, DECISIONS, RING, TASK, TIME_UNIT_NS
 from shm.wire_layout import SOURCE, SUB_BITS, TALLY, TALLY_BUCKETS
 from vre.config.captures import row
+from vre.config.fields import MAX_CORES, integer
 from vre.errors import PlatformError
 from vre.memory.address_space import view
+from vre.platform.arguments import held
 from workers.datapath.turn import DROPS, MADE
 from workers.element import load
 from workers.graph.shape import reasons
@@ -158,9 +160,11 @@ class Reader:
         ]
 
     def sent(self, name: str) -> int:
-        """Return how many packets of a router have left the wire."""
-        router = next(router for router in self.manifest["routers"] if router["name"] == name)
-        return sum(load64(at) for at in router["tallies"].values())
+        """Return how many packets of a router have left the wire. Raises PlatformError where it is gone."""
+        for router in self.manifest["routers"]:
+            if router["name"] == name:
+                return sum(load64(at) for at in router["tallies"].values())
+        raise PlatformError(f"there is no router '{name}' any more")
 
     def used(self) -> dict[str, tuple[int, int]]:
         """Return the ticks and the memory accesses that each router has been charged, over all cores.
@@ -311,8 +315,14 @@ class Reader:
         cores = [core["address"] for core in self.manifest["cores"] if not core["nic"]]
         return [{name: load64(core + CORE[name]) for name in fields} for core in cores]
 
+    @held(number=integer(0, MAX_CORES), count=integer(0, 1 << 62))
     def decisions(self, number: int, count: int) -> list[dict[str, Any]]:
-        """Return the last scheduling decisions of a core, the newest last, from its flight recorder."""
+        """Return the last scheduling decisions of a core, the newest last, from its flight recorder.
+
+        Raises PlatformError where there is no such core.
+        """
+        if number >= len(self.manifest["cores"]):
+            raise PlatformError(f"there is no core {number}: the platform has {len(self.manifest['cores'])}, from 0")
         names = {t["address"]: f"{r['name']}/{t['name']}" for r in self.manifest["routers"] for t in r["tasks"]}
         names |= {c["task"]: c["name"] for c in self.manifest["classifiers"]}
         core = self.manifest["cores"][number]["address"]

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 from vre.config.fields import MAX_CORES, entitlement_text, integer
 from vre.config.model import Model, Router
 from vre.config.reader import from_text, load_model
 from vre.errors import PlatformError, nearest
+from vre.platform.arguments import described_router, held
 from vre.platform.connections import LONGEST
 from vre.platform.verbs import NAME, text
 from vre.supervision.offload import apart
@@ -25,40 +24,6 @@ if TYPE_CHECKING:
     from vre.platform.changes import Changes
     from vre.platform.router import RouterHandle
     from vre.supervision.watchdog import Watchdog
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _held(**kinds: Callable[[Any], Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Hold arguments against their kinds before anything is done, as the socket's fields are; PlatformError names one.
-
-    What a change finds out when it has committed can no longer be refused.
-    """
-
-    def around(method: Callable[P, R]) -> Callable[P, R]:
-        signature = inspect.signature(method)
-
-        @functools.wraps(method)
-        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **kwargs)
-            for name, kind in kinds.items():
-                if name in bound.arguments:
-                    try:
-                        bound.arguments[name] = kind(bound.arguments[name])
-                    except (TypeError, ValueError) as error:
-                        raise PlatformError(f"'{name}' {error}") from None
-            return method(*bound.args, **bound.kwargs)
-
-        return checked
-
-    return around
-
-
-def _router(value: Any) -> Router:
-    if not isinstance(value, Router):
-        raise ValueError(f"must be a router's description, not {type(value).__name__}")
-    return value
 
 
 class Requests:
@@ -122,7 +87,7 @@ class Requests:
         else:
             self.handle(name).write(handler, value)
 
-    @_held(name=text(NAME))
+    @held(name=text(NAME))
     def release(self, name: str) -> None:
         """End the quarantine of a router's paths and of its domU. Raises PlatformError where there is none."""
         self._known(name)
@@ -148,7 +113,13 @@ class Requests:
         if name not in self.model.routers:
             raise PlatformError(f"no router '{name}'{nearest(name, self.model.routers)}")
 
-    @_held(router=_router)
+    def _known_cores(self, *cores: int) -> None:
+        """Raise PlatformError where there is no such core; the NIC's own is the one behind the last."""
+        for core in cores:
+            if not 0 <= core < self.model.places:
+                raise PlatformError(f"there is no core {core}: the platform has {self.model.cores}, from 0")
+
+    @held(router=described_router)
     def add(self, router: Router) -> None:
         """Add a router while the platform runs. Raises ConfigError, PlatformError."""
         with self._changing():
@@ -156,7 +127,7 @@ class Requests:
             self.changes.add(router)
             self.report(f"router {router.name} added")
 
-    @_held(file=Path, name=text(NAME))
+    @held(file=Path, name=text(NAME))
     def add_from(self, file: Path, name: str) -> None:
         """Add the router of that name in a platform file. Raises as :meth:`add` does."""
         with self._changing():
@@ -167,7 +138,7 @@ class Requests:
             self.changes.add(routers[name])
             self.report(f"router {name} added")
 
-    @_held(name=text(NAME))
+    @held(name=text(NAME))
     def remove(self, name: str) -> None:
         """Remove a router while the platform runs. Raises PlatformError."""
         self._known(name)
@@ -178,7 +149,7 @@ class Requests:
             self.changes.remove(name)
             self.report(f"router {name} removed; it had forwarded {last.forwarded:,} packets")
 
-    @_held(name=text(NAME), config=text(LONGEST), file=text(4096))
+    @held(name=text(NAME), config=text(LONGEST), file=text(4096))
     def replace(self, name: str, config: str, file: str = "config") -> float:
         """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
         self._known(name)
@@ -188,7 +159,7 @@ class Requests:
             self.report(f"router {name} has another configuration; it rested {rested * 1e3:.1f} ms")
         return rested
 
-    @_held(path=text(NAME), core=integer(0, MAX_CORES))
+    @held(path=text(NAME), core=integer(0, MAX_CORES))
     def move(self, path: str, core: int) -> float:
         """Move `"router/task"`, with all that shares elements with it, to a core; return how long it rested, in s."""
         name, _, driver = path.partition("/")

@@ -10,7 +10,9 @@ from vre.config.model import RING_SLOTS, Domu, Link, Model, Nic, Router, RouterP
 from vre.config.reader import from_text
 from vre.errors import ConfigError, PlatformError, Problem
 from vre.language.bridge import problems_inside
+from vre.platform.arguments import described, domu_limits, held, optional, port_claims
 from vre.platform.router import RouterHandle
+from vre.platform.verbs import NAME, text
 
 
 class Description:
@@ -32,6 +34,7 @@ class Description:
         """Return the handle of a router."""
         raise NotImplementedError
 
+    @held(described, name=text(NAME))
     def nic(
         self,
         name: str,
@@ -43,10 +46,19 @@ class Description:
         """Add a port with what is at the far end of it; see :class:`vre.config.model.Nic`."""
         if self.running:
             raise PlatformError(f"port '{name}' cannot be added: the platform runs")
-        links = link if isinstance(link, list) else [link] if link else []
-        self.model.nics[name] = Nic(name, tuple(links), slots or RING_SLOTS, queues, speed)
+        links = link if isinstance(link, list | tuple) else [] if link is None else [link]
+        self.model.nics[name] = Nic(name, tuple(links), RING_SLOTS if slots is None else slots, queues, speed)
         return self.model.nics[name]
 
+    @held(
+        described,
+        name=text(NAME),
+        config=fields.string,
+        ports=optional(port_claims),
+        domu=domu_limits,
+        inside=fields.boolean,
+        direct=fields.boolean,
+    )
     def router(
         self,
         name: str,

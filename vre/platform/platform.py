@@ -16,8 +16,8 @@ from shm.layout import CORE
 from shm.run_directory import RunDirectory, sweep
 from shm.segment import SegmentError, claim_window, free_window
 from shm.wire_layout import SOURCE, WIRE
+from vre.config import fields
 from vre.config.captures import Captures, obstacles
-from vre.config.fields import number
 from vre.config.machines import MACHINES
 from vre.config.model import RING_SLOTS, Capture, Model
 from vre.config.validate import validate
@@ -28,6 +28,7 @@ from vre.errors import ConfigError, HandlerError, PlatformError, Problem, neares
 from vre.memory.run_queues import place_all, set_weights
 from vre.placement.allocate import Placed, allocate, placement, split
 from vre.platform.absent import ended, not_started
+from vre.platform.arguments import described, duration, each, function, held, is_a, optional
 from vre.platform.changes import Changes
 from vre.platform.commands import Requests
 from vre.platform.control_socket import ControlServer
@@ -36,6 +37,7 @@ from vre.platform.domu_commands import answer
 from vre.platform.handlers import Handlers
 from vre.platform.rebalancer import Rebalancer
 from vre.platform.router import RouterHandle
+from vre.platform.verbs import NAME, text
 from vre.supervision import cpus
 from vre.supervision.boundary import Boundary
 from vre.supervision.journals import Journals
@@ -64,7 +66,7 @@ _LONGEST_EVENT = 1000
 _EVENTS = 1000
 
 
-def described(name: str, cores: int, clock: str, idle: str, quantum: int | None, settings: dict[str, Any]) -> Model:
+def empty_model(name: str, cores: int, clock: str, idle: str, quantum: int | None, settings: dict[str, Any]) -> Model:
     """Return a model without ports and routers. Raises ConfigError if there is no such setting."""
     known = {field.name for field in dataclasses.fields(Model)} - {"nics", "routers"}
     strange = [key for key in settings if key not in known]
@@ -103,6 +105,7 @@ class Platform(Description, Requests):
         From :meth:`start`: the host cannot run it.
     """
 
+    @held(described, name=optional(text(NAME)), model=optional(is_a(Model, "a model")), say=optional(function))
     def __init__(
         self,
         cores: int = 1,
@@ -114,7 +117,9 @@ class Platform(Description, Requests):
         say: Say | None = None,
         **settings: Any,
     ) -> None:
-        self.model = model or described(name or f"p{os.getpid()}", cores, clock, idle, quantum, settings)
+        self.model = model or empty_model(
+            f"p{os.getpid()}" if name is None else name, cores, clock, idle, quantum, settings
+        )
         # In virtual time nobody is held up by who reads.
         threaded = self.model.clock != "virtual"
         self._voice = Outlet(say or (lambda text: None), threaded)
@@ -303,10 +308,12 @@ class Platform(Description, Requests):
             return Simulation(self.manifest, self.model, self.say)
         return Crew(self.manifest, self.plan, self.say, self.report)
 
+    @held(text=is_a(str, "text"))
     def say(self, text: str) -> None:
         """Tell whoever started the platform something; nobody waits until it is read."""
         self._voice.say(text)
 
+    @held(event=is_a(str, "text"))
     def report(self, event: str) -> None:
         """Take note of an event."""
         event = escape(event, _LONGEST_EVENT)
@@ -372,6 +379,7 @@ class Platform(Description, Requests):
         if needed > free:
             raise PlatformError(f"the platform needs {needed} bytes of shared memory; /dev/shm has {free} free")
 
+    @held(seconds=duration)
     def tend(self, seconds: float) -> None:
         """Let time pass, supervise, and serve requests: the only way that it passes for the platform's own process."""
         end = self.now() + seconds
@@ -381,6 +389,7 @@ class Platform(Description, Requests):
             self._rebalancer.look()
             self.changes.look()
 
+    @held(seconds=duration)
     def wait(self, seconds: float) -> None:
         """Let time pass, and supervise; nothing else happens."""
         self._engine.tend(seconds)
@@ -389,6 +398,7 @@ class Platform(Description, Requests):
         """Return what part of a core each task can use, as far as that is known."""
         return self._rebalancer.demands if self._ready else {}
 
+    @held(seconds=optional(duration), tick=optional(function))
     def run(self, seconds: float | None = None, tick: Callable[[float], None] | None = None) -> None:
         """Run for a time, or until every finite link has drained; then let what is in flight leave.
 
@@ -430,6 +440,7 @@ class Platform(Description, Requests):
         assert self._handlers
         return self._handlers.sources_done()
 
+    @held(seconds=duration)
     def pause(self, seconds: float = 0.5) -> None:
         """Stop the traffic and wait, at most `seconds`, until nothing is in flight."""
         store64(self.manifest["wire"]["address"] + WIRE["gate"], 0)
@@ -438,18 +449,20 @@ class Platform(Description, Requests):
         while self.now() < end and not self.reader.drained():
             self.tend(0.01)
 
+    @held(router=text(NAME), resting=fields.boolean)
     def rest(self, router: str, resting: bool) -> None:
-        """Let the links stop sending to one router, or send again."""
+        """Let the links stop sending to one router, or send again. Raises PlatformError."""
+        self._known(router)
         for source in self.manifest["wire"]["sources"]:
             if source["router"] == router:
                 store64(source["address"] + SOURCE["paused"], int(resting))
 
+    @held(router=text(NAME), rate=fields.number(*RATES, "a rate"))
     def set_rate(self, router: str, rate: float) -> None:
-        """Let the links send to one router at another rate, in packets a second. Raises ValueError, PlatformError."""
+        """Let the links send to one router at another rate, in packets a second. Raises PlatformError."""
         from vre.memory.wire import interval
 
         self._known(router)
-        rate = number(*RATES, "a rate")(rate)
         plans = [plan for plan in self.links.sources if plan.router == router]
         for plan in plans:
             store64(plan.address + SOURCE["paused"], 1)
@@ -466,8 +479,10 @@ class Platform(Description, Requests):
         """Wait until the wire has finished what it was in."""
         self._engine.quiesce([self.manifest["wire"]["address"] + WIRE["loops"]], 2)
 
+    @held(cores=each(fields.integer(0, fields.MAX_CORES)))
     def quiesce(self, *cores: int) -> None:
-        """Wait until cores have finished the slices that they were in."""
+        """Wait until cores have finished the slices that they were in. Raises PlatformError."""
+        self._known_cores(*cores)
         self._engine.quiesce([self.manifest["cores"][core]["address"] + CORE["heartbeat"] for core in cores], 1)
 
     def halt(self) -> None:
@@ -504,6 +519,7 @@ class Platform(Description, Requests):
         """Whether it has been started, and has not ended."""
         return self._ready
 
+    @held(name=text(NAME))
     def handle(self, name: str) -> RouterHandle:
         """Return the handle of a router."""
         return RouterHandle(self, name)
@@ -513,8 +529,10 @@ class Platform(Description, Requests):
         """Handles of all routers."""
         return [RouterHandle(self, name) for name in self.model.routers]
 
+    @held(core=fields.integer(0, fields.MAX_CORES))
     def worker_pid(self, core: int) -> int:
-        """Return the process of a core."""
+        """Return the process of a core. Raises PlatformError."""
+        self._known_cores(core)
         return self._engine.pid(core)
 
     def captures(self) -> list[str]:
