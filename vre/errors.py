@@ -120,6 +120,13 @@ class Unexpected(PlatformError):
     status = 1
 
 
+def why_not(error: OSError) -> str:
+    """Return what the system says of a failure, in words and without its number, and of which file."""
+    if error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean ..." for a name that is not known, or nothing."""
     few = [one for one in islice(known, _COMPARED) if len(one) <= _NAME]

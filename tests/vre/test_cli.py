@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -329,3 +330,27 @@ def test_who_came_anew_under_an_old_name_has_done_nothing_before():
     past = [(0.0, {"red": 1, "blue": 2, "green": 3}), (1.0, {"red": 4, "blue": 5})]
     _forget(past, {"red": "x.router-red", "blue": "x.router-blue"}, {"red": "x.router-red.7", "blue": "x.router-blue"})
     assert past == [(0.0, {"blue": 2, "green": 3}), (1.0, {"blue": 5})]
+
+
+def test_a_zygote_whose_platform_has_gone_without_a_look_at_it_says_nothing():
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "workers.zygote.domus", str(theirs.fileno()), str(os.getpid())]
+    zygote = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, text=True)
+    theirs.close()
+    assert ours.recv(1, socket.MSG_PEEK)
+    ours.close()  # with what it has said in it
+    _, said = zygote.communicate(timeout=60)
+    assert (zygote.returncode, said) == (0, "")
+
+
+def test_an_interrupt_while_the_command_is_loaded_leaves_no_traceback():
+    code = (
+        "import os, runpy, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "runpy.run_module('vre', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")

@@ -16,6 +16,7 @@ from shm.layout import HEADER
 from shm.run_directory import RunDirectory, run_root, sweep
 from shm.segment import Segment, SegmentError, claim_window, free_window
 from vre.domu.cpu_shares import Shares
+from vre.errors import why_not
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def _memory() -> Finding:
     try:
         free = shutil.disk_usage("/dev/shm").free
     except OSError as error:
-        return Finding("/dev/shm", "missing", str(error), "mount a tmpfs there")
+        return Finding("/dev/shm", "missing", why_not(error), "mount a tmpfs there")
     enough = free >= 256 << 20
     return Finding(
         "/dev/shm",

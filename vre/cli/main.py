@@ -13,7 +13,7 @@ import click
 from shm.escape import escape_lines
 from vre import __version__
 from vre.cli import signals
-from vre.errors import PLACED, ConfigError, PlatformError, nearest
+from vre.errors import PLACED, ConfigError, PlatformError, nearest, why_not
 
 #: Subcommand to (module, what it is for).
 COMMANDS = {
@@ -87,8 +87,8 @@ def main(arguments: list[str] | None = None) -> Any:
     except OSError as error:
         # A disk that is full behind standard output, for one; what is in its buffer finds no room later either.
         with contextlib.suppress(OSError):
-            place = "standard output" if error.filename is None else error.filename
-            click.echo(f"error: {escape_lines(f'{place}: {error.strerror}')}", err=True)
+            place = "standard output: " if error.filename is None else ""
+            click.echo(f"error: {escape_lines(place + why_not(error))}", err=True)
         signals.leave(1)
     except SystemExit as stop:
         if stop.code in signals.ASKED:

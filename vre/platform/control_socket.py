@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vre.config.fields import MAX_CORES, choice, integer
-from vre.errors import PlatformError
+from vre.errors import PlatformError, why_not
 from vre.platform.connections import LONGEST, Connections, reachable
 from vre.platform.verbs import NAME, VALUE, Verb, parse, text, understand
 
@@ -94,8 +94,10 @@ def ask(path: Path, /, **request: Any) -> dict[str, Any]:
             client.sendall(json.dumps(request).encode() + b"\n")
             with client.makefile("rb") as answers:
                 answer = json.loads(answers.readline() or b"{}")
-        except (OSError, ValueError) as error:
-            raise PlatformError(f"the platform does not answer: {error}") from None
+        except OSError as error:
+            raise PlatformError(f"the platform does not answer: {why_not(error)}") from None
+        except ValueError as error:
+            raise PlatformError(f"the platform's answer is not JSON: {error}") from None
     if "error" in answer or not answer:
         raise PlatformError(answer.get("error", "the platform has ended"))
     return answer

@@ -24,7 +24,7 @@ from vre.config.validate import validate
 from vre.domu.cpu_shares import Shares
 from vre.domu.modelled import VirtualDomus
 from vre.domu.supervisor import Domus
-from vre.errors import ConfigError, HandlerError, PlatformError, Problem, nearest
+from vre.errors import ConfigError, HandlerError, PlatformError, Problem, nearest, why_not
 from vre.memory.run_queues import place_all, set_weights
 from vre.placement.allocate import Placed, allocate, placement, split
 from vre.platform.absent import ended, not_started
@@ -173,7 +173,7 @@ class Platform(Description, Requests):
             self.stop()
             # The run directory's file system is full, there are no descriptors or no processes left, and the like.
             if isinstance(error, OSError):
-                raise PlatformError(f"the platform cannot be started: {error}") from error
+                raise PlatformError(f"the platform cannot be started: {why_not(error)}") from error
             raise
 
     def _check(self) -> None:

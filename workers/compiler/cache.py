@@ -61,7 +61,7 @@ def _checked(base: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder) as probe:
             os.posix_fallocate(probe.fileno(), 0, _ROOM)
     except OSError as error:
-        raise NoCacheError(str(error)) from None
+        raise NoCacheError(f"{folder}: {error.strerror}") from None
     return folder
 
 

@@ -220,7 +220,9 @@ class Zygote:
 def main() -> None:
     """Serve the platform on the socket whose descriptor is the first argument."""
     follow_parent(int(sys.argv[2]))
-    Zygote(socket.socket(fileno=int(sys.argv[1]))).loop()
+    # A platform that ends without a look at what it was told resets the channel: it needs no zygote any more.
+    with contextlib.suppress(ConnectionError):
+        Zygote(socket.socket(fileno=int(sys.argv[1]))).loop()
 
 
 if __name__ == "__main__":
