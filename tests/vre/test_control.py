@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 
 import pytest
 
@@ -220,3 +222,17 @@ def test_ten_clients_that_do_not_read_cost_nobody_anything(box):
 def test_ask_says_when_nobody_answers(tmp_path):
     with pytest.raises(PlatformError, match="does not answer"):
         ask(tmp_path / "control", do="read", what="x")
+
+
+@pytest.mark.parametrize("waiting", [0, 2], ids=["asked", "not even asked"])
+def test_ask_says_when_a_platform_does_not_answer_in_time(tmp_path, waiting):
+    with socket.socket(socket.AF_UNIX) as stopped, contextlib.ExitStack() as clients:
+        stopped.bind(str(tmp_path / "control"))
+        stopped.listen(0)
+        for _ in range(waiting):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(str(tmp_path / "control"))
+        with pytest.raises(PlatformError, match=r"has not answered within 0\.05 s"):
+            ask(tmp_path / "control", 0.05, do="read", what="red.entitlement")

@@ -20,7 +20,7 @@ from tests.vre.test_domus import PASS, element, forward, needs_jail, platform, w
 from vre.config.model import Router
 from vre.domu.policy import RUNNING, Loans
 from vre.domu.process import Domu
-from vre.errors import ConfigError
+from vre.errors import ConfigError, PlatformError
 from vre.language.checker import check
 from vre.language.lexer import Source
 from vre.memory.router import Program, Tenant
@@ -181,6 +181,18 @@ def test_a_standby_that_does_not_take_its_core_is_replaced():
         before = red.stats().forwarded
         wait_for(box, lambda: red.stats().forwarded > before + 200)
         box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
+def test_a_wire_that_is_stopped_ends_the_platform_with_its_account():
+    with platform(rate=2000) as box:
+        box.router("red", "FromDevice(eth0) -> ToDevice(eth1);")
+        box.start()
+        os.kill(box._engine.wire_holder(), signal.SIGSTOP)
+        with pytest.raises(PlatformError, match="wire process was killed"):
+            box.tend(20)
+        assert any("the wire did nothing for 1 s" in event for event in box.events)
         box.halt()
         assert_accounts(box)
 

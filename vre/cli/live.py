@@ -11,6 +11,7 @@ import click
 
 from shm.escape import escape_lines
 from shm.run_directory import RunDirectory
+from vre.cli.options import timeout_option
 from vre.cli.top import running
 from vre.errors import PlatformError
 from vre.platform.connections import LONGEST
@@ -20,8 +21,8 @@ _NAME = click.option("--name", help="Which platform, where several run.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def _ask(name: str | None, as_json: bool, said: str, **request: Any) -> dict[str, Any]:
-    answer = ask(RunDirectory(running(name)).path / "control", **request)
+def _ask(name: str | None, timeout: float | None, as_json: bool, said: str, **request: Any) -> dict[str, Any]:
+    answer = ask(RunDirectory(running(name)).path / "control", timeout, **request)
     if as_json:
         click.echo(json.dumps(answer))
     elif said:
@@ -33,10 +34,11 @@ def _ask(name: str | None, as_json: bool, said: str, **request: Any) -> dict[str
 @click.command()
 @click.argument("what")
 @_NAME
+@timeout_option
 @_JSON
-def read(what: str, name: str | None, as_json: bool) -> None:
+def read(what: str, name: str | None, timeout: float | None, as_json: bool) -> None:
     """Print the value of WHAT: ROUTER/ELEMENT.HANDLER or ROUTER.entitlement."""
-    answer = _ask(name, as_json, "", do="read", what=what)
+    answer = _ask(name, timeout, as_json, "", do="read", what=what)
     if not as_json:
         click.echo(escape_lines(answer["value"].rstrip("\n")))
 
@@ -45,51 +47,56 @@ def read(what: str, name: str | None, as_json: bool) -> None:
 @click.argument("what")
 @click.argument("value", default="")
 @_NAME
+@timeout_option
 @_JSON
-def write(what: str, value: str, name: str | None, as_json: bool) -> None:
+def write(what: str, value: str, name: str | None, timeout: float | None, as_json: bool) -> None:
     """Give WHAT, ROUTER/ELEMENT.HANDLER or ROUTER.entitlement, a VALUE."""
-    _ask(name, as_json, "", do="write", what=what, value=value)
+    _ask(name, timeout, as_json, "", do="write", what=what, value=value)
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("router")
 @_NAME
+@timeout_option
 @_JSON
-def add(file: Path, router: str, name: str | None, as_json: bool) -> None:
+def add(file: Path, router: str, name: str | None, timeout: float | None, as_json: bool) -> None:
     """Add ROUTER, as the platform file FILE describes it, to a running platform that has its ports."""
-    _ask(name, as_json, f"{router} runs", do="add", file=str(file.absolute()), router=router)
+    _ask(name, timeout, as_json, f"{router} runs", do="add", file=str(file.absolute()), router=router)
 
 
 @click.command()
 @click.argument("router")
 @_NAME
+@timeout_option
 @_JSON
-def remove(router: str, name: str | None, as_json: bool) -> None:
+def remove(router: str, name: str | None, timeout: float | None, as_json: bool) -> None:
     """Remove ROUTER from a running platform."""
-    _ask(name, as_json, f"{router} is gone", do="remove", router=router)
+    _ask(name, timeout, as_json, f"{router} is gone", do="remove", router=router)
 
 
 @click.command()
 @click.argument("router")
 @click.argument("config", type=click.File(encoding="utf-8"))
 @_NAME
+@timeout_option
 @_JSON
-def replace(router: str, config: Any, name: str | None, as_json: bool) -> None:
+def replace(router: str, config: Any, name: str | None, timeout: float | None, as_json: bool) -> None:
     """Give ROUTER the configuration in the file CONFIG; elements of the same name and class keep their state."""
     said = f"{router} has its new configuration"
     try:
         text = config.read(LONGEST)
     except UnicodeDecodeError as error:
         raise PlatformError(f"{config.name} is not text (UTF-8): byte {error.object[error.start]:#04x}") from None
-    _ask(name, as_json, said, do="replace", router=router, config=text, file=config.name)
+    _ask(name, timeout, as_json, said, do="replace", router=router, config=text, file=config.name)
 
 
 @click.command()
 @click.argument("path")
 @click.argument("core", type=int)
 @_NAME
+@timeout_option
 @_JSON
-def move(path: str, core: int, name: str | None, as_json: bool) -> None:
+def move(path: str, core: int, name: str | None, timeout: float | None, as_json: bool) -> None:
     """Move PATH, ROUTER/ELEMENT, and what shares elements with it, to CORE."""
-    _ask(name, as_json, f"{path} runs on core {core}", do="move", path=path, core=core)
+    _ask(name, timeout, as_json, f"{path} runs on core {core}", do="move", path=path, core=core)

@@ -71,3 +71,9 @@ def sandbox_option(command: F) -> F:
     return click.option(
         "--sandbox", "sandbox", type=click.Choice(TIERS[:2]), help="How untrusted elements are jailed [strict]."
     )(command)
+
+
+def timeout_option(command: F) -> F:
+    """Add `--timeout`; the command gets `timeout` in seconds, None for what a request of its kind may take."""
+    said = "How long the platform may take to answer [15s; a change: 10min]."
+    return click.option("--timeout", type=Duration(1e-3, 1e6), help=said)(command)

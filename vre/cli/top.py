@@ -18,7 +18,7 @@ from shm.layout import DECISIONS, RING, TASK
 from shm.run_directory import RunDirectory, names, why_no_name
 from shm.segment import Segment, SegmentError
 from vre.cli.contest import as_error, contest_lines
-from vre.cli.options import Duration, overwrites
+from vre.cli.options import Duration, overwrites, timeout_option
 from vre.cli.report import claim_text, drop_lines, emit, number, routers_json, routers_table
 from vre.cli.tables import Rows
 from vre.errors import PlatformError
@@ -162,12 +162,13 @@ def _ring_row(port: str, ring: str, at: int, claims: str) -> dict[str, Any]:
     "--count", type=click.IntRange(1, DECISIONS), default=20, show_default=True, help="Decisions of each core."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(what: str, name: str | None, count: int, as_json: bool) -> None:
+@timeout_option
+def show(what: str, name: str | None, count: int, as_json: bool, timeout: float | None) -> None:
     """Print one view of a running platform: routers, paths, cores, ports, memory, last decisions, domUs or events."""
     platform = Attached(name)
     manifest, reader = platform.manifest, platform.reader
     if what in ASKED:
-        rows = ask(platform.directory.path / "control", do="view", what=what)["rows"]
+        rows = ask(platform.directory.path / "control", timeout, do="view", what=what)["rows"]
         emit(rows, Rows(rows) if rows else _NOTHING[what], as_json)
         return
     data = view_of(what, manifest, reader, count)

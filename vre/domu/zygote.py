@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -84,9 +83,12 @@ class Nursery:
             raise PlatformError(
                 f"it needs {len(data)} bytes of description and {len(descriptors)} descriptors: too many"
             )
-        # A zygote that is gone shows when it is next listened to.
-        with contextlib.suppress(BrokenPipeError, ConnectionError):
+        try:
             socket.send_fds(self._channel, [data], descriptors)
+        except BlockingIOError:
+            raise PlatformError("the zygote of domUs takes no more messages now") from None
+        except (BrokenPipeError, ConnectionError):
+            pass  # a zygote that is gone shows when it is next listened to
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """Yield what it has said since it was last listened to. Raises PlatformError where it is gone."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 #: Longest answer in bytes.
 _LONGEST_ANSWER = 1 << 24
+#: How long an answer may take, in seconds: a write may wait 10 s for the end of a slice; a change compiles, and waits
+#: for new processes and domUs.
+ANSWER_S, CHANGE_S = 15.0, 600.0
+_QUICK = ("read", "write", "view")
 
 
 class ControlServer(Connections):
@@ -85,15 +90,38 @@ VERBS = {
 }
 
 
-def ask(path: Path, /, **request: Any) -> dict[str, Any]:
-    """Ask the platform whose socket is at `path`. Raises PlatformError with its answer where that is an error."""
+def ask(path: Path, timeout_s: float | None = None, /, **request: Any) -> dict[str, Any]:
+    """Ask the platform whose socket is at `path`, and wait for its answer.
+
+    Parameters
+    ----------
+    path : Path
+    timeout_s : float, optional
+        How long it may take; else what a request of this kind may take.
+    request
+        The verb and its values.
+
+    Raises
+    ------
+    PlatformError
+        The answer is an error, or there is none in time.
+    """
+    timeout_s = timeout_s or (ANSWER_S if request["do"] in _QUICK else CHANGE_S)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        # A connection that waits for its turn is not what settimeout bounds: it would be refused at once.
+        client.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
+        )
         try:
             with reachable(path) as address:
                 client.connect(address)
+            client.settimeout(timeout_s)
             client.sendall(json.dumps(request).encode() + b"\n")
             with client.makefile("rb") as answers:
                 answer = json.loads(answers.readline() or b"{}")
+        except (TimeoutError, BlockingIOError):
+            # BlockingIOError: it could not even be connected to, for so many wait already.
+            raise PlatformError(f"the platform has not answered within {timeout_s:g} s: is it stopped?") from None
         except OSError as error:
             raise PlatformError(f"the platform does not answer: {why_not(error)}") from None
         except ValueError as error:

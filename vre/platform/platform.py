@@ -44,6 +44,7 @@ from vre.supervision.journals import Journals
 from vre.supervision.outlet import Outlet, to_stream
 from vre.supervision.processes import Crew
 from vre.supervision.watchdog import Watchdog
+from vre.supervision.wire_watch import WireWatch
 from workers.arguments import RATES
 from workers.element import BROKEN
 
@@ -146,6 +147,7 @@ class Platform(Description, Requests):
         self.domus: Domus | VirtualDomus = absent
         self.changes: Changes = absent
         self.watchdog: Watchdog = absent
+        self._wire_watch: WireWatch = absent
         self.journals: Journals = absent
         self._captures: Captures = absent
         self._handlers: Handlers = absent
@@ -224,6 +226,7 @@ class Platform(Description, Requests):
         self._began = engine.now()
         self.watchdog = Watchdog(self.manifest, self._deadline, engine.holder, engine.expel, self.report)
         if isinstance(engine, Crew):
+            self._wire_watch = WireWatch(self.manifest, engine.wire_holder, engine.expel_wire, self.report)
             engine.quarantine = lambda what: self.watchdog.quarantine(what, engine.now())
         self._prepare_domus(crossing)
         self._engine.launch(self._directory.path / "manifest.json")
@@ -288,6 +291,7 @@ class Platform(Description, Requests):
             self._read_words()
             self.domus.look()
             self.watchdog.look(self.now())
+            self._wire_watch.look(self.now())
             if self.changing:
                 # Others are answered while it waits, for a compiler or for a domU; other changes are refused.
                 self._control.serve()

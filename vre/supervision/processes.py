@@ -399,6 +399,19 @@ class Crew:
         pid = load64(self._cores[core] + CORE["pid"])
         return pid if pid in self._numbers else self.pid(core)
 
+    def wire_holder(self) -> int:
+        """Return the process that is the wire now, 0 while none is; the next one while that is to take over."""
+        pid = load64(self._wire + WIRE["pid"])
+        if pid in self._numbers:
+            return pid
+        number = load64(self._wire + WIRE["incarnation"])
+        return next((p for p in self.supervisor.wires if number and self._numbers[p] == number), 0)
+
+    def expel_wire(self) -> None:
+        """Kill the wire; what follows is decided when it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.wire_holder(), signal.SIGKILL)
+
     def halt(self) -> None:
         """Let cores and wire end their work: from then on nothing moves."""
         self.supervisor.stopping = True

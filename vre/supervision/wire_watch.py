@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""The watch over the wire: one that stands still, because it has been stopped or the system holds it up, is noticed.
+
+No tenant's code runs there, so nobody is to blame. Half a frame's accounts cannot be told from a whole one's, so no
+other wire can go on where it stood: it is killed, and the platform ends with it, as after any other death of the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shm.intrinsics import load64
+from shm.wire_layout import WIRE
+from vre.supervision.attention import Attention
+from vre.supervision.progress import Progress
+from vre.supervision.schedstat import Schedstat
+from vre.supervision.watchdog import SILENCE_S
+
+
+class WireWatch:
+    """Watches the wire of one platform.
+
+    Parameters
+    ----------
+    manifest : dict
+        What is where.
+    pid : callable
+        Returns the process that is the wire now, 0 while none is.
+    expel : callable
+        Ends the wire's process.
+    report : callable
+        Told of events.
+    """
+
+    def __init__(
+        self,
+        manifest: dict[str, Any],
+        pid: Callable[[], int],
+        expel: Callable[[], None],
+        report: Callable[[str], None],
+    ) -> None:
+        self._manifest, self._pid, self._expel, self._report = manifest, pid, expel, report
+        self._attention = Attention()
+        self._progress, self._times = Progress(SILENCE_S), Schedstat(0)
+
+    def look(self, now: float) -> None:
+        """Judge the wire once, by the rounds that it makes; `now` in seconds."""
+        watched = self._attention.look(now)
+        pid, place = self._pid(), self._manifest["wire"]["address"]
+        if pid == 0 or load64(place + WIRE["stop"]):
+            self._progress = Progress(SILENCE_S)
+            return
+        if self._times.pid != pid:
+            self._progress, self._times = Progress(SILENCE_S), Schedstat(pid)
+        self._times.look(watched)
+        if self._progress.hung(True, load64(place + WIRE["loops"]), watched, self._times.waited_s):
+            self._progress = Progress(SILENCE_S)
+            self._report(f"the wire did nothing for {SILENCE_S:g} s: it is killed, and without it nothing moves")
+            self._expel()
