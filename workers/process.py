@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import platform
 import select
 import signal
 import socket
@@ -19,6 +20,12 @@ _MADV_POPULATE_WRITE = 23
 #: A standby maps memory in by such parts, with a pause after each: those who work now are on the same processor.
 _PART, _PAUSE_S = 1 << 20, 0.001
 _libc = ctypes.CDLL(None, use_errno=True)
+#: Functions of which none lets go of the interpreter's lock.
+_python = ctypes.PyDLL(None, use_errno=True)
+_python.syscall.restype = ctypes.c_long
+_python.syscall.argtypes = [ctypes.c_long, ctypes.c_ulong, *[ctypes.c_void_p] * 4]
+#: The number of the system call by machine (its arguments come in different orders, but only those that are 0 here).
+_CLONE, _CLONE_PARENT = {"x86_64": 56, "aarch64": 220}, 0x8000
 
 
 def follow_parent(parent: int) -> None:
@@ -26,6 +33,23 @@ def follow_parent(parent: int) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)
+
+
+def fork_sibling() -> int:
+    """Fork this process as `os.fork` does, but as a child of this one's parent, which outlives it. Raises OSError.
+
+    The C library's own fork cannot do that. What it does besides is for processes with several threads.
+    """
+    _python.PyOS_BeforeFork()
+    pid = _python.syscall(_CLONE[platform.machine()], _CLONE_PARENT | signal.SIGCHLD, None, None, None, None)
+    error = ctypes.get_errno()
+    if pid == 0:
+        _python.PyOS_AfterFork_Child()
+    else:
+        _python.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(error, os.strerror(error))
+    return int(pid)
 
 
 def take_name(name: str) -> None:

@@ -17,6 +17,7 @@ from shm.wire_layout import WIRE
 from vre.supervision.cpus import Plan
 from vre.supervision.processes import Crew
 from vre.supervision.stderr import Overheard
+from vre.supervision.zygote_process import ZygoteProcess
 from workers.zygote.workers import Zygote
 
 
@@ -31,12 +32,13 @@ def pair():
     }
     events = []
     crew = Crew(manifest, Plan((None,), None, False, ""), events.append, events.append)
-    crew._channel, theirs = socket.socketpair()
-    crew._overheard = Overheard(events.append)
-    crew._overheard.started()
+    ours, theirs = socket.socketpair()
+    overheard = Overheard(events.append)
+    overheard.started()
+    crew._listen_to(ZygoteProcess(None, ours, overheard))
     yield crew, events, Zygote(theirs), ctypes.addressof(core)
-    crew._overheard.close()
-    crew._channel.close()
+    overheard.close()
+    ours.close()
     theirs.close()
 
 
@@ -63,7 +65,7 @@ def test_a_process_that_cannot_be_forked_is_asked_for_again(pair, monkeypatch):
     crew, events, zygote, core = pair
     store64(core + CORE["incarnation"], 4)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fork", no_room)
+        patch.setattr("workers.zygote.workers.fork_sibling", no_room)
         crew._fork_standby(0)
         for _ in range(3):
             obey(zygote)
@@ -76,7 +78,7 @@ def test_a_process_that_cannot_be_forked_is_asked_for_again(pair, monkeypatch):
 def test_one_whose_turn_is_over_is_not(pair, monkeypatch):
     crew, _, zygote, core = pair
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fork", no_room)
+        patch.setattr("workers.zygote.workers.fork_sibling", no_room)
         crew._fork_standby(0)
         obey(zygote)
         tend_until(crew, lambda: crew._unforked)

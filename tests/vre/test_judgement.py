@@ -187,8 +187,9 @@ def test_a_standby_that_does_not_take_its_core_is_replaced():
 
 def test_a_wire_that_is_stopped_ends_the_platform_with_its_account():
     with platform(rate=2000) as box:
-        box.router("red", "FromDevice(eth0) -> ToDevice(eth1);")
+        red = box.router("red", "FromDevice(eth0) -> ToDevice(eth1);")
         box.start()
+        wait_for(box, lambda: red.stats().forwarded > 100)
         os.kill(box._engine.wire_holder(), signal.SIGSTOP)
         with pytest.raises(PlatformError, match="wire process was killed"):
             box.tend(20)
@@ -236,7 +237,7 @@ def test_domus_come_back_when_their_zygote_has_ended(tmp_path):
         red = box.router("red", forward(element(tmp_path, PASS)))
         box.start()
         wait_for(box, lambda: red.stats().forwarded > 100)
-        os.kill(box.domus._nursery._process.pid, signal.SIGKILL)
+        os.kill(box.domus._nursery._zygote.process.pid, signal.SIGKILL)
         wait_for(box, lambda: any("zygote of domUs has ended" in event for event in box.events))
         wait_for(box, lambda: any("its domU runs again" in event for event in box.events), 20)
         before = red.stats().forwarded

@@ -123,15 +123,39 @@ def test_a_worker_that_keeps_dying_ends_the_platform(monkeypatch):
                     box.tend(0.005)
 
 
-def test_the_death_of_the_wire_or_the_zygote_ends_the_platform_with_a_reason():
-    for which, message in ((0, "zygote process was killed by SIGKILL"), (1, "wire process was killed by SIGKILL")):
-        with make() as box:
-            box.router("red", PLAIN)
-            box.start()
-            pid = box._engine._zygote.pid if which == 0 else next(iter(box._engine.supervisor.wires))
-            os.kill(pid, signal.SIGKILL)
-            with pytest.raises(PlatformError, match=message):
-                box.tend(2)
+def test_the_death_of_the_wire_ends_the_platform_with_a_reason():
+    with make() as box:
+        box.router("red", PLAIN)
+        box.start()
+        os.kill(next(iter(box._engine.supervisor.wires)), signal.SIGKILL)
+        with pytest.raises(PlatformError, match="wire process was killed by SIGKILL"):
+            box.tend(2)
+
+
+def test_the_zygote_may_die_at_any_time_and_costs_nobody_anything():
+    with make() as box:
+        red = box.router("red", PLAIN)
+        box.start()
+        engine, numbers = box._engine, dict(box._engine._numbers)
+        zygote, worker = engine._zygote.process.pid, box.worker_pid(0)
+        os.kill(zygote, signal.SIGKILL)
+        box.tend(0.1)
+        assert engine._zygote.process.pid != zygote and "it is started again" in box.events[-1]
+        assert set(numbers) <= set(engine._numbers) and red.stats().dropped.get("killed", 0) == 0
+        # One standby is there already; the one after it comes of the new zygote.
+        for _ in range(2):
+            worker = box.worker_pid(0)
+            os.kill(worker, signal.SIGKILL)
+            while box.worker_pid(0) in (0, worker):
+                box.tend(0.005)
+        before = red.stats().forwarded
+        box.replace("red", PLAIN)
+        while red.stats().forwarded < before + 100:
+            box.tend(0.005)
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+    assert not psutil.Process().children(recursive=True)
 
 
 def test_nothing_is_left_open_or_mapped_by_many_platforms():

@@ -6,14 +6,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from vre.errors import PlatformError
-from vre.supervision.stderr import Overheard
+from vre.supervision.zygote_process import start_zygote
 from workers.zygote.domus import DESCRIPTORS, MESSAGE
 
 #: What of the environment the zygote needs; domUs get nothing of it.
@@ -27,23 +25,9 @@ class Nursery:
     """Starts the zygote, which gets ready by itself; `say` is given what it writes to its standard error."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "workers.zygote.domus", str(theirs.fileno()), str(os.getpid())]
         environment = {k: v for k, v in os.environ.items() if k in _KEEP} | dict.fromkeys(_ALONE, "1")
-        self._overheard = Overheard(say)
-        out = self._overheard.far_end
-        # A group of its own, as the workers' zygote has.
-        self._process = subprocess.Popen(
-            command,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            env=environment,
-            process_group=0,
-        )
-        theirs.close()
-        self._overheard.started()
+        self._zygote = start_zygote("workers.zygote.domus", socket.SOCK_SEQPACKET, say, environment)
+        self._channel = self._zygote.channel
         self._channel.setblocking(False)
         self._overdue = time.monotonic() + _START_S
         #: "own", or from "bubblewrap"; "" until it is ready.
@@ -92,7 +76,7 @@ class Nursery:
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """Yield what it has said since it was last listened to. Raises PlatformError where it is gone."""
-        self._overheard.look()
+        self._zygote.overheard.look()
         while True:
             try:
                 data = self._channel.recv(MESSAGE)
@@ -106,7 +90,4 @@ class Nursery:
 
     def end(self) -> None:
         """Kill it; its domUs follow."""
-        self._channel.close()
-        self._process.kill()
-        self._process.wait()
-        self._overheard.close()
+        self._zygote.end()

@@ -6,10 +6,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +21,8 @@ from vre.config.captures import KILLED, finish
 from vre.errors import PlatformEnded, PlatformError
 from vre.supervision.cpus import Plan
 from vre.supervision.restart_policy import GiveUp, Quarantine, Recover, Restart, Stamped, Supervisor, cause
-from vre.supervision.stderr import Overheard
 from vre.supervision.watchdog import path_of
+from vre.supervision.zygote_process import ZygoteProcess, start_zygote
 from workers.core.recovery import channels_on, recover, ring_ends
 from workers.process import take_processor
 
@@ -40,6 +39,9 @@ _STANDBYS_S, _STANDBY_DEATHS = 60.0, 3
 _QUIESCE_S = 10.0
 #: How long after a process could not be started it is tried again.
 _AGAIN_S = 0.1
+#: How long the zygote may say nothing while it compiles, or take to read what it is sent.
+_SILENT_S, _SEND_S = 300.0, 1.0
+_ZYGOTE = "workers.zygote.workers"
 #: How often workers and domUs are looked at.
 LOOK_S = 0.005
 
@@ -59,10 +61,17 @@ class Crew:
 
     def __init__(self, manifest: dict[str, Any], plan: Plan, say: Say, report: Say) -> None:
         self.manifest, self.plan, self._say, self._report = manifest, plan, say, report
-        self._zygote: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
+        self._zygote: ZygoteProcess | None = None
         self._unread = b""
-        self._overheard: Overheard | None = None
+        #: The manifest that the processes know, as text: a zygote that is started again knows the same.
+        self._served = ""
+        self._launched = self._changing = False
+        #: Wakes when a message has come or a process has ended; a descriptor of each of them, by its pid.
+        self._poll, self._ends = select.poll(), dict[int, int]()
+        #: Killed, and not yet buried.
+        self._expelled: set[int] = set()
+        #: The process groups of all zygotes that have been started.
+        self._groups: list[int] = []
         self._numbers: dict[int, int] = {}
         self._asked: dict[int, set[int]] = {}
         self._standby_deaths = 0
@@ -87,23 +96,10 @@ class Crew:
 
     def launch(self, manifest: Path) -> None:
         """Start the zygote, and from it all workers and the wire."""
-        ours, theirs = socket.socketpair()
-        self._channel = ours
-        # -I would hide the packages of a checkout; no site customisation is wanted either way.
-        command = [sys.executable, "-m", "workers.zygote.workers", str(theirs.fileno()), str(os.getpid())]
-        self._overheard = Overheard(self._say)
-        out = self._overheard.far_end
-        # A group of its own: signals to the platform's group end nothing but the platform, which ends the others.
-        self._zygote = subprocess.Popen(
-            command,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            process_group=0,
-        )
-        theirs.close()
-        self._overheard.started()
+        self._served = manifest.read_text()
+        zygote = start_zygote(_ZYGOTE, socket.SOCK_STREAM, self._say)
+        self._listen_to(zygote)
+        self._groups.append(zygote.process.pid)
         self._send(start=str(manifest), cpu=self.plan.wire_cpu)
         self._wait(lambda message: "ready" in message)
         for number in range(len(self.manifest["wire"]["captures"])):
@@ -114,6 +110,7 @@ class Crew:
         while not (all(load64(beat) for beat in beats) and load64(self._wire + WIRE["pid"])):
             self.tend(0.002)
         self._keep_standbys()
+        self._launched = True
 
     def _keep_standbys(self) -> None:
         """Fork the next worker of each core, so that it is there when it is needed."""
@@ -121,7 +118,9 @@ class Crew:
             self._fork_standby(core)
 
     def _fork_standby(self, core: int) -> None:
-        number = load64(self._cores[core] + CORE["incarnation"]) + 1
+        self._fork(core, load64(self._cores[core] + CORE["incarnation"]) + 1)
+
+    def _fork(self, core: int, number: int) -> None:
         if number not in self._asked.setdefault(core, set()):
             self._asked[core].add(number)
             self._send(core=core, cpu=self.plan.cpus[core], number=number, gently=True)
@@ -167,11 +166,17 @@ class Crew:
 
     def change(self, manifest: Path) -> None:
         """Put fresh workers and a fresh wire, which know another manifest, in place of those that run."""
-        self._send(change=str(manifest))
-        self._wait(lambda message: "ready" in message)
-        self._dismiss_standbys()
-        old = [*self.supervisor.cores, *self.supervisor.wires]
-        self._start_standbys()
+        text = manifest.read_text()
+        self._changing = True
+        try:
+            self._send(change=str(manifest))
+            self._wait(lambda message: "ready" in message)
+            self._dismiss_standbys()
+            old = [*self.supervisor.cores, *self.supervisor.wires]
+            self._start_standbys()
+        finally:
+            self._changing = False
+        self._served = text
         self._hand_over(old)
         self._keep_standbys()
 
@@ -211,35 +216,99 @@ class Crew:
         while load64(self._wire + WIRE["left"]) != load64(self._wire + WIRE["incarnation"]) - 1:
             self.tend(0.0005)
 
+    def _listen_to(self, zygote: ZygoteProcess) -> None:
+        self._zygote, self._unread = zygote, b""
+        zygote.channel.settimeout(_SEND_S)
+        self._poll.register(zygote.channel, select.POLLIN)
+
     def _send(self, **message: Any) -> None:
-        assert self._channel
-        # A zygote that is gone shows when it is next listened to.
+        assert self._zygote
+        # A zygote that is gone, or that does not listen, shows when it is next listened to, or not in time.
         with contextlib.suppress(OSError):
-            self._channel.sendall(json.dumps(message).encode() + b"\n")
+            self._zygote.channel.sendall(json.dumps(message).encode() + b"\n")
 
     def _messages(self, timeout: float) -> Iterator[dict[str, Any]]:
-        assert self._channel and self._overheard
-        self._overheard.look()
-        self._channel.settimeout(max(timeout, 0.0001))
-        try:
-            data = self._channel.recv(65536)
-        except TimeoutError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            status = self._zygote.wait() if self._zygote else 0
-            raise PlatformEnded(f"the zygote process {cause(status)}")
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        for line in lines:
-            yield json.loads(line)
+        """Wait for messages or a process's end, for at most `timeout` seconds; yield the messages."""
+        assert self._zygote
+        self._zygote.overheard.look()
+        found = {fd for fd, _ in self._poll.poll(max(timeout * 1e3, 0.1))}
+        if self._zygote.channel.fileno() in found:
+            try:
+                data = self._zygote.channel.recv(65536)
+            except OSError:
+                data = b""
+            if not data:
+                self._lose_zygote()
+                return
+            *lines, self._unread = (self._unread + data).split(b"\n")
+            for line in lines:
+                yield json.loads(line)
+        self._look_for_ends()
+
+    def _look_for_ends(self) -> None:
+        for pid in [*self._numbers, *self._writers, *self._expelled]:
+            status = ended(pid)
+            if status is None:
+                continue
+            self._expelled.discard(pid)
+            if pid in self._ends:
+                self._poll.unregister(self._ends[pid])
+                os.close(self._ends.pop(pid))
+            if pid in self._writers:
+                self._writer_ended(self._writers.pop(pid), status)
+            elif pid in self._numbers:
+                self._exited(pid, status)
+
+    def _lose_zygote(self) -> None:
+        """Start the zygote, which has ended, again: the processes go on meanwhile, and the next ones come later.
+
+        Raises PlatformError where a change needs the zygote, PlatformEnded where the platform cannot go on.
+        """
+        assert self._zygote
+        self._poll.unregister(self._zygote.channel)
+        status = self._zygote.process.wait()
+        if self.supervisor.stopping:
+            return  # nobody needs it any more
+        why = f"the zygote process {cause(status)}"
+        decision = self.supervisor.zygote_ended(status, time.monotonic())
+        if decision or not self._launched:
+            raise PlatformEnded(decision.reason if decision else why)
+        self._report(f"{why}; it is started again")
+        self._zygote.end()
+        with open(os.memfd_create("manifest"), "w+") as manifest:
+            manifest.write(json.dumps(json.loads(self._served) | {"ns_per_tick": self.manifest["ns_per_tick"]}))
+            manifest.flush()
+            try:
+                zygote = start_zygote(_ZYGOTE, socket.SOCK_STREAM, self._say, descriptors=[manifest.fileno()])
+            except OSError as error:
+                raise PlatformEnded(f"{why}, and cannot be started again: {error.strerror}") from None
+            self._listen_to(zygote)
+            self._groups.append(zygote.process.pid)
+            self._send(start=f"/proc/self/fd/{manifest.fileno()}", cpu=self.plan.wire_cpu, again=True)
+        self._ask_for_missing()
+        if self._changing:
+            raise PlatformError(f"{why}: try again")
+
+    def _ask_for_missing(self) -> None:
+        """Ask a new zygote for the workers that the former one has been asked for and has not forked."""
+        self._unforked.clear()
+        for core, place in enumerate(self._cores):
+            now = load64(place + CORE["incarnation"])
+            there = {self._numbers[pid] for pid, c in self.supervisor.cores.items() if c == core}
+            self._asked[core] = {now, now + 1} & there
+            for number in {now, now + 1} - there:
+                self._fork(core, number)
 
     def _wait(self, done: Callable[[dict[str, Any]], bool]) -> None:
-        found = False
+        """Wait for a message of the zygote. One that says nothing for too long is killed, which ends the wait."""
+        found, heard = False, time.monotonic()
         while not found:
             for message in self._messages(LOOK_S):
                 self._handle(message)
                 found |= done(message)
+                heard = time.monotonic()
+            if self._zygote and time.monotonic() - heard > _SILENT_S:
+                self._zygote.process.kill()
             self.watch()
 
     def _handle(self, message: dict[str, Any]) -> None:
@@ -248,14 +317,18 @@ class Crew:
         elif "ns_per_tick" in message:
             self.manifest["ns_per_tick"] = message["ns_per_tick"]
         elif "failed" in message:
-            raise PlatformError(f"cannot start: {message['failed']}")
+            # Where nobody changes anything it is a zygote that cannot be started again.
+            kind = PlatformEnded if self._launched and not self._changing else PlatformError
+            raise kind(f"cannot start: {message['failed']}")
         elif "capture" in message:
             self._writers[message["forked"]] = message["capture"]
-        elif "exited" in message and message["exited"] in self._writers:
-            self._writer_ended(self._writers.pop(message["exited"]), message["status"])
         elif "forked" in message:
             self._short = False
             self._numbers[message["forked"]] = message["number"]
+            # A kernel that has none lets it be noticed at the next look.
+            with contextlib.suppress(OSError):
+                self._ends[message["forked"]] = os.pidfd_open(message["forked"])
+                self._poll.register(self._ends[message["forked"]], select.POLLIN)
             self.supervisor.forked(message["forked"], message.get("core"))
         elif "unforked" in message:
             why = message.pop("unforked")
@@ -263,8 +336,6 @@ class Crew:
                 self._report(f"no process can be started now: {why}; it is tried again")
             self._short = True
             self._unforked.append((time.monotonic() + _AGAIN_S, message))
-        elif "exited" in message and message["exited"] in self._numbers:
-            self._exited(message["exited"], message["status"])
 
     def _ask_again(self) -> None:
         """Ask for the processes that there was no room for."""
@@ -359,6 +430,7 @@ class Crew:
             os.kill(pid, signal.SIGKILL)
         # Where that takes long, the zygote's word is waited for as after any other death.
         if pid in self._numbers and will_not_run(pid):
+            self._expelled.add(pid)
             self._exited(pid, -signal.SIGKILL)
 
     def tend(self, seconds: float) -> None:
@@ -429,17 +501,38 @@ class Crew:
         self._finish_captures()
 
     def end(self) -> None:
-        """Kill what is left: workers follow the zygote into its death."""
-        if self._channel:
-            self._channel.close()
+        """Kill what is left."""
         if self._zygote:
-            self._zygote.kill()
-            self._zygote.wait()
-        if self._overheard:
-            self._overheard.close()
-            self._overheard = None
-        for pid in [*self.supervisor.cores, *self.supervisor.wires, *self.supervisor.retired]:
-            _await_end(pid)
+            if self._zygote.process.poll() is None:
+                # Also whom it has forked and not told of.
+                os.killpg(self._zygote.process.pid, signal.SIGKILL)
+            self._zygote.end()
+            self._zygote = None
+        end = time.monotonic() + GRACE_S
+        left = [*self._numbers, *self._writers, *self._expelled]
+        for pid in left:
+            if ended(pid) is None:
+                os.kill(pid, signal.SIGKILL)
+        for pid in left:
+            while ended(pid) is None and time.monotonic() < end:
+                time.sleep(0.002)
+        # A former zygote may have forked somebody without telling of it, who has ended then.
+        for group in self._groups:
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-group, os.WNOHANG) != (0, 0):
+                    pass
+        for descriptor in self._ends.values():
+            os.close(descriptor)
+        self._ends.clear()
+
+
+def ended(pid: int) -> int | None:
+    """Return how a child has ended, as `Popen.returncode`, None while it has not; bury it."""
+    try:
+        found, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return -signal.SIGKILL  # buried by somebody else in this process: nobody knows
+    return os.waitstatus_to_exitcode(status) if found else None
 
 
 def will_not_run(pid: int) -> bool:
@@ -455,12 +548,3 @@ def will_not_run(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return False
-
-
-def _await_end(pid: int) -> None:
-    """Wait until a process that has been told to die is gone."""
-    end = time.monotonic() + GRACE_S
-    with contextlib.suppress(ProcessLookupError):
-        while time.monotonic() < end:
-            os.kill(pid, signal.SIGKILL)
-            time.sleep(0.002)

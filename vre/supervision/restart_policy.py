@@ -7,7 +7,8 @@
 | worker | in the same path: PATH_DEATHS in WINDOW_S | also, the path is quarantined |
 | worker | in paths of the same router: ROUTER_DEATHS in WINDOW_S | also, all of the router's paths are |
 | worker | in no path, too often: MAX_RESTARTS in WINDOW_S | the platform ends |
-| wire, zygote | any way, unasked | the platform ends |
+| wire | any way, unasked | the platform ends |
+| zygote | any way, unasked | it is started again; too often in WINDOW_S: the platform ends |
 | worker, wire | asked to hand over to the next one | nothing |
 | worker | asked to, but killed before it had | its core is recovered; the next one waits already |
 
@@ -25,6 +26,8 @@ from dataclasses import dataclass, field
 MAX_RESTARTS, WINDOW_S = 20, 10.0
 #: How many workers a path may end, and all paths of a router.
 PATH_DEATHS, ROUTER_DEATHS = 3, 6
+#: How many times the zygote is started again.
+ZYGOTE_DEATHS = 3
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Supervisor:
     wires: set[int] = field(default_factory=set)
     retired: dict[int, int | None] = field(default_factory=dict)  #: asked to hand over: pid to core, None: wire
     stopping: bool = False
-    #: When workers ended, by core, or by router and path.
+    #: When workers ended, by core, or by router and path; and when the zygote did, by -1.
     _deaths: dict[int | str | Stamped, deque[float]] = field(default_factory=dict)
 
     def forked(self, pid: int, core: int | None) -> None:
@@ -124,6 +127,13 @@ class Supervisor:
         if deaths > MAX_RESTARTS:
             return GiveUp(f"core {core} has ended {deaths} times in {WINDOW_S:.0f} s; the last one {cause(status)}")
         return Restart(core)
+
+    def zygote_ended(self, status: int, now: float) -> GiveUp | None:
+        """Decide what follows the end of the zygote: it is started again, or the platform ends."""
+        deaths = self._count(-1, now)
+        if deaths <= ZYGOTE_DEATHS:
+            return None
+        return GiveUp(f"the zygote has ended {deaths} times in {WINDOW_S:.0f} s; the last one {cause(status)}")
 
     def _retired(self, pid: int, status: int, now: float, path: Stamped | None) -> Recover | GiveUp | None:
         core = self.retired.pop(pid)

@@ -12,7 +12,10 @@ JSON over a socket pair with the platform, in both directions:
 | `{"wire": 0, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "wire": 0, "number": k}` |
 | either of these | `{"unforked": why, ...}`, what was asked for, if the system has no room for one more process now |
 | `{"capture": n, "cpu": c, "number": 0}` | `{"forked": pid, "capture": n, "number": 0}`: to be a capture's writer |
-| | `{"exited": pid, "status": s}` whenever a child ends |
+| `{"start": manifest file, "cpu": c, "again": true}` | `{"progress": s}`s, `{"again": true}` or `{"failed": s}` |
+
+What it forks are the platform's children, not its own: they outlive it. With `again` it is started for a platform
+that runs: it calibrates no clocks.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from typing import Any
 
 from shm.segment import Segment
 from workers.core.worker import Worker
-from workers.process import follow_parent, settle_in, take_processor, wakings
+from workers.process import follow_parent, fork_sibling, settle_in, take_processor, wakings
 from workers.wire.capture_writer import run_writer
 from workers.wire.process import run_wire_process
 from workers.zygote.stdio import speak_into
@@ -51,7 +54,6 @@ class Zygote:
         self.workers: list[Worker] = []
         #: A workers.zygote.kernels.Code, once Numba is there.
         self.code: Any = None
-        self.children: set[int] = set()
         self._compiling = 0
         self._processors = os.sched_getaffinity(0)
 
@@ -73,23 +75,14 @@ class Zygote:
                     self._obey(json.loads(line))
 
     def _reap(self) -> None:
-        while self.children or self._compiling:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid == self._compiling:
-                self._compiling = 0
-                self._answer(self._load)
-                continue
-            self.children.discard(pid)
-            self.say(exited=pid, status=os.waitstatus_to_exitcode(status))
+        if self._compiling and os.waitpid(self._compiling, os.WNOHANG)[0]:
+            self._compiling = 0
+            self._answer(self._load)
 
     def _obey(self, message: dict[str, Any]) -> None:
         if "start" in message:
-            self._answer(lambda: self._start(Path(message["start"]), message["cpu"]))
+            again = message.get("again", False)
+            self._answer(lambda: self._start(Path(message["start"]), message["cpu"], again), again)
         elif "change" in message:
             self._change(Path(message["change"]))
         elif "core" in message:
@@ -99,7 +92,7 @@ class Zygote:
         elif "capture" in message:
             self._fork("capture", message["capture"], message)
 
-    def _answer(self, work: Callable[[], None]) -> None:
+    def _answer(self, work: Callable[[], None], again: bool = False) -> None:
         try:
             work()
         except Exception as error:  # told to the platform, which decides
@@ -107,9 +100,9 @@ class Zygote:
                 traceback.print_exc()
             self.say(failed=f"{type(error).__name__}: {error}")
         else:
-            self.say(ready=True)
+            self.say(**{"again" if again else "ready": True})
 
-    def _start(self, manifest: Path, cpu: int | None) -> None:
+    def _start(self, manifest: Path, cpu: int | None, again: bool) -> None:
         self.say(progress="loading the compiler")
         from workers.core.clock import calibrate, install
         from workers.zygote.kernels import Code
@@ -119,9 +112,10 @@ class Zygote:
         self.code.warm(self.manifest, lambda text: self.say(progress=text))
         self.say(progress="loading compiled code")
         self.code.load(self.manifest)
-        calibration = calibrate(self.code.kernels["ticks"])
-        install(self.manifest, calibration)
-        self.say(ns_per_tick=calibration.ns_per_tick)
+        if not again:
+            calibration = calibrate(self.code.kernels["ticks"])
+            install(self.manifest, calibration)
+            self.say(ns_per_tick=calibration.ns_per_tick)
         self._load()
         # What is alive now never dies: no collection in a child shall copy its pages to find that out.
         gc.collect()
@@ -183,19 +177,28 @@ class Zygote:
         follow_parent(parent)
 
     def _fork(self, kind: str, place: int, message: dict[str, Any]) -> None:
-        parent = os.getpid()
+        platform = os.getppid()
+        told, tell = os.pipe2(os.O_CLOEXEC)
         try:
-            pid = os.fork()
+            pid = fork_sibling()
         except OSError as error:
             self.say(unforked=error.strerror, **message)
-            return
+            pid = -1
         if pid:
-            self.children.add(pid)
-            self.say(forked=pid, number=message["number"], **{kind: place})
+            os.close(told)
+            if pid > 0:
+                self.say(forked=pid, number=message["number"], **{kind: place})
+                os.write(tell, b"!")
+            os.close(tell)
             return
         status = 1
         try:
-            self._leave_zygote(parent)
+            os.close(tell)
+            # Whom the platform has not been told of, because the zygote has ended first, shall not be there.
+            if not os.read(told, 1):
+                os._exit(0)
+            os.close(told)
+            self._leave_zygote(platform)
             if kind == "capture":
                 os.sched_setaffinity(0, self._processors)
                 run_writer(self.manifest, place, message["cpu"])

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""How a zygote is started: with a socket to the platform, what it writes overheard, and a process group of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vre.supervision.stderr import Overheard
+
+
+@dataclass
+class ZygoteProcess:
+    """A zygote that runs."""
+
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    overheard: Overheard
+
+    def end(self) -> int:
+        """Kill it where it runs; return its status."""
+        self.process.kill()
+        status = self.process.wait()
+        self.channel.close()
+        self.overheard.close()
+        return status
+
+
+def start_zygote(
+    module: str,
+    kind: socket.SocketKind,
+    say: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
+) -> ZygoteProcess:
+    """Start a zygote, which gets its socket's descriptor and the platform's process id as arguments.
+
+    Parameters
+    ----------
+    module : str
+        What it runs.
+    kind : socket.SocketKind
+        Of the socket between it and the platform.
+    say : callable
+        Given each line that it writes to its standard output or error.
+    environment : mapping, optional
+        Its environment, else the platform's.
+    descriptors : sequence of int
+        What else it inherits.
+
+    Raises
+    ------
+    OSError
+        There is no room for one more process, or no descriptor.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    overheard = Overheard(say)
+    try:
+        # -I would hide the packages of a checkout; no site customisation is wanted either way.
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid())],
+            pass_fds=[theirs.fileno(), *descriptors],
+            stdin=subprocess.DEVNULL,
+            stdout=overheard.far_end,
+            stderr=overheard.far_end,
+            env=environment,
+            # A group of its own: signals to the platform's group end nothing but the platform, which ends the others.
+            process_group=0,
+        )
+    except BaseException:
+        ours.close()
+        overheard.started()
+        overheard.close()
+        raise
+    finally:
+        theirs.close()
+    overheard.started()
+    return ZygoteProcess(process, ours, overheard)
