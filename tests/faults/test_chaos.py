@@ -81,6 +81,15 @@ def test_a_rogue_that_succeeds_is_reported(tmp_path, monkeypatch):
     assert not result["pass"] and "it got what it should not" in result["faults"][0]["why"]
 
 
+def test_a_rogue_that_never_had_a_packet_is_not_said_to_be_contained(tmp_path, monkeypatch):
+    monkeypatch.setattr("vre.chaos.runner._FED_S", 0.0)
+    monkeypatch.setattr(
+        "vre.chaos.runner._CONFIG", "Idle -> u :: Untrusted({file}:Attack) -> Discard; u[1] -> Discard;"
+    )
+    result = run(load_model(lab(tmp_path)), ("exception",), lambda text: None)
+    assert not result["pass"] and "its domU got no packet" in result["faults"][0]["why"]
+
+
 @pytest.mark.parametrize(("losses", "contained"), [((0.0, 0.5, 0.0, 0.01), True), ((0.0, 0.5, 0.0, 0.4), False)])
 def test_a_loss_is_the_faults_where_it_comes_again(tmp_path, monkeypatch, losses, contained):
     left = iter(losses)

@@ -265,3 +265,13 @@ def test_what_a_platform_answers_says_error_once(monkeypatch, capsys):
             main(["read", "red.entitlement"])
         shown = capsys.readouterr().err
         assert stop.value.code == 2 and shown.count("error: ") == 1 and said in shown
+
+
+def test_a_mistake_that_the_platform_finds_in_a_configuration_shows_its_line(tmp_path):
+    (tmp_path / "r.click").write_text("FromDevice(eth0)\n  -> out :: ToDevice(eth7);")
+    file = tmp_path / "lab.toml"
+    file.write_text('[nics.eth0]\n[routers.r]\nconfig = "r.click"')
+    with pytest.raises(ConfigError) as raised:
+        load_model(file)
+    assert "r.click:2:6: error: 'out': there is no port 'eth7'" in str(raised.value)
+    assert str(raised.value).endswith("\n      -> out :: ToDevice(eth7);\n         ^")

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from vre.cli.contest import contest_lines
-from vre.cli.report import drop_lines, routers_table
+from vre.cli.report import drop_lines, number, routers_table
 from vre.cli.tables import Rows
 from vre.platform.accounts import RouterStats
 
@@ -73,10 +73,15 @@ def test_what_was_not_contested_is_said():
     assert lines == [
         "Jain's index over contested time: 1.00000",
         "core 0 idle 31%: nothing to share then",
-        "of 10 s, packets waited without a pause for red in 4.5 s, a-router-with-a-long-name in 4.5 s, light in 0 s; "
+        "of the cores' 10 s, packets waited without a pause for red in 4.5 s, a-router-with-a-long-name in 4.5 s, light in 0 s; "
         "a router can use its share only while packets wait",
     ]
     busy = RouterStats("x", 1.0, 1.0, 1, 1, 0, backlogged_s=10.0, contested_s=10.0, contested_used=5, contested_due=5)
     assert contest_lines([busy, busy], [{"busy_ticks": 1, "idle_ticks": 0, "slow_ticks": 0, "clock_ns": 10**10}]) == [
         "Jain's index over contested time: 1.00000"
     ]
+
+
+def test_a_number_is_apart_from_its_unit():
+    assert [number(v, "pps") for v in (0, 395.4, 2250, 1.5e6)] == ["0 pps", "395 pps", "2.25 kpps", "1.5 Mpps"]
+    assert [number(v) for v in (12, 12000)] == ["12", "12 k"]

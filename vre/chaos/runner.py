@@ -38,6 +38,8 @@ WINDOW_S, WINDOWS = 0.1, 10
 LOSS = 0.03
 #: Faults before one may come again, where they are random: some 10 s.
 _APART = 8
+#: How long a busy host may take until a rogue has its first packet, in seconds.
+_FED_S = 10.0
 #: The status of a rogue that has got what it should not.
 SUCCEEDED = 99
 
@@ -159,9 +161,11 @@ class Chaos:
         workers = self._restarts()
         domu = self._domus.domus[ROUTER]
         before = domu.serial
+        given = 0
         if fault.file:
             self._load(fault.file)
-            loss = self._watch(lambda: None)
+            given = self._given()
+            loss = max(self._watch(lambda: None), self._watch_until_fed(domu, given))
         else:
             loss = self._watch(lambda: self._hurt_dom0(fault.name))
             # What it added and removed again, and what it started anew, settles.
@@ -169,6 +173,8 @@ class Chaos:
         closed = domu.serial != before + bool(fault.file)
         outcome = self._outcome(domu, before, fault)
         problems = list(self._problems(fault, domu, workers))
+        if fault.file and outcome == "harmless" and self._given() == given:
+            problems.append("it did nothing, as its domU got no packet: the host is too busy to judge it")
         said = [event for event in self.platform.events if not any(n in event for n in _NOISE)]
         noticed = round(domu.noticed * 1e3, 1) if closed else None
         if fault.file:
@@ -200,6 +206,18 @@ class Chaos:
         for router in self.platform.routers:
             if not self._accounted(router.name):
                 yield f"router {router.name}: packets are not accounted for"
+
+    def _watch_until_fed(self, domu: Any, given: int) -> float:
+        """Watch on until a rogue has had a packet, or has ended; return the most that a victim lost."""
+        worst, serial, end = 0.0, domu.serial, time.monotonic() + _FED_S
+        while self._given() == given and domu.serial == serial and time.monotonic() < end:
+            worst = max(worst, self._watch(lambda: None))
+        return worst
+
+    def _given(self) -> int:
+        """Return how many packets the rogues' domU has been given."""
+        stats = self.platform.handle(ROUTER).stats()
+        return stats.injected - stats.dropped.get("domu_down", 0) - stats.dropped.get("channel_full", 0)
 
     def _accounted(self, name: str) -> bool:
         """Return whether no more packets are missing than workers may have in hand; the end is judged exactly."""

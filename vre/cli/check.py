@@ -78,7 +78,7 @@ def plan(file: Path, as_json: bool) -> None:
         return
     for row in rows:
         said = [f"weight {row['weight']:g}", f"{row['share']:.1%} of the core"]
-        said += [f"{number(row['pps'])}pps"] if row["pps"] else []
+        said += [number(row["pps"], "pps")] if row["pps"] else []
         said += ["pinned"] if row["pinned"] else []
         if row["core"] == model.cores:
             click.echo(f"no core {row['router']}: mapped directly, its graph runs in its domU")

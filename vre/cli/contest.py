@@ -36,7 +36,7 @@ def contest_lines(stats: list[RouterStats], cores: list[dict[str, int]]) -> list
     rested = [f"{s.name} in {s.backlogged_s:.2g} s" for s in shared if s.backlogged_s < (1 - _UNCONTESTED) * seconds]
     if rested:
         lines.append(
-            f"of {seconds:.3g} s, packets waited without a pause for {', '.join(_few(rested))}; "
+            f"of the cores' {seconds:.3g} s, packets waited without a pause for {', '.join(_few(rested))}; "
             "a router can use its share only while packets wait"
         )
     alone = [s.name for s in shared if s.backlogged_s - s.contested_s > _UNCONTESTED * seconds]

@@ -14,12 +14,12 @@ from vre.platform.accounts import RouterStats
 from workers.arguments import show_ether
 
 
-def number(value: float) -> str:
-    """Return a count or rate with three significant digits and a unit prefix."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+def number(value: float, unit: str = "") -> str:
+    """Return a count or rate with three significant digits, a prefix and a unit."""
+    for limit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
-            return f"{value / limit:.3g} {unit}"
-    return f"{value:.3g}"
+            return f"{value / limit:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}".rstrip()
 
 
 def emit(data: Any, text: Any, as_json: bool) -> None:
@@ -54,7 +54,7 @@ def routers_table(stats: list[RouterStats], seconds: float) -> Rows:
                 "share": f"{s.share:.1%}" if s.entitled else "-",
                 "error": as_error(s.error),
                 "forwarded": number(s.forwarded),
-                "rate": f"{number(s.forwarded / seconds)}pps" if seconds else "-",
+                "rate": number(s.forwarded / seconds, "pps") if seconds else "-",
                 "cycles/packet": f"{s.cycles_per_packet:.0f}" if s.entitled else "-",
                 **dict(zip(("p50", "p99", "p99.9", "max"), latency, strict=True)),
                 "contested": f"{s.contested_s:.2f} s",

@@ -55,7 +55,7 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
         nonlocal elapsed
         elapsed = now
         if live:
-            rates = "  ".join(f"{s.name} {number(s.forwarded / now)}pps" for s in box.reader.routers())
+            rates = "  ".join(f"{s.name} {number(s.forwarded / now, 'pps')}" for s in box.reader.routers())
             end = f" of {duration:g}" if duration else ""
             box.say(f"\r{now:5.1f}{end} s  {rates}")
 
@@ -142,7 +142,7 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="End with JSON in place of a table.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def demo(duration: float, as_json: bool, quiet: bool) -> None:
-    """Run four tenants on one overloaded core.
+    """Run four tenants that compete for one core.
 
     Two have the platform's router, one has a router of his own, and one brings code that nobody trusts.
     """
@@ -154,6 +154,8 @@ def demo(duration: float, as_json: bool, quiet: bool) -> None:
     except (ConfigError, PlatformError) as error:
         if _UNTRUSTED not in str(error) and "jailed" not in str(error):
             raise
-        click.echo(f"{error}\nwithout '{_UNTRUSTED}': 'vre doctor' says what this host lacks to jail it", err=True)
+        click.echo(
+            f"{error}\nwithout '{_UNTRUSTED}': 'vre doctor' says whether this host lacks something to jail it", err=True
+        )
         del model.routers[_UNTRUSTED]
         _run(model, duration, as_json, quiet)

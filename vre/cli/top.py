@@ -39,8 +39,8 @@ def running(name: str | None) -> str:
     if name is None:
         found = [name for name in names() if RunDirectory(name).alive()]
         if len(found) != 1:
-            hint = f"; these run: {', '.join(found)}: choose with --name" if found else ""
-            raise PlatformError(f"{'several platforms run' if found else 'no platform is running'}{hint}")
+            several = f"several platforms run: choose one of {', '.join(found)} with --name"
+            raise PlatformError(several if found else "no platform is running")
         name = found[0]
     if why := why_no_name(name):
         raise PlatformError(why)
@@ -116,18 +116,23 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -
             for nic, at in r["rx"].items()
         ]
         rings += [(c["nic"], "rx", c["ring"], "") for c in manifest["classifiers"]]
-        rings += [(nic, f"tx {places[core]}", at, "") for nic, core, at in manifest["tx"]]
-        return [_ring_row(*ring) for ring in rings] + [
-            {
-                "port": one["port"],
-                "ring": f"capture {one['file']}",
-                "claims": "",
-                "packets": one["written"],
-                "full": one["lost"],
-                "waiting": one["waiting"],
-            }
-            for one in reader.captures()
-        ]
+        sending = [(nic, f"tx {places[core]}", at, "") for nic, core, at in manifest["tx"]]
+        # What finds no room in a TX ring is dropped by its router's element, and counted there: tx_ring_full.
+        return (
+            [_ring_row(*ring) for ring in rings]
+            + [_ring_row(*ring) | {"full": None} for ring in sending]
+            + [
+                {
+                    "port": one["port"],
+                    "ring": f"capture {one['file']}",
+                    "claims": "",
+                    "packets": one["written"],
+                    "full": one["lost"],
+                    "waiting": one["waiting"],
+                }
+                for one in reader.captures()
+            ]
+        )
     if what == "memory":
         return [
             {"segment": name, "kind": kind, "bytes": size, "base": hex(base)}
@@ -179,7 +184,7 @@ def show(what: str, name: str | None, count: int, as_json: bool, timeout: float 
             for line in [*contest_lines(stats, reader.cores()), *drop_lines(stats)]:
                 emit(None, line, False)
     else:
-        emit(data, Rows(data), as_json)
+        emit(data, Rows([{k: "-" if v is None else v for k, v in row.items()} for row in data]), as_json)
 
 
 @click.command()

@@ -138,7 +138,7 @@ def _check_pins(model: Model, problem: Place) -> list[Problem]:
                 elif node.cls.__name__ == "StaticThreadSched" and number >= model.cores:
                     message = f"there is no core {number}: the platform has {model.cores}, from 0"
                 if message:
-                    found.append(Problem(node.where, f"'{node.name}': {message}", ""))
+                    found.append(node.problem(f"'{node.name}': {message}"))
     return found
 
 
@@ -153,13 +153,11 @@ def _check_devices(model: Model, problem: Place) -> list[Problem]:
                 continue
             if device not in model.nics:
                 hint = nearest(device, model.nics) or f"; there are {', '.join(model.nics) or 'none'}"
-                found.append(Problem(node.where, f"'{node.name}': there is no port '{device}'{hint}", ""))
+                found.append(node.problem(f"'{node.name}': there is no port '{device}'{hint}"))
             elif node.cls.driver == "rx" and device in receivers:
                 found.append(
-                    Problem(
-                        node.where,
-                        f"port '{device}' is used twice: '{receivers[device]}' and '{node.name}' both receive from it",
-                        "",
+                    node.problem(
+                        f"port '{device}' is used twice: '{receivers[device]}' and '{node.name}' both receive from it"
                     )
                 )
             elif node.cls.driver == "rx":

@@ -162,7 +162,7 @@ class Domus(Keeper):
 
     def _problem(self, domu: Domu, what: str) -> Problem:
         node = next(node for node in domu.tenant.program.graph.nodes if node.cls.driver == "domu")
-        return Problem(node.where, f"router '{domu.name}': its domU {what}")
+        return node.problem(f"router '{domu.name}': its domU {what}")
 
     # Ending, and beginning again.
 

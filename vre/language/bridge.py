@@ -25,7 +25,7 @@ def problems_inside(graph: Graph) -> list[Problem]:
     """Return what is wrong with a graph that is to run in a domU."""
     if len(outputs(graph)) <= OUTPUTS:
         return []
-    return [Problem(graph.nodes[0].where, f"a graph in a domU sends to at most {OUTPUTS} ports")]
+    return [graph.nodes[0].problem(f"a graph in a domU sends to at most {OUTPUTS} ports")]
 
 
 def clusters(graph: Graph) -> list[dict[str, Any]]:

@@ -107,7 +107,8 @@ class _Checker:
         for error in errors:
             at = element.config_at + (error.offset if element.literal else 0)
             self._problem(at, f"'{element.name} :: {element.cls.__name__}' {error}")
-        return Node(element.name, element.cls, element.config.strip(), self.source.where(element.at), values)
+        where = self.source.where(element.at)
+        return Node(element.name, element.cls, element.config.strip(), where, values, self.source, element.at)
 
     def _ports(self, nodes: list[Node]) -> None:
         """Check port numbers and counts, and that every port is used."""

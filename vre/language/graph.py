@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from vre.errors import Where
+from vre.errors import Problem, Where
+from vre.language.lexer import Source
 from workers.element import Element, load
 from workers.graph.shape import Shape, reach, upstream
 
@@ -24,6 +25,13 @@ class Node:
     config: str
     where: Where
     values: dict[str, Any] = field(default_factory=dict)
+    #: Where it is in which text: a mistake shows its line, which may be long and that of many elements.
+    source: Source | None = field(default=None, compare=False, repr=False)
+    at: int = field(default=0, compare=False, repr=False)
+
+    def problem(self, message: str) -> Problem:
+        """Return a mistake at this element."""
+        return self.source.problem(self.at, message) if self.source else Problem(self.where, message)
 
 
 @dataclass
