@@ -12,13 +12,13 @@ The same mistake of the same party is an event when it is the first, the 10th, t
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from shm.escape import escape
 from vre.errors import ConfigError, PlatformEnded, Unexpected, VreError
+from vre.supervision.tally import Tally
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Boundary:
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
         #: (who, kind, type and place of the exception) to how often it was raised.
-        self.unexpected: OrderedDict[tuple[str, str, str], int] = OrderedDict()
+        self.unexpected: Tally[tuple[str, str, str]] = Tally(_KINDS)
 
     def call(self, kind: str, who: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns.
@@ -82,14 +82,10 @@ class Boundary:
     def note(self, kind: str, who: str, error: Exception) -> str:
         """Count an exception that nobody expected, and report it if it is new; return what is to be answered."""
         what = f"{type(error).__name__} at {place(error)}"
-        key = (who, kind, what)
-        count = self.unexpected.pop(key, 0) + 1
-        self.unexpected[key] = count
-        if len(self.unexpected) > _KINDS:
-            self.unexpected.popitem(last=False)
         said = f"{kind} failed: {what}: {_text(error)}"
-        if count == 10 ** (len(str(count)) - 1):
-            self._report(f"{who}: {said}" + (f" ({count} times by now)" if count > 1 else ""))
+        times = self.unexpected.note((who, kind, what))
+        if times is not None:
+            self._report(f"{who}: {said}{times}")
         return said
 
 

@@ -6,11 +6,11 @@ The same fault of the same element is an event the 1st, the 10th, the 100th ... 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from shm.journal import FAULT, NOBODY, Record, dropped, take
+from vre.supervision.tally import Tally
 
 #: Records that are taken from one journal at one look: some milliseconds of the platform's time.
 _MOST = 256
@@ -36,7 +36,7 @@ class Journals:
     ) -> None:
         self._manifest, self._report, self._show = manifest, report, show
         #: (router, element, type of the exception) to how many packets it was raised about.
-        self.faults: OrderedDict[tuple[str, str, str], int] = OrderedDict()
+        self.faults: Tally[tuple[str, str, str]] = Tally(_KINDS)
 
     def _all(self) -> list[int]:
         return [*(core["journal"] for core in self._manifest["cores"]), self._manifest["wire"]["journal"]]
@@ -55,14 +55,10 @@ class Journals:
 
     def _fault(self, record: Record) -> None:
         router, element = self._names(record)
-        key = (router, element, record.text.partition(":")[0])
-        count = self.faults.pop(key, 0) + 1
-        self.faults[key] = count
-        if len(self.faults) > _KINDS:
-            self.faults.popitem(last=False)
-        if count == 10 ** (len(str(count)) - 1):
+        times = self.faults.note((router, element, record.text.partition(":")[0]))
+        if times is not None:
             who = f"router {router}: {element}: " if router else ""
-            self._report(f"{who}{record.text}" + (f" ({count} times by now)" if count > 1 else ""))
+            self._report(f"{who}{record.text}{times}")
 
     def _names(self, record: Record) -> tuple[str, str]:
         for router in self._manifest["routers"]:
