@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import random
 import time
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shm.intrinsics import load64
 from tests.reference.lpm import SlowTable
 from workers.datapath.fib import HOPS, Fib, FibError, chunks_for, lookup, table_bytes
 from workers.elements.route import control
@@ -136,7 +138,7 @@ def test_a_table_that_routes_have_left_is_as_empty_as_it_was():
     fib.remove(0x0A000000, 8)
     fib._reclaim()
     assert len(fib) == 0 and len(fib._free) == 2 and len(fib._free_hops) == HOPS and not fib._hop_of
-    assert not fib._first.any() and not fib._first_length.any()
+    assert not fib._first.any() and not fib._short_length.any()
 
 
 def test_what_has_been_given_back_is_not_used_while_readers_may_be_there():
@@ -192,6 +194,74 @@ def churn(steps, seed=1):
     fib._reclaim()
     assert len(fib._free) == 12 and len(fib._free_hops) == HOPS and not fib._first.any()
     assert not any(fib._needed) and not any(fib._hop_needed)
+
+
+def crowded(fib, slow, chance):
+    """Fill a table with long prefixes, of which many are in gaps of each other."""
+    for _ in range(60):
+        base, length = (
+            chance.choice((0x0A000000, 0x0A010000, 0xC0A80000)) | chance.getrandbits(16),
+            chance.randint(17, 32),
+        )
+        with contextlib.suppress(FibError):
+            fib.add(base, length, 0, length % 50)
+            slow.add(base, length, length % 50)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 1 << 30), st.lists(st.tuples(st.integers(0, 17), st.booleans()), min_size=1, max_size=12))
+def test_changes_of_short_prefixes_among_long_ones_agree_with_the_slow_table(seed, changes):
+    chance = random.Random(seed)
+    fib, address, _keep = table()
+    slow = SlowTable()
+    crowded(fib, slow, chance)
+    for number, (length, adding) in enumerate(changes):
+        base = chance.choice((0x0A000000, 0x0A010000, 0xC0A80000))
+        if adding:
+            fib.add(base, length, 0, number)
+            slow.add(base, length, number)
+        elif slow.remove(base, length):
+            fib.remove(base, length)
+        for _ in range(20):
+            probe = chance.choice((0x0A000000, 0x0A010000, 0xC0A80000)) | chance.getrandbits(16)
+            found = hop_at(fib, lookup(address, probe))
+            assert (found and found[1]) == slow.find(probe), (number, hex(probe))
+    fib.flush()
+    fib._reclaim()
+    assert len(fib) == 0 and len(fib._free) == CHUNKS and len(fib._free_hops) == HOPS and not fib._hop_of
+    assert not any(lookup(address, base) for base in (0x0A000000, 0x0A010000, 0xC0A80000))
+    crowded(fib, SlowTable(), chance)
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 16])
+def test_a_short_prefix_touches_no_chunk_however_many_there_are(length):
+    fib, address, _keep = table()
+    slow = SlowTable()
+    crowded(fib, slow, random.Random(3))
+    before = fib._chunks.copy()
+    fib.add(0, length, 0, 1)
+    fib.add(0, length, 0, 2)
+    assert (fib._chunks == before).all() and hop_at(fib, lookup(address, 1)) == (0, 2)
+    fib.remove(0, length)
+    assert (fib._chunks == before).all() and lookup(address, 1) == 0
+
+
+def test_an_answer_is_an_old_or_a_new_one_when_the_table_changes_within_a_lookup(monkeypatch):
+    """A short prefix comes, and the longer one goes, while a reader is on its way from one to the other."""
+    from workers.datapath import fib as module
+
+    fib, address, _keep = table()
+    fib.add(0x0A000000, 24, 0, 1)
+    fib.add(0x0A000100, 24, 0, 3)
+
+    def interrupted(place):
+        first = load64(place)
+        fib.add(0, 0, 0, 2)
+        fib.remove(0x0A000100, 24)
+        return first
+
+    monkeypatch.setattr(module, "load64", interrupted)
+    assert hop_at(fib, lookup(address, 0x0A000101)) == (0, 2)
 
 
 def test_churn_agrees_with_the_slow_table_and_leaves_nothing():

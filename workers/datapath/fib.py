@@ -7,11 +7,14 @@ one: a chunk is complete before the word that points to it is stored.
 
 Layout of the area, in 32-bit words::
 
-    0                    65,536 first-level entries, by the upper 16 bits of the address
-    65536                chunks of 256 entries, by the third byte, then by the fourth
-    65536 + 256*chunks   next hops: (gateway, output) pairs
+    0                     65,536 first-level entries of 64 bits, by the upper 16 bits of the address
+    131072                chunks of 256 entries, by the third byte, then by the fourth
+    131072 + 256*chunks   next hops: (gateway, output) pairs
 
-An entry is 0 for no route, `CHUNK | n` for chunk n, else one plus the number of a next hop.
+An entry is 0 for no route, `CHUNK | n` for chunk n, else one plus the number of a next hop. A first-level
+entry has one in its lower half, and in its upper half the answer of the longest prefix of at most 16 bits. Chunks know
+only of longer ones; where a chunk says 0, that answer is it. So what a change touches is bounded, however many routes
+there are: a short prefix is in no chunk, and a longer one in at most 129.
 
 A chunk, or next hop, that no route needs any more is taken out of the trie at once; it is used again only after all
 readers have finished what they were in, for one of them may just have read the word that led to it.
@@ -23,16 +26,17 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from shm.intrinsics import kernel, load32
+from shm.intrinsics import acquire64, kernel, load32, load64, unlikely
 
 FIRST = 1 << 16
+#: Where the chunks begin, in words.
+_CHUNKS = 2 * FIRST
 CHUNK = 1 << 31
+_LOWER = 0xFFFFFFFF
 #: Different (gateway, output) pairs that a table holds.
 HOPS = 4096
 #: Marks an entry that leads to a chunk: longer than any prefix.
 _BELOW = 255
-#: Chunks whose entries are set together: some hundred kilobytes.
-_AT_ONCE = 64
 
 
 class FibError(ValueError):
@@ -41,17 +45,39 @@ class FibError(ValueError):
 
 def table_bytes(chunks: int) -> int:
     """Return the size of a table with room for `chunks` chunks."""
-    return 4 * (FIRST + 256 * chunks + 2 * HOPS)
+    return hops_at(chunks) + 8 * HOPS
+
+
+def hops_at(chunks: int) -> int:
+    """Return where the next hops of such a table begin, in bytes."""
+    return 4 * (_CHUNKS + 256 * chunks)
+
+
+@kernel
+def _in_chunk(table, first, address):
+    """Return what the chunks under a first-level entry say, 0 where no prefix that is longer than 16 bits matches."""
+    entry = load32(table + (_CHUNKS + (first & CHUNK - 1) * 256 + (address >> 8 & 255)) * 4)
+    if entry & CHUNK:
+        entry = load32(table + (_CHUNKS + (entry & ~CHUNK) * 256 + (address & 255)) * 4)
+    return entry
 
 
 @kernel
 def lookup(table, address):
     """Return one plus the next hop's number for `address` (network order as integer), 0 for no route."""
-    entry = load32(table + (address >> 16) * 4)
-    if entry & CHUNK:
-        entry = load32(table + (FIRST + (entry & ~CHUNK) * 256 + (address >> 8 & 255)) * 4)
-        if entry & CHUNK:
-            entry = load32(table + (FIRST + (entry & ~CHUNK) * 256 + (address & 255)) * 4)
+    place = table + (address >> 16) * 8
+    first = load64(place)
+    if first & CHUNK == 0:
+        return first & _LOWER
+    entry = _in_chunk(table, first, address)
+    if entry == 0:
+        # A longer prefix may have gone after a short one came, since the entry was read: then both are read again.
+        again = acquire64(place)
+        entry = again >> 32
+        if unlikely(again != first):
+            longer = _in_chunk(table, again, address) if again & CHUNK else 0
+            if longer:
+                entry = longer
     return entry
 
 
@@ -79,11 +105,11 @@ class Fib:
 
         words: Any = (ctypes.c_char * table_bytes(chunks)).from_address(int(address))
         whole = np.frombuffer(words, dtype=np.uint32)
-        self._first = whole[:FIRST]
-        self._chunks = whole[FIRST : FIRST + 256 * chunks].reshape(chunks, 256)
-        self._hops = whole[FIRST + 256 * chunks :].reshape(HOPS, 2)
-        # Length of the prefix that each entry comes from, plus one; 0 for no route, _BELOW where a chunk is below.
-        self._first_length = np.zeros(FIRST, dtype=np.uint8)
+        self._first = whole[:_CHUNKS].view(np.int64)
+        self._chunks = whole[_CHUNKS : _CHUNKS + 256 * chunks].reshape(chunks, 256)
+        self._hops = whole[_CHUNKS + 256 * chunks :].reshape(HOPS, 2)
+        # Length of the prefix that each answer comes from, plus one; 0 for no route, _BELOW where a chunk is below.
+        self._short_length = np.zeros(FIRST, dtype=np.uint8)
         self._chunk_length = np.zeros((chunks, 256), dtype=np.uint8)
         # Chunks, and next hops, by how many routes need them.
         self._needed = [0] * chunks
@@ -120,7 +146,7 @@ class Fib:
         if before:
             self._let_go_hop(before)
         elif length > 16:
-            for chunk, _, _, _ in self._under(address, length):
+            for chunk, _ in self._under(address, length):
                 self._needed[chunk] += 1
 
     def remove(self, address: int, length: int) -> None:
@@ -130,29 +156,44 @@ class Fib:
             raise FibError("no such route")
         gone = self.routes[length].pop(address)
         value = mark = 0
-        for shorter in range(length - 1, -1, -1):
+        # In a chunk there is nothing of the short ones.
+        for shorter in range(length - 1, 16 if length > 16 else -1, -1):
             route = self.routes[shorter].get(address & _mask(shorter))
             if route:
                 value, mark = self._hop_of[route] + 1, shorter + 1
                 break
         self._paint(address, length, value, mark, length + 1)
-        for chunk, row, lengths, at in reversed(self._under(address, length)):
+        for chunk, parent in reversed(self._under(address, length)):
             self._needed[chunk] -= 1
             if self._needed[chunk] == 0:
-                # No route ends below: all its entries are alike, and the one above says the same.
-                row[at], lengths[at] = self._chunks[chunk, 0], self._chunk_length[chunk, 0]
+                # No route ends below: all its entries are alike, and what is above says the same.
+                if parent is None:
+                    short = int(self._first[address >> 16]) >> 32
+                    self._first[address >> 16] = short << 32 | short
+                else:
+                    at = parent, address >> 8 & 255
+                    self._chunks[at], self._chunk_length[at] = self._chunks[chunk, 0], self._chunk_length[chunk, 0]
                 self._left.append(chunk)
         self._let_go_hop(gone)
 
-    def _under(self, address: int, length: int) -> list[tuple[int, Any, Any, int]]:
-        """Return the chunks that a prefix is in, each with the row, its lengths and the place that lead to it."""
-        found: list[tuple[int, Any, Any, int]] = []
-        row, lengths = self._first, self._first_length
-        for longer, at in ((16, address >> 16), (24, address >> 8 & 255)):
-            if length > longer:
-                chunk = int(row[at]) & ~CHUNK
-                found.append((chunk, row, lengths, at))
-                row, lengths = self._chunks[chunk], self._chunk_length[chunk]
+    def flush(self) -> None:
+        """Remove all routes, at once."""
+        self._first[:] = 0
+        self._short_length[:] = 0
+        self._left += [chunk for chunk, needed in enumerate(self._needed) if needed]
+        self._left_hops.update(number for number, needed in enumerate(self._hop_needed) if needed)
+        self._needed = [0] * len(self._needed)
+        self._hop_needed = [0] * HOPS
+        self.routes = [{} for _ in range(33)]
+
+    def _under(self, address: int, length: int) -> list[tuple[int, int | None]]:
+        """Return the chunks that a prefix is in, each with the chunk above it, None for the first."""
+        found: list[tuple[int, int | None]] = []
+        if length > 16:
+            found.append((int(self._first[address >> 16]) & CHUNK - 1, None))
+        if length > 24:
+            second = found[0][0]
+            found.append((int(self._chunks[second, address >> 8 & 255]) & ~CHUNK, second))
         return found
 
     def find(self, address: int) -> tuple[int, int] | None:
@@ -167,7 +208,7 @@ class Fib:
         """See to it that there is room for the chunks of a prefix. Raises FibError."""
         entry = int(self._first[address >> 16])
         lacking = int(length > 16 and not entry & CHUNK)
-        if length > 24 and (lacking or not int(self._chunks[entry & ~CHUNK, address >> 8 & 255]) & CHUNK):
+        if length > 24 and (lacking or not int(self._chunks[entry & CHUNK - 1, address >> 8 & 255]) & CHUNK):
             lacking += 1
         if len(self._free) < lacking:
             self._reclaim()
@@ -215,56 +256,62 @@ class Fib:
 
     def _paint(self, address: int, length: int, value: int, mark: int, above: int) -> None:
         """Set the entries under a prefix whose own prefix is not longer: mark at most `above`."""
-        low = address >> 16
         if length <= 16:
-            self._span(self._first, self._first_length, low, low + (1 << (16 - length)), value, mark, above)
+            self._paint_short(slice(address >> 16, (address >> 16) + (1 << (16 - length))), value, mark, above)
             return
-        second = self._descend(self._first, self._first_length, low)
-        low = address >> 8 & 255
+        second, low = self._second(address >> 16), address >> 8 & 255
         if length <= 24:
-            row, lengths = self._chunks[second], self._chunk_length[second]
-            self._span(row, lengths, low, low + (1 << (24 - length)), value, mark, above)
+            self._paint_chunk(second, slice(low, low + (1 << (24 - length))), value, mark, above)
             return
-        third = self._descend(self._chunks[second], self._chunk_length[second], low)
-        low = address & 255
-        row, lengths = self._chunks[third], self._chunk_length[third]
-        self._span(row, lengths, low, low + (1 << (32 - length)), value, mark, above)
+        third, low = self._third(second, low), address & 255
+        self._paint_chunk(third, slice(low, low + (1 << (32 - length))), value, mark, above)
 
-    def _descend(self, row: Any, lengths: Any, at: int) -> int:
-        """Return the chunk under an entry, made from the entry's answer where there is none yet."""
-        entry = int(row[at])
+    def _paint_short(self, span: slice, value: int, mark: int, above: int) -> None:
+        first, marks = self._first[span], self._short_length[span]
+        ours = marks <= above
+        lower = first[ours] & _LOWER
+        lower[lower < CHUNK] = value
+        first[ours] = value << 32 | lower
+        marks[ours] = mark
+
+    def _paint_chunk(self, chunk: int, span: slice, value: int, mark: int, above: int) -> None:
+        row, marks = self._chunks[chunk, span], self._chunk_length[chunk, span]
+        if len(row) == 1 and marks[0] != _BELOW:
+            if marks[0] <= above:
+                row[0], marks[0] = value, mark
+            return
+        below = row[marks == _BELOW] & (CHUNK - 1)
+        ours = marks <= above
+        row[ours], marks[ours] = value, mark
+        if len(below):
+            which, places = (self._chunk_length[below] <= above).nonzero()
+            self._chunks[below[which], places] = value
+            self._chunk_length[below[which], places] = mark
+
+    def _second(self, at: int) -> int:
+        """Return the chunk under a first-level entry, made empty where there is none yet."""
+        entry = int(self._first[at])
         if entry & CHUNK:
-            return entry & ~CHUNK
-        number = self._free.pop()
-        self._chunks[number] = entry
-        self._chunk_length[number] = lengths[at]
-        self._publish()
-        row[at], lengths[at] = CHUNK | number, _BELOW
+            return entry & CHUNK - 1
+        number = self._blank(0, 0)
+        self._first[at] = entry >> 32 << 32 | CHUNK | number
         return number
 
-    def _span(self, row: Any, lengths: Any, low: int, high: int, value: int, mark: int, above: int) -> None:
-        if high - low == 1 and lengths[low] != _BELOW:
-            if lengths[low] <= above:
-                row[low], lengths[low] = value, mark
-            return
-        part, marks = row[low:high], lengths[low:high]
-        below = part[marks == _BELOW] & 0x7FFFFFFF
-        ours = marks <= above
-        part[ours] = value
-        marks[ours] = mark
-        for first in range(0, len(below), _AT_ONCE):
-            self._span_all(below[first : first + _AT_ONCE], value, mark, above)
+    def _third(self, second: int, at: int) -> int:
+        """Return the chunk under an entry of a chunk, made from the entry's answer where there is none yet."""
+        entry = int(self._chunks[second, at])
+        if entry & CHUNK:
+            return entry & ~CHUNK
+        number = self._blank(entry, self._chunk_length[second, at])
+        self._chunks[second, at], self._chunk_length[second, at] = CHUNK | number, _BELOW
+        return number
 
-    def _span_all(self, chunks: Any, value: int, mark: int, above: int) -> None:
-        """Set the entries of whole chunks, and of those below them."""
-        marks = self._chunk_length[chunks]
-        which, places = (marks == _BELOW).nonzero()
-        below = self._chunks[chunks[which], places] & 0x7FFFFFFF
-        which, places = (marks <= above).nonzero()
-        self._chunks[chunks[which], places] = value
-        self._chunk_length[chunks[which], places] = mark
-        for first in range(0, len(below), _AT_ONCE):
-            self._span_all(below[first : first + _AT_ONCE], value, mark, above)
+    def _blank(self, value: int, mark: int) -> int:
+        """Return a free chunk, all of whose entries are `value`, before anybody can be led to it."""
+        number = self._free.pop()
+        self._chunks[number], self._chunk_length[number] = value, mark
+        self._publish()
+        return number
 
 
 def chunks_for(routes: Iterable[tuple[int, int]]) -> int:

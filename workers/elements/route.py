@@ -7,7 +7,7 @@ import re
 
 from shm.intrinsics import load32, unlikely
 from workers.arguments import Argument, ArgumentError, between, ip, mask_of, prefix, show_ip, words
-from workers.datapath.fib import FIRST, FibError, chunks_for, lookup, table_bytes
+from workers.datapath.fib import FibError, chunks_for, hops_at, lookup, table_bytes
 from workers.datapath.packet import DROP
 from workers.element import Element, Needs
 
@@ -68,7 +68,7 @@ class RadixIPLookup(Element):
     @classmethod
     def set_up(cls, state, values):
         state["chunks"] = cls._chunks(values)
-        state["hops"] = state["table"] + 4 * (FIRST + 256 * cls._chunks(values))
+        state["hops"] = state["table"] + hops_at(cls._chunks(values))
 
     @staticmethod
     def process(state, packet):
@@ -117,9 +117,7 @@ def control(fib, outputs, name, text):
         _batch(fib, outputs, text)
         return
     if name == "flush":
-        for length, level in enumerate(fib.routes):
-            for address in list(level):
-                fib.remove(address, length)
+        fib.flush()
         return
     if name == "remove":
         parts = words(text)
