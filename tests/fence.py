@@ -19,6 +19,7 @@ from shm.intrinsics import load64
 from shm.layout import CORE, NOTE, RING, SLOT, SPARES, TASK, UNDO, UNDO_ENTRIES
 from workers.core import slow_path
 from workers.datapath import packet as packets
+from workers.datapath import slow_packet
 from workers.datapath.packet import GUARD, IP_HEADER
 from workers.element import load
 
@@ -228,8 +229,8 @@ class Fence:
                     changed.append((module, name, value))
                     setattr(module, name, fenced)
         shim = _Ctypes(self)
-        changed.append((slow_path, "ctypes", slow_path.ctypes))
-        slow_path.ctypes = shim
+        changed.append((slow_packet, "ctypes", slow_packet.ctypes))
+        slow_packet.ctypes = shim
         try:
             yield self
         finally:
