@@ -268,6 +268,8 @@ CLIENT = Layout(
         "contested_ns": "i8",  # the part of that in which another had, too
         "contested_used": "i8",  # what it used then: ticks, or accesses where memory is what is shared out
         "contested_due": "i8",  # what it was entitled to then
+        "window_turn": "i8",  # longest turn in the window, in ticks; below 0: of the last that had one
+        "contested_step": "i8",  # how far it can be from its due, as turns are whole: in the unit of that
     },
     size=2 * APART,
 )

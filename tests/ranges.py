@@ -52,7 +52,7 @@ KINDS = {
         "count": "used_ticks used_lines turns joins domu_ns debt paid rebases window_used window_joins backlogged_ns "
         "contested_ns contested_used contested_due",
         "pass": "own_pass",
-        "still": "stride tasks last router wanted most",
+        "still": "stride tasks last router wanted most window_turn contested_step",
     },
     layout.TASK: {
         "count": "killed used_ticks used_lines packets turns empty_turns slow_ticks samples",

@@ -89,6 +89,51 @@ def test_accesses_count_where_memory_is_shared_out():
     assert core.account(0) == (1, 1, 300, 200) and core.account(1) == (1, 1, 100, 200)
 
 
+def test_a_step_is_the_longest_turn_by_weight_and_a_longer_one_is_made_good():
+    core = Cores(2, 1)
+    core.window(0, 0)
+
+    def step(*turns):
+        for client, turn in zip(core.clients, turns, strict=True):
+            client["window_turn"] = turn
+        core.window(600, 300)
+        return [int(client["contested_step"]) for client in core.clients]
+
+    assert step(10, 10) == [10, 10], "two are as far from their dues as each other, and a turn of the smaller at most"
+    assert step(3000, 10) == [1500, 1500]
+    assert [step(10, 10), step(10, 10)] == [[1200, 1200], [900, 900]]
+    assert [step(10, 10) for _ in range(3)][-1] == [10, 10]
+    assert [int(client["window_turn"]) for client in core.clients] == [-10, -10]
+    assert step(-10, 12) == [12, 12], "who had no turn has one as long as its last"
+    assert step(0, 40) == [40, 40] and step(40, 0) == [40, 40], "or as the longest of others"
+
+
+def test_whoever_is_judged_is_within_four_percent_of_its_due():
+    import vre
+
+    with vre.Platform(machine="dell2950", clock="virtual") as box:
+        box.nic("eth0", link=vre.Generator(flows=1), speed=100e9, slots=4096)
+        box.nic("eth1")
+        forward = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> Unstrip(14) -> ToDevice(eth1);"
+        for name, weight in (("red", 300), ("blue", 1), ("green", 1)):
+            box.router(name, forward, entitlement=weight)
+        box.start()
+        judged, strayed = [], False
+        for _ in range(75):
+            box.tend(0.004)
+            for stats in box.reader.routers():
+                if stats.error is not None:
+                    judged.append((abs(stats.error), stats.name))
+                elif stats.contested_s > 0.01:
+                    strayed |= abs(stats.contested_used / stats.contested_due - 1) > 0.05
+        assert strayed, "turns are whole, and a few say nothing"
+        assert max(judged, default=(0, ""))[0] <= 0.04
+        assert {name for _, name in judged} == {"red", "blue", "green"}
+        box.pause()
+        box.halt()
+        assert all(s.balance == 0 for s in box.reader.routers())
+
+
 def test_a_router_is_judged_only_by_what_it_had_to_share():
     import vre
     from vre.config.model import Generator

@@ -270,7 +270,7 @@ def _rates(before: dict[str, Any], stats: dict[str, Any], seconds: float) -> lis
 
 def _between(old: Any, new: Any) -> Any:
     """Return what a router has competed for between two looks, as an account of its own."""
-    fields = ("backlogged_s", "contested_s", "contested_used", "contested_due")
+    fields = ("backlogged_s", "contested_s", "contested_used", "contested_due")  # a step is no sum
     return replace(new, **{name: getattr(new, name) - getattr(old, name) for name in fields})
 
 

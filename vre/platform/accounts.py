@@ -25,8 +25,8 @@ from workers.datapath.turn import DROPS, MADE
 from workers.element import load
 from workers.graph.shape import reasons
 
-#: Contested time that says something about shares: some hundred turns.
-SHORTEST_CONTEST_S = 0.01
+#: A share is judged where a router was due so many steps at least: as it may be two away from its due, within 4 %.
+LEAST_STEPS = 50
 #: Percentiles that are reported.
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99_9": 99.9}
 
@@ -43,7 +43,8 @@ class RouterStats:
     A share can be held against an entitlement only while it is contested. `backlogged_s` is for how long, in the time
     of its cores, the router had something to do without a pause, `contested_s` the part of that in which another had,
     too. What it used then is `contested_used`, what it was entitled to `contested_due`: ticks, or accesses to memory
-    where that is what is shared out (:mod:`workers.core.contest`).
+    where that is what is shared out; `contested_step` is how far it can be from its due where a contest begins, and
+    where it ends, because turns are whole (:mod:`workers.core.contest`).
     """
 
     name: str
@@ -65,11 +66,16 @@ class RouterStats:
     contested_s: float = 0.0
     contested_used: int = 0
     contested_due: int = 0
+    contested_step: int = 0
 
     @property
     def error(self) -> float | None:
-        """How much more it had than it was entitled to, as a part of that; None if it had to share hardly anything."""
-        if self.contested_s < SHORTEST_CONTEST_S or not self.contested_due:
+        """How much more it had than it was entitled to, as a part of that; None if it had to share hardly anything.
+
+        None, too, where its due was few turns of itself or of its rivals: what turns that are whole make of that could
+        be more than 4 %.
+        """
+        if self.contested_due <= LEAST_STEPS * self.contested_step:
             return None
         return self.contested_used / self.contested_due - 1
 
@@ -241,6 +247,7 @@ class Reader:
             "contested_s": contested / 1e9,
             "contested_used": used,
             "contested_due": due,
+            "contested_step": max((load64(c + CLIENT["contested_step"]) for c in clients), default=0),
         }
 
     def _sources(self, name: str) -> list[dict[str, Any]]:

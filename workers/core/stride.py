@@ -45,6 +45,7 @@ _AHEAD = float(1 << 59)
 EWMA_BITS = 4
 
 _STRIDE, _USED, _OWN, _TURNS = CLIENT["stride"], CLIENT["used_ticks"], CLIENT["own_pass"], CLIENT["turns"]
+_TURN = CLIENT["window_turn"]
 _JOINS, _WANTED, _MOST, _REBASES = CLIENT["joins"], CLIENT["wanted"], CLIENT["most"], CLIENT["rebases"]
 _COST, _SAMPLES, _OUTLIERS, _SAMPLE_IN = TASK["cost"], TASK["samples"], TASK["outliers"], TASK["sample_in"]
 
@@ -126,6 +127,9 @@ def charge(client, slot, amount, ticks):
     store64(client + _TURNS, load64(client + _TURNS) + 1)
     if load64(slot) == IDLE_PASS:
         slot = client + _OWN
+    size = amount if amount > ticks else ticks
+    if size > load64(client + _TURN):
+        store64(client + _TURN, size)
     most = load64(client + _MOST)
     amount = amount if amount < most else most
     store64(slot, load64(slot) + (amount * load64(client + _STRIDE) >> STRIDE_BITS - PASS_BITS))
