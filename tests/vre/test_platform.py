@@ -158,6 +158,27 @@ def test_the_zygote_may_die_at_any_time_and_costs_nobody_anything():
     assert not psutil.Process().children(recursive=True)
 
 
+@pytest.mark.slow
+def test_a_zygote_that_is_stopped_is_started_again_when_a_process_is_needed(monkeypatch):
+    monkeypatch.setattr("vre.supervision.processes._DEAF_S", 5.0)
+    with make() as box:
+        red = box.router("red", PLAIN)
+        box.start()
+        os.kill(box._engine._zygote.process.pid, signal.SIGSTOP)
+        for _ in range(3):
+            worker = box.worker_pid(0)
+            os.kill(worker, signal.SIGKILL)
+            while box.worker_pid(0) in (0, worker):
+                box.tend(0.005)
+        assert any("it is started again" in event for event in box.events)
+        before = red.stats().forwarded
+        while red.stats().forwarded < before + 100:
+            box.tend(0.005)
+        box.pause()
+        box.halt()
+        assert_accounts(box)
+
+
 def test_nothing_is_left_open_or_mapped_by_many_platforms():
     process = psutil.Process()
 

@@ -41,6 +41,10 @@ _QUIESCE_S = 10.0
 _AGAIN_S = 0.1
 #: How long the zygote may say nothing while it compiles, or take to read what it is sent.
 _SILENT_S, _SEND_S = 300.0, 1.0
+#: How long it may say nothing when it has been asked for a process: a fork takes ms, getting ready again 20 s.
+_DEAF_S = 60.0
+#: How long processes may take to hand over: the watch over each of them is much faster.
+_HAND_OVER_S = 60.0
 _ZYGOTE = "workers.zygote.workers"
 #: How often workers and domUs are looked at.
 LOOK_S = 0.005
@@ -68,6 +72,8 @@ class Crew:
         self._launched = self._changing = False
         #: Wakes when a message has come or a process has ended; a descriptor of each of them, by its pid.
         self._poll, self._ends = select.poll(), dict[int, int]()
+        #: How many processes the zygote has been asked for and has not answered for; when it last said anything.
+        self._owed, self._heard = 0, 0.0
         #: Killed, and not yet buried.
         self._expelled: set[int] = set()
         #: The process groups of all zygotes that have been started.
@@ -210,19 +216,25 @@ class Crew:
         for core in range(len(self._cores)):
             self._wake(core)
         release64(self._wire + WIRE["incarnation"], load64(self._wire + WIRE["standby"]))
-        for place in self._cores:
-            while load64(place + CORE["left"]) != load64(place + CORE["incarnation"]) - 1:
+        words = [(place + CORE["left"], place + CORE["incarnation"]) for place in self._cores]
+        words.append((self._wire + WIRE["left"], self._wire + WIRE["incarnation"]))
+        end = time.monotonic() + _HAND_OVER_S
+        for left, incarnation in words:
+            while load64(left) != load64(incarnation) - 1:
+                if time.monotonic() >= end:
+                    raise PlatformEnded(f"processes did not hand over to the next ones within {_HAND_OVER_S:g} s")
                 self.tend(0.0005)
-        while load64(self._wire + WIRE["left"]) != load64(self._wire + WIRE["incarnation"]) - 1:
-            self.tend(0.0005)
 
     def _listen_to(self, zygote: ZygoteProcess) -> None:
-        self._zygote, self._unread = zygote, b""
+        self._zygote, self._unread, self._owed = zygote, b"", 0
         zygote.channel.settimeout(_SEND_S)
         self._poll.register(zygote.channel, select.POLLIN)
 
     def _send(self, **message: Any) -> None:
         assert self._zygote
+        if "number" in message:
+            self._heard = self._heard if self._owed else time.monotonic()
+            self._owed += 1
         # A zygote that is gone, or that does not listen, shows when it is next listened to, or not in time.
         with contextlib.suppress(OSError):
             self._zygote.channel.sendall(json.dumps(message).encode() + b"\n")
@@ -240,9 +252,12 @@ class Crew:
             if not data:
                 self._lose_zygote()
                 return
+            self._heard = time.monotonic()
             *lines, self._unread = (self._unread + data).split(b"\n")
             for line in lines:
                 yield json.loads(line)
+        elif self._owed and time.monotonic() - self._heard > _DEAF_S:
+            self._zygote.process.kill()
         self._look_for_ends()
 
     def _look_for_ends(self) -> None:
@@ -312,6 +327,7 @@ class Crew:
             self.watch()
 
     def _handle(self, message: dict[str, Any]) -> None:
+        self._owed -= "forked" in message or "unforked" in message
         if "progress" in message:
             self._say(message["progress"])
         elif "ns_per_tick" in message:
