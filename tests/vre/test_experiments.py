@@ -13,7 +13,7 @@ import pytest
 from vre.experiments import NAMES
 from vre.experiments.maxmin import fair
 from vre.experiments.outcome import Outcome, at_least, at_most, near
-from vre.experiments.setup import FULL, MEASURED, Path, platform, window
+from vre.experiments.setup import FULL, MEASURED, Path, _part, platform, progress, window
 from vre.platform.accounts import jain
 
 
@@ -68,6 +68,20 @@ def test_eight_paths_of_very_different_costs_get_what_they_are_entitled_to():
     shares = [found[path.name].share for path in paths]
     assert max(abs(share / part - 1) for share, part in zip(shares, entitled, strict=True)) <= 0.01
     assert jain(shares, entitled) >= 0.999
+
+
+def test_progress_counts_from_the_start_and_no_part_is_more_than_the_whole():
+    said = []
+    token = progress.set(said.append)
+    try:
+        with platform("modelled", [Path("a", FULL)]) as box:
+            # As a host's clock does, which began when the host did.
+            box._began -= 5.0
+            window(box, 0.01)
+    finally:
+        progress.reset(token)
+    assert said[-1] == "at 5.0 s: 0.01 s are measured"
+    assert (_part(500_000_000, 1.0), _part(1_058_000_000, 1.0)) == (0.5, 1.0)
 
 
 def test_paths_are_made_more_expensive_until_they_are_contested_or_nothing_is_judged():

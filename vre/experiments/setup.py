@@ -130,7 +130,7 @@ def _snapshot(box: Platform) -> _Snapshot:
 def window(box: Platform, seconds: float) -> dict[str, Window]:
     """Let a platform run for some time, and return what each router did in it."""
     before = _snapshot(box)
-    progress.get()(f"at {box.now():.1f} s: {seconds:g} s are measured")
+    progress.get()(f"at {box.elapsed():.1f} s: {seconds:g} s are measured")
     box.tend(seconds)
     after = _snapshot(box)
     on_core = [
@@ -152,10 +152,15 @@ def window(box: Platform, seconds: float) -> dict[str, Window]:
             busy=on_core[core] * box.ns_per_tick / 1e9 / elapsed,
             ticks_per_packet=sum(spent) / max(1, packets),
             mean_us=total / count * TIME_UNIT_NS / 1000 if count else 0.0,
-            backlogged=(after.waited[name][core] - before.waited[name][core]) / 1e9 / elapsed,
+            backlogged=_part(after.waited[name][core] - before.waited[name][core], elapsed),
             percentiles_us=_percentiles(after.buckets[name] - before.buckets[name]),
         )
     return found
+
+
+def _part(waited_ns: int, seconds: float) -> float:
+    """Return what part of a window a time is: what a core accounts as it ends a slice may have begun before it."""
+    return min(1.0, waited_ns / 1e9 / seconds)
 
 
 def _percentiles(buckets: Any) -> dict[str, float]:

@@ -322,7 +322,7 @@ class Platform(Description, Requests):
         """Take note of an event."""
         event = escape(event, _LONGEST_EVENT)
         self.events.append(event)
-        self._events.append({"s": round(self.now() - self._began, 3), "event": event})
+        self._events.append({"s": round(self.elapsed(), 3), "event": event})
         self.say(event)
 
     def report_notes(self) -> None:
@@ -429,6 +429,10 @@ class Platform(Description, Requests):
     def now(self) -> float:
         """Return the platform's time in seconds, logical where it is virtual; after the end, when that was."""
         return self._engine.now() if self._engine_runs else self._ended
+
+    def elapsed(self) -> float:
+        """Return for how long the platform has run, in seconds of its time."""
+        return self.now() - self._began
 
     def finished(self) -> bool:
         """Return whether every link that has an end has reached it; False while one without end sends."""
