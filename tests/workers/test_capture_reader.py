@@ -192,3 +192,21 @@ def test_any_damage_gives_frames_or_an_error(file):
                 assert len(record.data) <= 1 << 18 and record.original >= len(record.data)
         except CaptureError:
             pass
+
+
+def test_a_capture_of_other_things_than_frames_is_read_with_pauses(file):
+    pauses = []
+    for other in (block("<", 5, b"") * 2048, section("<") * 2048, block("<", 5, bytes(1 << 20)) * 4):
+        content = gzip.compress(section("<") + interface("<") + other + interface("<") + packet("<", 0, 5, FRAMES[0]))
+        if other.startswith(section("<")):
+            content = gzip.compress(other + interface("<") + packet("<", 0, 5, FRAMES[0]))
+        pauses.clear()
+        assert len(list(read_records(file(content), Findings(), lambda: pauses.append(1)))) == 1
+        assert len(pauses) == 4
+
+
+def test_an_interface_with_a_million_options_takes_linear_work(file):
+    body = struct.pack("<HHI", 1, 0, 0) + option("<", 9, b"\x09") + struct.pack("<HH", 2988, 0) * (1 << 21)
+    content = section("<") + block("<", 1, body) + packet("<", 0, START_NS, FRAMES[0])
+    (record,) = read_records(file(content), Findings())
+    assert (record.data, record.time_ns) == (FRAMES[0], START_NS)

@@ -16,15 +16,19 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from workers.files import CAPTURE_BYTES, open_file, place
+from workers.wire.traffic import BETWEEN_PAUSES, Pause, nothing
 
 #: The only link type that ports take.
 ETHERNET = 1
 #: The longest record that any tool writes (libpcap's MAXIMUM_SNAPLEN), and the longest block that is believed.
 _LONGEST_RECORD, _LONGEST_BLOCK = 1 << 18, 1 << 24
+#: Bytes of a block that take as long to read as a frame, at most; and options of an interface that are looked at.
+_FRAME_BYTES, _MOST_OPTIONS = 2048, 1000
 _GZIP = b"\x1f\x8b"
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 #: First bytes of a pcap file to byte order, ticks a second, and bytes of a record's header.
@@ -117,8 +121,10 @@ def _opened(path: Path | str) -> Iterator[BinaryIO]:
         yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
 
 
-def read_records(path: Path | str, findings: Findings) -> Iterator[Record]:
+def read_records(path: Path | str, findings: Findings, pause: Pause = nothing) -> Iterator[Record]:
     """Yield the Ethernet frames of a capture, and note in `findings` what is odd about it.
+
+    What has no frames, a gzip file of nothing else included, is read as long as it lasts: `pause` is called meanwhile.
 
     Raises
     ------
@@ -127,7 +133,7 @@ def read_records(path: Path | str, findings: Findings) -> Iterator[Record]:
     """
     with _opened(path) as file:
         try:
-            for record in _records(path, _Input(file), findings):
+            for record in _records(path, _Input(file), findings, pause):
                 findings.frames += 1
                 findings.cut += record.original > len(record.data)
                 yield record
@@ -146,14 +152,14 @@ def read_records(path: Path | str, findings: Findings) -> Iterator[Record]:
         raise CaptureError(f"{path} holds no frames")
 
 
-def _records(path: Path | str, source: _Input, findings: Findings) -> Iterator[Record]:
+def _records(path: Path | str, source: _Input, findings: Findings, pause: Pause) -> Iterator[Record]:
     magic = source.maybe(4)
     if not magic:
         raise CaptureError(f"{path} is empty: no capture header")
     if magic in _PCAP:
         return _pcap_records(path, source, magic, findings)
     if magic == _SECTION.to_bytes(4, "big"):
-        return _pcapng_records(source, findings)
+        return _pcapng_records(source, findings, pause)
     raise CaptureError(f"{path} is not a pcap or pcapng file: it begins with {magic.hex(' ')}")
 
 
@@ -188,18 +194,24 @@ class _Port(NamedTuple):
     check: int
 
 
-def _pcapng_records(source: _Input, findings: Findings) -> Iterator[Record]:
+def _pcapng_records(source: _Input, findings: Findings, pause: Pause) -> Iterator[Record]:
     ports: list[_Port] = []
+    unpaused = 0
     first = _SECTION.to_bytes(4, "big")
     while True:
         if first == _SECTION.to_bytes(4, "big"):
             _section(source)
             ports = []
+            unpaused += 1
         else:
             kind, body = _block(source, first)
             record = _block_record(source, kind, body, ports, findings)
+            unpaused += len(body) // _FRAME_BYTES + (record is None)
             if record:
                 yield record
+        if unpaused >= BETWEEN_PAUSES:
+            unpaused = 0
+            pause()
         first = source.maybe(4)
         if not first:
             return
@@ -261,7 +273,7 @@ def _block_record(source: _Input, kind: int, body: bytes, ports: list[_Port], fi
 
 def _port(source: _Input, body: bytes) -> _Port:
     kind, _, snaplen = source.unpack("HHI", body[:8])
-    options = dict(_options(source, body[8:]))
+    options = dict(islice(_options(source, body), _MOST_OPTIONS))
     # if_tsresol: a negative power of ten, or of two if its first bit is set; microseconds without it.
     resolution = options.get(9, b"")[:1] or b"\6"
     base, power = (2, resolution[0] & 0x7F) if resolution[0] & 0x80 else (10, resolution[0])
@@ -274,9 +286,11 @@ def _port(source: _Input, body: bytes) -> _Port:
 
 
 def _options(source: _Input, body: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(body) >= 4:
-        code, length = source.unpack("HH", body[:4])
+    """Yield the options of an interface, where they are: a copy of what is left at each would be quadratic work."""
+    at = 8
+    while len(body) - at >= 4:
+        code, length = source.unpack("HH", body[at : at + 4])
         if code == 0:
             return
-        yield code, body[4 : 4 + length]
-        body = body[4 + length + -length % 4 :]
+        yield code, body[at + 4 : at + 4 + length]
+        at += 4 + length + -length % 4

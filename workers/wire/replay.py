@@ -137,7 +137,7 @@ class Replayed:
     def _frames(self, findings: Findings, timeline: Timeline, pause: Pause) -> Iterator[tuple[list[int], bytes, int]]:
         """Yield who gets each frame, the frame, and when it is due; `pause` now and then."""
         sorter, nobody = Sorter(self.claims, self.strip), [len(self.claims)]
-        for number, record in enumerate(read_records(self.path, findings)):
+        for number, record in enumerate(read_records(self.path, findings, pause)):
             if number % BETWEEN_PAUSES == BETWEEN_PAUSES - 1:
                 pause()
             # What was cut off is filled with zeros: its headers say that it has that length.
