@@ -86,6 +86,32 @@ def test_a_turn_full_of_packets_for_the_dead_leaves_the_slow_path_to_others(benc
     assert "slow_path_full" not in b.dropped
 
 
+@pytest.mark.parametrize("more", [1, 3, 7, 20])
+def test_packets_that_come_while_others_are_released_do_not_overtake_them(bench, more):
+    """The released come back with the next turn, so the order is that of the turns' output."""
+    b = querier(bench)
+    flood(b, ALIVE, 60)
+    b.send(answer(ALIVE))
+    out, at = [], 60
+    for _ in range(40):
+        run(b)
+        if b.slow[0].pending():
+            b.slow[0].run()
+        b.send(*[udp(dst=ALIVE, id=i) for i in range(at, at + more)])
+        at += more
+        out += b.received()
+    b.settle()
+    got = sent(out + b.received())
+    assert got == sorted(got)
+    assert len(got) + b.dropped["arp_queue_full"] == at
+    b.settle()
+    before = b.slow[0].pending()
+    b.send(udp(dst=ALIVE, id=at))
+    run(b)
+    assert not before and sent(b.received()) == [at], "then they are sent at once again"
+    b.assert_sound()
+
+
 @pytest.mark.parametrize("capacity", [1, 3, 64, 100, 1000])
 def test_all_that_is_kept_comes_out_in_order_a_bounded_part_at_a_time(bench, capacity):
     b = querier(bench, f", CAPACITY {capacity}")

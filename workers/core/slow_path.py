@@ -60,6 +60,12 @@ class Context:
         return now // 1_000_000 % 86_400_000
 
     @property
+    def behind(self) -> tuple[int, int]:
+        """The next packet of the path that is on its way here, and where they end: none if both are the same."""
+        punt = load64(load64(self._core + CORE["task"]) + TASK["punt"])
+        return load64(punt + NEXT_TAIL), acquire64(punt + HEAD)
+
+    @property
     def room(self) -> int:
         """How many packets can go on from here in this turn."""
         return room(self._inject, 1 << 16)

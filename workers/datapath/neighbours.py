@@ -4,6 +4,7 @@
 | a neighbour is | its packets | it is asked for |
 | --- | --- | --- |
 | unknown, or its answer expired | wait: the latest, bounded | once a second, while packets come |
+| known, with packets that wait still | wait behind them; the last are dropped | no |
 | fresh | are sent | no |
 | known, but not fresh | are sent | once a second, while packets come |
 
@@ -30,6 +31,7 @@ from workers.element import Drop, SlowPacket
 ENTRY = Layout("neighbour", {"address": "i8", "mac": "i8", "fresh_until": "i8", "valid_until": "i8"}, size=32)
 #: The rest, at the same place of another area: the queue of what waits for it, when it was asked for and when it
 #: answered, and the next of those whose packets are owed them.
+#: `owed` is 1 while what waits is sent; then, while older packets are on their way here, their end plus two.
 NOTES = Layout(
     "neighbour notes",
     dict.fromkeys(QUEUE.fields, "i8") | {"asked": "i8", "learnt": "i8", "owed": "i8", "next_owed": "i8"},
@@ -92,7 +94,10 @@ def may_be_asked(notes, now):
 @kernel
 def not_fresh(entry, notes, polls, core, now):
     """Return what becomes of a packet to a neighbour that is not fresh: 0 where it can be sent all the same."""
-    if load64(entry + _MAC) and now < load64(entry + _VALID):
+    owed = load64(notes + _OWED)
+    if owed > 1:
+        return QUEUE_FULL
+    if owed == 0 and load64(entry + _MAC) and now < load64(entry + _VALID):
         head = load64(polls)
         if head - load64(polls + _TAIL) <= _MASK and may_be_asked(notes, now):
             store64(polls + _WORDS + 8 * (head & _MASK), load64(entry))
@@ -277,11 +282,18 @@ class Neighbours:
         store64(notes + _LEARNT, self.now)
         store64(entry + _VALID, self._after(int(state["timeout_ns"])))
         store64(entry + _MAC, mac)
-        if load64(notes + _COUNT):
+        if load64(notes + _COUNT) or load64(notes + _OWED):
+            # What comes meanwhile waits behind them: it is fresh when all are sent.
+            store64(entry + _FRESH, 0)
             self._owe(entry)
-        # Only what has waited longest goes before packets that come now: no more of it may be sent at once.
-        store64(entry + _FRESH, self._after(min(int(state["poll_ns"]), int(state["timeout_ns"]))))
+        else:
+            self._freshen(entry)
         yield from self._pay()
+
+    def _freshen(self, entry: int) -> None:
+        """Let packets to a neighbour be sent at once until it is to be asked for again."""
+        state, learnt = self.state, load64(self._of(entry) + _LEARNT)
+        store64(entry + _FRESH, learnt + min(int(state["poll_ns"]), int(state["timeout_ns"])))
 
     def _owe(self, entry: int) -> None:
         notes, state = self._of(entry), self.state
@@ -306,6 +318,14 @@ class Neighbours:
                 yield 0, self._framed(self.held.take(notes), mac)
             if load64(notes + _COUNT) and mac:
                 return
+            if mac:
+                # What is on its way here came before what would be sent at once from now on.
+                behind, last = self._context.behind
+                owed = load64(notes + _OWED)
+                if behind < last and (owed == 1 or behind < owed - 2):
+                    store64(notes + _OWED, last + 2 if owed == 1 else owed)
+                    return
+                self._freshen(self._entry(notes))
             state["owed_first"] = load64(notes + _NEXT_OWED)
             if state["owed_first"] == 0:
                 state["owed_last"] = 0
