@@ -13,6 +13,7 @@ import pytest
 from vre.experiments import NAMES
 from vre.experiments.maxmin import fair
 from vre.experiments.outcome import Outcome, at_least, at_most, near
+from vre.experiments.precondition import LEAST
 from vre.experiments.setup import FULL, MEASURED, Path, _part, platform, progress, window
 from vre.platform.accounts import jain
 
@@ -39,6 +40,13 @@ def test_the_command_prints_criteria_and_writes_files(tmp_path):
 
 def test_a_measured_experiment_runs_and_accounts_for_every_packet():
     import_module("vre.experiments.handover").measured(True)
+
+
+@pytest.mark.slow
+def test_figure_3_judges_shares_only_while_packets_wait_for_both_paths():
+    outcome = import_module("vre.experiments.interfaces").measured(True)
+    last = [s for s in outcome.samples if s["queues"] == "multi" and s["load"] > 2][-6:]
+    assert outcome.unjudged or min(sample["backlogged"] for sample in last) >= LEAST
 
 
 def test_criteria_can_fail():
