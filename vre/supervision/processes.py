@@ -290,6 +290,9 @@ class Crew:
             raise PlatformEnded(decision.reason if decision else why)
         self._report(f"{why}; it is started again")
         self._zygote.end()
+        # The next zygote has compiled code elsewhere and writes into tasks where: nobody of the former may run by then.
+        for pid in self.supervisor.cores:
+            os.kill(pid, signal.SIGKILL)
         with open(os.memfd_create("manifest"), "w+") as manifest:
             manifest.write(json.dumps(json.loads(self._served) | {"ns_per_tick": self.manifest["ns_per_tick"]}))
             manifest.flush()
