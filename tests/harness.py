@@ -27,9 +27,8 @@ from vre.language.checker import check
 from vre.language.lexer import Source
 from vre.memory.address_space import Space, view
 from vre.memory.layout import Builder
-from vre.memory.run_queues import place_all, set_weights
+from vre.memory.placed import lay_out
 from vre.memory.wire import Links
-from vre.placement.allocate import allocate, placement, split
 from workers.compiler.cache import import_module
 from workers.core.clock import Calibration, install
 from workers.core.recovery import channels_on, ring_ends
@@ -69,9 +68,7 @@ class Bench:
         links = Links(self.builder)
         self.builder.space.create()
         self.builder.fill()
-        placed = allocate(self.model)
-        place_all(self.builder, placement(placed))
-        set_weights(self.builder, split(self.model, placed))
+        lay_out(self.builder)
         links.fill()
         self.manifest = {**self.builder.manifest(), "wire": links.manifest(), **SETTINGS}
         install(self.manifest, Calibration(0, 1.0))

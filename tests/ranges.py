@@ -150,7 +150,7 @@ def unclassified():
 
 def records(box):
     """Yield (layout, address, how many) of every record of a platform whose numbers move."""
-    builder, links, manifest = box.builder, box.links, box.manifest
+    builder, links, manifest = box.parts.runtime.builder, box.parts.runtime.links, box.parts.runtime.manifest
     for core in builder.cores:
         yield layout.CORE, core.address, 1
         yield journal.JOURNAL, load64(core.address + layout.CORE["journal"]), 1
@@ -184,14 +184,14 @@ def records(box):
 
 def rings(box):
     """Return the plans of all rings of a platform."""
-    tenants = box.builder.tenants.values()
+    tenants = box.parts.runtime.builder.tenants.values()
     inside = [ring for tenant in tenants for ring in [*tenant.rx.values(), *tenant.program.rings]]
-    return inside + [ring for port in box.builder.ports.values() for ring in port.tx.values()]
+    return inside + [ring for port in box.parts.runtime.builder.ports.values() for ring in port.tx.values()]
 
 
 def elements(box):
     """Yield the state, the node and the class's name of every element."""
-    for tenant in box.builder.tenants.values():
+    for tenant in box.parts.runtime.builder.tenants.values():
         for node, where in zip(tenant.program.graph.nodes, tenant.program.elements, strict=True):
             yield view(where["state"], node.cls.layout().dtype)[0], node, node.cls.__name__
 
@@ -223,16 +223,16 @@ def shift(box, by, sign=1):
             found[name] = column + sign * amount * moved
         else:
             found[name] = column + sign * by.passes
-    for core in box.builder.cores:
+    for core in box.parts.runtime.builder.cores:
         for at in range(core.passes, core.passes + 8 * CLIENTS, 8):
             if load64(at) != IDLE_PASS:
                 store64(at, load64(at) + sign * by.passes)
-    for tenant in box.builder.tenants.values():
+    for tenant in box.parts.runtime.builder.tenants.values():
         for found in tenant.program.channels.values():
             # The stamp of a packet that is lent is in the upper half of a word.
             stamps = view(load64(found + channel.CHANNEL["table"]), "u4", 2 * channel.SLOTS)[1::2]
             stamps[:] = [later(int(time), sign * by.ns) for time in stamps]
-    box._engine._ticks += sign * (by.ticks + by.up)
+    box.parts.runtime.engine._ticks += sign * (by.ticks + by.up)
 
 
 def later(stamp, ns):

@@ -78,7 +78,7 @@ with vre.Platform(cores=1, name=sys.argv[1]) as box:
     began = time.monotonic()
     box.handle("red").write("e.limit", "1")
     while deaths + box.reader.cores()[0]["restarts"] < 25 and time.monotonic() - began < 60:
-        if any(found.router == "red" for found in box.watchdog.quarantined):
+        if any(found.router == "red" for found in box.parts.watchdog.quarantined):
             quarantines += 1
             box.write("red.release", "1")
         box.tend(0.002)
@@ -92,7 +92,7 @@ with vre.Platform(cores=1, name=sys.argv[1]) as box:
     box.halt()
     assert_accounts(box)
     print(json.dumps({"deaths": deaths, "quarantines": quarantines, "after": after, "events": list(box.events),
-                      "still": [found.router for found in box.watchdog.quarantined],
+                      "still": [found.router for found in box.parts.watchdog.quarantined],
                       "grey": box.handle("grey").stats().dropped, "blue": box.handle("blue").stats().dropped}))
 """
 

@@ -107,12 +107,12 @@ with vre.Platform(cores=1, name=sys.argv[3]) as box:
     box.tend(0.3)
     red.write("h.limit", "1")
     end = time.monotonic() + 5
-    while not box.watchdog.quarantined and time.monotonic() < end:
+    while not box.parts.watchdog.quarantined and time.monotonic() < end:
         box.tend(0.005)
-    found = box.watchdog.quarantined[0]
+    found = box.parts.watchdog.quarantined[0]
     before = blue.stats().forwarded
     while blue.stats().forwarded == before and time.monotonic() < end:
-        box.wait(0.0005)
+        box.parts.runtime.wait(0.0005)
     resumed = (box.now() - found.at) * 1e3
     box.tend(0.3)
     after = blue.stats().forwarded

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import vre
-from vre.platform.control_socket import VERBS
 from vre.platform.domu_commands import VERBS as MESSAGES
 from vre.platform.domu_commands import answer
 
@@ -123,9 +122,9 @@ def run(seconds, seed, most=None):
         end = time.monotonic() + seconds
         while time.monotonic() < end and count != most:
             if chance.random() < 0.5:
-                made = request(VERBS, files, chance)
+                made = request(box.parts.control.verbs, files, chance)
                 if made.get("do") != "replace" or chance.random() < 0.02:
-                    said = json.loads(box._control._said(line_of(made, chance)))
+                    said = json.loads(box.parts.control.said(line_of(made, chance)))
                     assert list(said) == ["error"] or said["ok"] is True, said
             else:
                 name = chance.choice(list(box.model.routers))

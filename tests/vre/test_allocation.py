@@ -14,8 +14,8 @@ from vre.config.machines import DELL2950, HOST
 from vre.config.model import Model, Router
 from vre.config.reader import from_text
 from vre.placement.allocate import Group, allocate, fill_up, groups_of, objective, solve, split
-from vre.platform.bandwidth import Core, by_memory, paces
-from vre.platform.rebalancer import Seen, changed, cost, demand
+from vre.placement.bandwidth import Core, by_memory, paces
+from vre.placement.demand import Seen, changed, cost, demand
 
 ONE = "FromDevice(a) -> ToDevice(b);"
 PIPE = "in :: FromDevice(a) -> Queue -> out :: Unqueue -> ToDevice(b);"

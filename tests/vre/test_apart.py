@@ -76,9 +76,9 @@ def test_others_are_answered_while_a_domu_takes_its_time_to_start(tmp_path):
         red = box.router("red", "FromDevice(eth0) -> c :: Counter -> ToDevice(eth1);")
         box.router("blue", "FromDevice(eth0) -> Discard;", ports={"eth0": {"mac": "02:00:00:00:00:0b"}})
         box.start()
-        path = box._directory.path / "control"
-        launch = box.domus.launch
-        box.domus.launch = lambda *args: (began.set(), launch(*args))[1]
+        path = box.parts.runtime.publication.path.parent / "control"
+        launch = box.parts.domus.launch
+        box.parts.domus.launch = lambda *args: (began.set(), launch(*args))[1]
         requests = [
             ("add", False, {"do": "add", "file": str(tmp_path / "lab.toml"), "router": "green"}),
             ("read", True, {"do": "read", "what": "red/c.count"}),
@@ -98,7 +98,7 @@ def test_others_are_answered_while_a_domu_takes_its_time_to_start(tmp_path):
         assert "was not ready after 2 s" in said["add"]
         assert said["remove"] == said["weigh"] == "a change is in progress: ask again when it is done"
         assert said["read"]["ok"] and said["write"]["ok"]
-        assert list(box.model.routers) == ["red", "blue"] and not box.changing
+        assert list(box.model.routers) == ["red", "blue"] and not box.parts.commands.changing
         box.write("red.entitlement", "2")
         box.pause()
         box.halt()
@@ -114,5 +114,5 @@ def test_logical_time_stands_still_meanwhile():
         box.start()
         box.tend(0.01)
         before = box.now()
-        apart("", box._passing, time.sleep, 0.05)
+        apart("", box.parts.commands._passing, time.sleep, 0.05)
         assert box.now() == before

@@ -98,7 +98,7 @@ def test_moved_packets_keep_their_order(tmp_path):
             box.tend(0.001)
             box.move("red/FromDevice@1", i % 2)
         box.pause()
-        sent = [len(frame.data) for frame in box.links.sources[0].schedule._frames]
+        sent = [len(frame.data) for frame in box.parts.runtime.links.sources[0].schedule._frames]
     from scapy.all import PcapNgReader
 
     with PcapNgReader(str(file)) as reader:
@@ -120,7 +120,7 @@ def test_routers_come_and_go_under_load_and_leave_nothing():
             assert green.forwarded > 0
             box.remove("green")
             box.tend(0.2)
-            names = {row[0] for row in box.manifest["segments"]}
+            names = {row[0] for row in box.parts.runtime.manifest["segments"]}
             assert not any("green" in name for name in names)
             sizes.append((len(names), process.num_fds(), len(process.children(recursive=True))))
         assert sizes[0] == sizes[-1], "segments, descriptors and processes end where they began"
@@ -199,7 +199,7 @@ def test_a_core_that_only_sorts_packets_works_as_any_other():
         box.nic("eth1")
         red = box.router("red", "FromDevice(eth0) -> ToDevice(eth1);", cores=(0,))
         box.start()
-        assert box.changes.now_placed() == {("red", 0): 0, ("(eth0)", 0): 1}
+        assert box.parts.changes.now_placed() == {("red", 0): 0, ("(eth0)", 0): 1}
         box.tend(0.5)
         box.pause()
         box.halt()
@@ -211,7 +211,7 @@ def test_a_core_that_only_sorts_packets_works_as_any_other():
 def test_a_wire_that_dies_before_it_is_one_undoes_the_change_and_no_more():
     with make(rate=50_000) as box:
         box.start()
-        engine, killed = box._engine, []
+        engine, killed = box.parts.runtime.engine, []
         wait = engine.tend
 
         def tend(seconds):
@@ -227,7 +227,7 @@ def test_a_wire_that_dies_before_it_is_one_undoes_the_change_and_no_more():
         assert killed
         for _ in range(100):
             box.tend(0.05)
-            if not box.changes.finisher.unfinished:
+            if not box.parts.changes.finisher.unfinished:
                 break
         box.replace("red", OTHER)
         box.pause()

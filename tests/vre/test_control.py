@@ -12,7 +12,7 @@ import pytest
 import vre
 from tests.vre.helpers import assert_accounts
 from vre.errors import PlatformError
-from vre.platform.control_socket import VERBS, ControlServer, ask
+from vre.platform.control_socket import ControlServer, ask
 from vre.platform.domu_commands import VERBS as DOMU_VERBS
 from vre.platform.domu_commands import answer
 from vre.platform.verbs import RequestError, parse, understand
@@ -38,7 +38,7 @@ def box():
 
 
 def said(box, line):
-    return json.loads(box._control._said(line if isinstance(line, bytes) else json.dumps(line).encode()))
+    return json.loads(box.parts.control.said(line if isinstance(line, bytes) else json.dumps(line).encode()))
 
 
 NO_REQUESTS = [
@@ -84,8 +84,8 @@ def test_what_is_wrong_is_said(box, request_, error):
     assert said(box, request_) == {"error": error}
 
 
-def test_every_request_is_described_and_only_so_understood():
-    for verbs in (VERBS, DOMU_VERBS):
+def test_every_request_is_described_and_only_so_understood(box):
+    for verbs in (box.parts.control.verbs, DOMU_VERBS):
         for name, verb in verbs.items():
             values = {field: 0 if field == "core" else "events" for field in verb.fields}
             assert understand(verbs, {"do": name, **values}) == (verb, values)
@@ -199,7 +199,7 @@ def test_ten_clients_that_do_not_read_cost_nobody_anything(box):
 
     from vre.platform.connections import reachable
 
-    path = box._directory.path / "control"
+    path = box.parts.runtime.publication.path.parent / "control"
     deaf = []
     for _ in range(10):
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -208,13 +208,13 @@ def test_ten_clients_that_do_not_read_cost_nobody_anything(box):
         client.setblocking(False)
         try:
             while client.send(b'{"do":"read","what":"red/rt.table"}\n' * 100):
-                box._control.serve()
+                box.parts.control.serve()
         except BlockingIOError:
             deaf.append(client)
     served = box.handle("blue").stats().forwarded
     box.tend(0.1)
     assert box.handle("blue").stats().forwarded > served
-    assert isinstance(box._control, ControlServer) and len(box._control._clients) == 10
+    assert isinstance(box.parts.control, ControlServer) and len(box.parts.control._clients) == 10
     for client in deaf:
         client.close()
 

@@ -108,7 +108,7 @@ def test_an_idle_domu_sleeps_until_a_packet_comes(tmp_path):
         wait_for(box, lambda: red.stats().forwarded > 100)
         box.rest("red", True)
         box.tend(0.1)
-        domu = psutil.Process(box.domus.domus["red"].pid)
+        domu = psutil.Process(box.parts.domus.domus["red"].pid)
         if os.geteuid() == 0:  # nobody else may look
             assert Path(f"/proc/{domu.pid}/timerslack_ns").read_text() == "1000\n"
         before = domu.num_ctx_switches().voluntary
@@ -149,7 +149,7 @@ def test_a_domu_that_fails_is_restarted_and_then_quarantined(tmp_path, body, sai
         red = box.router("red", forward(element(tmp_path, body)), domu=vre.Domu(deadline_ns=20_000_000))
         blue = box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:09"}})
         box.start()
-        wait_for(box, lambda: box.domus.domus["red"].policy.state == QUARANTINED)
+        wait_for(box, lambda: box.parts.domus.domus["red"].policy.state == QUARANTINED)
         events = [event for event in box.events if said in event]
         # The kernel may take longer to end it than its deadline: then it has hung.
         assert len(events) >= MAX_RESTARTS, box.events
@@ -167,13 +167,13 @@ def test_a_hostile_call_quarantines_until_somebody_releases(tmp_path):
     with platform() as box:
         box.router("red", forward(text))
         box.start()
-        domu = box.domus.domus
+        domu = box.parts.domus.domus
         wait_for(box, lambda: domu["red"].policy.state == QUARANTINED)
         assert "attacker" in box.events[0] and "until it is released" in box.events[0]
         box.write("red.release", "1")
         wait_for(box, lambda: domu["red"].policy.restarts == 1 and domu["red"].policy.state == QUARANTINED)
         with pytest.raises(PlatformError, match="not quarantined"):
-            box.domus.domus["red"].policy.state = RUNNING
+            box.parts.domus.domus["red"].policy.state = RUNNING
             box.release("red")
 
 
@@ -183,7 +183,7 @@ def test_two_hundred_deaths_leave_nothing(tmp_path, monkeypatch):
     with platform() as box:
         red = box.router("red", forward(element(tmp_path, PASS)))
         box.start()
-        domu = box.domus.domus["red"]
+        domu = box.parts.domus.domus["red"]
         children, descriptors = len(process.children(recursive=True)), process.num_fds()
         maps = len(process.memory_maps(grouped=False))
         for _ in range(200):
@@ -205,11 +205,11 @@ def test_a_domu_does_not_run_before_it_is_known_who_it_is(tmp_path, monkeypatch)
     with platform() as box:
         box.router("red", forward(element(tmp_path, PASS)))
         box.start()
-        domu = box.domus.domus["red"]
+        domu = box.parts.domus.domus["red"]
         os.kill(domu.pid, signal.SIGKILL)
         wait_for(box, lambda: domu.policy.state == STARTING and domu.asked)
         with monkeypatch.context() as patch:
-            patch.setattr(box.domus, "_listen", lambda: None)
+            patch.setattr(box.parts.domus, "_listen", lambda: None)
             wait_for(box, lambda: domu.ready)
             box.tend(0.05)
             assert domu.pid == 0 and domu.policy.state == STARTING
@@ -293,7 +293,7 @@ def test_routers_whose_elements_cannot_be_loaded_are_quarantined_and_the_others_
                 [*box.events],
             )
         before = blue.stats().forwarded
-        domus = box.domus.domus
+        domus = box.parts.domus.domus
         quarantined = re.compile("router ([a-z_]+): its domU .*; quarantined ")
         # Who was so first may have been let out by the time that the last one is.
         wait_for(
@@ -389,9 +389,9 @@ def test_a_router_with_code_of_its_own_comes_and_goes_and_changes(tmp_path):
         box.replace("red", forward(element(tmp_path, PASS)))
         before = red.stats().forwarded
         box.tend(0.3)
-        assert box.domus.rows()[0]["state"] == RUNNING and red.stats().forwarded > before
+        assert box.parts.domus.rows()[0]["state"] == RUNNING and red.stats().forwarded > before
         box.replace("red", "FromDevice(eth0) -> ToDevice(eth1);")
-        assert box.domus.rows() == []
+        assert box.parts.domus.rows() == []
         box.tend(0.2)
         box.pause()
         box.halt()
@@ -403,10 +403,10 @@ def test_a_replacement_that_cannot_be_loaded_changes_nothing(tmp_path):
     with platform(rate=5000) as box:
         red = box.router("red", forward(element(tmp_path, PASS)))
         box.start()
-        pid = box.domus.domus["red"].pid
+        pid = box.parts.domus.domus["red"].pid
         with pytest.raises(ConfigError, match="cannot load its elements: RuntimeError: no"):
             box.replace("red", forward(f"Untrusted({tmp_path}/bad.py:X)"))
-        assert list(box.domus.domus) == ["red"] and box.domus.domus["red"].pid == pid
+        assert list(box.parts.domus.domus) == ["red"] and box.parts.domus.domus["red"].pid == pid
         before = red.stats()
         box.tend(0.3)
         after = red.stats()
@@ -423,10 +423,10 @@ def test_the_cpu_time_of_a_domu_is_charged_to_its_router(tmp_path):
         red = box.router("red", forward(element(tmp_path, busy)), ports=ports, domu=vre.Domu(core=0))
         box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:02"}})
         box.start()
-        before, spent = red.stats().used_ticks, box.domus.domus["red"].cpu_ns
+        before, spent = red.stats().used_ticks, box.parts.domus.domus["red"].cpu_ns
         box.tend(1.0)
-        charged = (red.stats().used_ticks - before) * box.ns_per_tick
-        spent = box.domus.domus["red"].cpu_ns - spent
+        charged = (red.stats().used_ticks - before) * box.parts.runtime.ns_per_tick
+        spent = box.parts.domus.domus["red"].cpu_ns - spent
         assert spent > 0 and charged >= 0.7 * spent
 
 

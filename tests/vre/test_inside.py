@@ -69,7 +69,7 @@ def test_what_is_mapped_directly_costs_no_core_anything():
         assert red.stats().forwarded > 10_000 and red.stats().domu_cpu_s > 0
         assert (red.stats().entitled, red.stats().share) == (0.0, 0.0)
         assert (blue.stats().entitled, blue.stats().share) == (1.0, 1.0)
-        tenant = box.builder.tenants["red"]
+        tenant = box.parts.runtime.builder.tenants["red"]
         assert load64(tenant.client(0) + CLIENT["used_ticks"]) == 0 and list(tenant.cores.values()) == [1, 1]
 
 
@@ -79,7 +79,7 @@ def test_an_idle_graph_waits_for_the_bell():
         box.start()
         wait_for(box, lambda: red.stats().forwarded > 100)
         box.rest("red", True)
-        (channel,) = box.manifest["routers"][0]["tasks"][0]["channels"]
+        (channel,) = box.parts.runtime.manifest["routers"][0]["tasks"][0]["channels"]
         # What it has said in the memory that it shares with dom0, which rings where it stands so.
         wait_for(box, lambda: load64(load64(channel + CHANNEL["up"]) + UP["asleep"]) == 1)
         done = red.stats().forwarded
@@ -101,7 +101,7 @@ def test_packets_that_wait_inside_are_in_flight_and_lost_with_the_domu():
         waiting = red.stats().in_flight
         assert 0 < waiting <= 64 and red.stats().dropped["domu_dropped"] > 1000
         assert red.stats().ports["eth1"] == 64  # a question for each of 64 addresses
-        os.kill(box.domus.domus["red"].pid, signal.SIGKILL)
+        os.kill(box.parts.domus.domus["red"].pid, signal.SIGKILL)
         wait_for(box, lambda: "runs again" in str(box.events))
         assert red.stats().dropped["domu_lost"] == waiting and red.stats().in_flight == 0
         box.halt()
@@ -123,7 +123,7 @@ def test_a_dead_domu_starts_with_its_graph_as_it_was():
         red, blue = box.router("red", ROUTER, direct=True), box.router("blue", ROUTER)
         box.start()
         for death in range(3):
-            os.kill(box.domus.domus["red"].pid, signal.SIGKILL)
+            os.kill(box.parts.domus.domus["red"].pid, signal.SIGKILL)
             wait_for(box, lambda n=death: str(box.events).count("runs again") == n + 1)
         before = red.stats().forwarded, blue.stats().forwarded
         box.tend(0.5)
@@ -174,7 +174,7 @@ def test_in_virtual_time_direct_mapping_is_the_graph_on_its_domus_core():
         red = box.router("red", ROUTER, direct=True, domu=vre.Domu(core=1))
         box.run(0.01)
         assert_accounts(box)
-        assert red.stats().forwarded > 1000 and box.placed[0].core == 1
+        assert red.stats().forwarded > 1000 and box.parts.runtime.placement.groups[0].core == 1
 
 
 LAB = """\

@@ -97,7 +97,7 @@ def test_words_that_are_refused_are_no_progress(tmp_path):
         red = box.router("red", forward(rogue(tmp_path, body)))
         box.start()
         wait_for(box, lambda: any("returned nothing for" in event for event in box.events))
-        assert "no_such_slot" in box.domus.rows()[0]["refused"]
+        assert "no_such_slot" in box.parts.domus.rows()[0]["refused"]
         box.pause()
         box.halt()
         assert_accounts(box)
@@ -133,7 +133,7 @@ def test_a_platform_that_was_frozen_finds_nobody_late(tmp_path):
                 process.suspend()
             time.sleep(0.4)
             # Who looks is not always the last to go on.
-            box._watch()
+            box.parts.look()
             for process in family:
                 process.resume()
             before = red.stats().forwarded, blue.stats().forwarded
@@ -148,7 +148,7 @@ def test_a_worker_that_is_stopped_between_two_turns_is_replaced():
     with platform(rate=2000) as box:
         red = box.router("red", "FromDevice(eth0) -> ToDevice(eth1);")
         box.start()
-        core = box.manifest["cores"][0]["address"]
+        core = box.parts.runtime.manifest["cores"][0]["address"]
         for _ in range(1000):
             pid = load64(core + CORE["pid"])
             os.kill(pid, signal.SIGSTOP)
@@ -161,7 +161,7 @@ def test_a_worker_that_is_stopped_between_two_turns_is_replaced():
         wait_for(box, lambda: any("its worker was in no path" in event for event in box.events))
         before = red.stats().forwarded
         wait_for(box, lambda: red.stats().forwarded > before + 200)
-        assert load64(core + CORE["pid"]) != pid and not box.watchdog.quarantined
+        assert load64(core + CORE["pid"]) != pid and not box.parts.watchdog.quarantined
         box.pause()
         box.halt()
         assert_accounts(box)
@@ -171,10 +171,10 @@ def test_a_standby_that_does_not_take_its_core_is_replaced():
     with platform(rate=2000) as box:
         red = box.router("red", "FromDevice(eth0) -> ToDevice(eth1);")
         box.start()
-        core = box.manifest["cores"][0]["address"]
+        core = box.parts.runtime.manifest["cores"][0]["address"]
         following = load64(core + CORE["incarnation"]) + 1
         wait_for(box, lambda: load64(core + CORE["standby"]) == following)
-        standby = next(pid for pid, number in box._engine._numbers.items() if number == following)
+        standby = next(pid for pid, number in box.parts.runtime.engine._numbers.items() if number == following)
         os.kill(standby, signal.SIGSTOP)
         os.kill(load64(core + CORE["pid"]), signal.SIGKILL)
         wait_for(box, lambda: any("its worker was in no path" in event for event in box.events))
@@ -190,7 +190,7 @@ def test_a_wire_that_is_stopped_ends_the_platform_with_its_account():
         red = box.router("red", "FromDevice(eth0) -> ToDevice(eth1);")
         box.start()
         wait_for(box, lambda: red.stats().forwarded > 100)
-        os.kill(box._engine.wire_holder(), signal.SIGSTOP)
+        os.kill(box.parts.runtime.engine.wire_holder(), signal.SIGSTOP)
         with pytest.raises(PlatformError, match="wire process was killed"):
             box.tend(20)
         assert any("the wire did nothing for 1 s" in event for event in box.events)
@@ -204,7 +204,7 @@ def test_what_goes_wrong_with_one_domu_goes_wrong_with_no_other(tmp_path, monkey
         box.router("red", forward(element(tmp_path, PASS)))
         blue = box.router("blue", forward(element(tmp_path, PASS)), ports={"eth0": {"mac": "02:00:00:00:00:09"}})
         box.start()
-        domus, account = box.domus.domus, Domu.account
+        domus, account = box.parts.domus.domus, Domu.account
         serials = domus["red"].serial, domus["blue"].serial
 
         def wrong(self, now):
@@ -237,7 +237,7 @@ def test_domus_come_back_when_their_zygote_has_ended(tmp_path):
         red = box.router("red", forward(element(tmp_path, PASS)))
         box.start()
         wait_for(box, lambda: red.stats().forwarded > 100)
-        os.kill(box.domus._nursery._zygote.process.pid, signal.SIGKILL)
+        os.kill(box.parts.domus._nursery._zygote.process.pid, signal.SIGKILL)
         wait_for(box, lambda: any("zygote of domUs has ended" in event for event in box.events))
         wait_for(box, lambda: any("its domU runs again" in event for event in box.events), 20)
         before = red.stats().forwarded
@@ -253,7 +253,7 @@ def test_a_domu_that_does_not_end_is_left_behind(tmp_path, monkeypatch):
     with platform() as box:
         red = box.router("red", forward(element(tmp_path, PASS)))
         box.start()
-        domu = box.domus.domus["red"]
+        domu = box.parts.domus.domus["red"]
         # Who would say that it has ended says nothing.
         os.kill(domu.keeper, signal.SIGSTOP)
         os.kill(domu.pid, signal.SIGKILL)

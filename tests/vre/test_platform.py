@@ -73,7 +73,7 @@ def test_a_killed_worker_is_replaced_and_only_the_batch_in_hand_is_lost():
             box.tend(0.1)
             assert red.stats().forwarded > before, "the path goes on"
         assert len(box.events) == 12 and "killed by SIGKILL" in box.events[0]
-        assert load64(box.manifest["cores"][0]["address"] + CORE["restarts"]) == 12
+        assert load64(box.parts.runtime.manifest["cores"][0]["address"] + CORE["restarts"]) == 12
         assert box.worker_pid(1) == others, "the other worker never noticed"
         box.pause()
         box.halt()
@@ -127,7 +127,7 @@ def test_the_death_of_the_wire_ends_the_platform_with_a_reason():
     with make() as box:
         box.router("red", PLAIN)
         box.start()
-        os.kill(next(iter(box._engine.supervisor.wires)), signal.SIGKILL)
+        os.kill(next(iter(box.parts.runtime.engine.supervisor.wires)), signal.SIGKILL)
         with pytest.raises(PlatformError, match="wire process was killed by SIGKILL"):
             box.tend(2)
 
@@ -136,7 +136,7 @@ def test_the_zygote_may_die_at_any_time_and_the_wire_goes_on():
     with make() as box:
         red = box.router("red", PLAIN)
         box.start()
-        engine, numbers = box._engine, dict(box._engine._numbers)
+        engine, numbers = box.parts.runtime.engine, dict(box.parts.runtime.engine._numbers)
         zygote, worker = engine._zygote.process.pid, box.worker_pid(0)
         os.kill(zygote, signal.SIGKILL)
         box.tend(0.1)
@@ -164,7 +164,7 @@ def test_a_zygote_that_is_stopped_is_started_again_when_a_process_is_needed(monk
     with make() as box:
         red = box.router("red", PLAIN)
         box.start()
-        os.kill(box._engine._zygote.process.pid, signal.SIGSTOP)
+        os.kill(box.parts.runtime.engine._zygote.process.pid, signal.SIGSTOP)
         for _ in range(3):
             worker = box.worker_pid(0)
             os.kill(worker, signal.SIGKILL)
@@ -281,7 +281,7 @@ def test_a_port_at_the_end_of_a_cable_sorts_as_any_other(queues):
 
 
 def test_a_pipeline_cut_at_an_unqueue_runs_on_two_cores():
-    with vre.Platform(cores=2) as box:
+    with vre.Platform(cores=2, rebalance=False) as box:
         box.nic("eth0", link=vre.Generator(rate=50_000, count=20_000))
         box.nic("eth1")
         red = box.router(
@@ -289,7 +289,7 @@ def test_a_pipeline_cut_at_an_unqueue_runs_on_two_cores():
         )
         box.run()
         box.halt()
-        assert {p.core for p in box.placed} == {0, 1}
+        assert {p.core for p in box.parts.runtime.placement.groups} == {0, 1}
         assert_accounts(box)
         assert red.stats().forwarded + sum(red.stats().dropped.values()) == 20_000
         assert "other_paint" not in red.stats().dropped, "annotations cross with their packets"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 
 import pytest
@@ -160,7 +161,7 @@ def test_a_router_added_to_a_running_platform_has_addresses_of_its_own_and_they_
         box.start()
         with pytest.raises(vre.PlatformError, match="port 'eth2' cannot be added"):
             box.nic("eth2")
-        box.add_from(other, "green")
+        box.parts.commands.add_from(other, "green")
         blue = box.router("blue", PLAIN)
         with pytest.raises(vre.ConfigError, match="there is a router 'blue' already"):
             box.router("blue", PLAIN)
@@ -199,20 +200,21 @@ def assert_accounts_of(box, name):
         (lambda box: box.remove(None), "'name' must be a string"),
         (lambda box: box.release(b"red"), "'name' must be a string"),
         (lambda box: box.add(None), "'router' must be a router's description, not NoneType"),
-        (lambda box: box.add_from(None, "red"), "'file' "),
-        (lambda box: box.add_from("nowhere.toml", 5), "'name' must be a string"),
+        (lambda box: box.parts.commands.add_from(None, "red"), "'file' "),
+        (lambda box: box.parts.commands.add_from("nowhere.toml", 5), "'name' must be a string"),
         (lambda box: box.set_rate("blue", 5), "no router 'blue'"),
         (lambda box: box.set_rate("red", 0), "a rate"),
         (lambda box: box.set_rate("red", float("nan")), "a rate"),
     ],
 )
 def test_what_python_asks_for_is_held_against_what_it_may_be_before_anything_is_done(asked, message):
-    box = vre.Platform()
-    box.nic("eth0")
-    box.nic("eth1")
-    box.router("red", PLAIN)
-    with pytest.raises((vre.PlatformError, ValueError), match=message):
-        asked(box)
+    with vre.Platform(name=f"held{os.getpid()}", clock="virtual", machine="dell2950") as box:
+        box.nic("eth0")
+        box.nic("eth1")
+        box.router("red", PLAIN)
+        box.start()
+        with pytest.raises((vre.PlatformError, ValueError), match=message):
+            asked(box)
 
 
 def test_a_platform_that_finds_no_descriptor_is_refused_and_leaves_nothing(tmp_path, monkeypatch):

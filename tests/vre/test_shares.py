@@ -141,10 +141,10 @@ def test_a_domu_whose_weight_does_not_hold_is_stopped_by_turns(tmp_path, monkeyp
             "blue", "FromDevice(eth0) -> ToDevice(eth1);", entitlement=20, ports={"eth0": {"mac": "02:00:00:00:00:09"}}
         )
         box.start()
-        wait_for(box, lambda: box.domus.rows()[0]["share by"] == "stops", 30)
+        wait_for(box, lambda: box.parts.domus.rows()[0]["share by"] == "stops", 30)
         assert "does not hold here" in box.events[-1]
         box.tend(1.5)
-        row = box.domus.rows()[0]
+        row = box.parts.domus.rows()[0]
         # Of one processor: a twentieth, and not what its threads could have had.
         assert row["cpu"] < 0.2 and row["restarts"] == 0
 
@@ -159,7 +159,7 @@ def test_where_there_are_no_groups_a_domu_is_stopped_by_turns(tmp_path, monkeypa
         red = box.router("red", forward(element(tmp_path, busy)))
         box.start()
         box.tend(1.5)
-        row = box.domus.rows()[0]
+        row = box.parts.domus.rows()[0]
         assert row["share by"] == "stops" and row["restarts"] == 0
         # Of one processor, against one worker that is for all routers: half.
         assert 0.1 < row["cpu"] < 0.65
@@ -179,10 +179,10 @@ def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
         box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:02"}})
         box.start()
         box.tend(0.3)
-        groups = box.domus._parts.shares._groups
+        groups = box.parts.domus._parts.shares._groups
         found = {c: groups.group(c, "red") / file for c, (_, file, _) in groups._found.items()}
-        scale = box.domus._parts.shares._groups._found["cpu"][2]
-        pid = str(box.domus.domus["red"].pid)
+        scale = box.parts.domus._parts.shares._groups._found["cpu"][2]
+        pid = str(box.parts.domus.domus["red"].pid)
         assert all(pid in (file.parent / "cgroup.procs").read_text().split() for file in found.values())
         assert int(found["cpu"].read_text()) == round(512 * scale)
         box.write("red.entitlement", "3")
@@ -190,7 +190,7 @@ def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
         assert int(found["cpu"].read_text()) == round(768 * scale)
         if "memory" in found:
             assert int(found["memory"].read_text()) == (256 << 20) + vre.domu.cpu_shares._MORE_MEMORY
-        assert box.domus.rows()[0]["limits"] == ", ".join(c for c in ("memory", "pids") if c in found)
+        assert box.parts.domus.rows()[0]["limits"] == ", ".join(c for c in ("memory", "pids") if c in found)
     assert not any(file.parent.exists() for file in found.values())
 
 

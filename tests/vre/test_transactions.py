@@ -24,7 +24,15 @@ PLAIN = "FromDevice(eth0) -> c :: Counter -> q :: Queue(50) -> ToDevice(eth1);"
 OTHER = "FromDevice(eth0) -> Paint(3) -> c :: Counter -> q :: Queue(100) -> ToDevice(eth1);"
 UNTRUSTED = "FromDevice(eth0) -> u :: Untrusted({file}:X) -> q :: Queue(50) -> ToDevice(eth1);"
 #: Where faults are put: all that a change runs through. What sees to it that its steps are taken is not among them.
-FILES = ("change", "departure", "rest", "space", "roster", "tenant", "build", "links", "sources", "virtual_domus", "platform", "swap")  # fmt: skip
+ROOT = Path(vre.__file__).parent
+#: All that a change runs through.
+FILES = {
+    *(ROOT / "platform" / f"{name}.py" for name in ("changes", "departure", "pause", "publication", "runtime")),
+    *(ROOT / "memory" / f"{name}.py" for name in ("address_space", "layout", "placed", "router", "run_queues")),
+    *(ROOT / "memory" / f"{name}.py" for name in ("sources", "state_transfer", "wire")),
+    ROOT / "domu" / "modelled.py",
+}
+assert all(file.is_file() for file in FILES)
 FAULTS = (OSError(errno.ENOSPC, "no space"), OSError(errno.EMFILE, "no descriptors"), MemoryError(), RuntimeError("?"))
 
 
@@ -46,7 +54,7 @@ def make(untrusted, name="changes"):
 
 def traces(box):
     """Return what a change may leave behind: names, memory, descriptors, tables, numbers."""
-    space = box.builder.space
+    space = box.parts.runtime.builder.space
     # Pools come and go with what is free: their buffers are all somebody's, or free.
     named = sorted(name.rstrip("0123456789") for name in space.segments if not name.startswith("pool-"))
     assert_buffers(box)
@@ -55,20 +63,26 @@ def traces(box):
     files = len([f for f in Path("/dev/shm").iterdir() if f.name.startswith(space._prefix)])
     assert files == mapped == len(space.segments)
     return {
-        "routers": (sorted(box.model.routers), sorted(box.builder.tenants), sorted(p.router for p in box.placed)),
+        "routers": (
+            sorted(box.model.routers),
+            sorted(box.parts.runtime.builder.tenants),
+            sorted(p.router for p in box.parts.runtime.placement.groups),
+        ),
         "segments": named,
         "planned": (len(space._open), len(space._rings), len(space._spares), len(space._gone)),
         "holes": sorted(name.rstrip("0123456789") for name in space._holes),
-        "graphs": {t.name: classes(t.program.graph) for t in box.builder.tenants.values()},
+        "graphs": {t.name: classes(t.program.graph) for t in box.parts.runtime.builder.tenants.values()},
         "models": {r.name: (r.entitlement, classes(r.graph)) for r in box.model.routers.values()},
-        "cores": {t.name: dict(t.cores) for t in box.builder.tenants.values()},
+        "cores": {t.name: dict(t.cores) for t in box.parts.runtime.builder.tenants.values()},
         "descriptors": len(os.listdir("/proc/self/fd")),
-        "sources": sorted((plan.router or "", plan.nic) for plan in box.links.sources),
-        "claims": [sum(int(e["ring"]) != 0 for e in entries(port)) for port in box.builder.ports.values()],
-        "clients": [sum(bool(word) for word in table(core)) for core in box.builder.cores],
-        "slots": {t.name: sorted(t.slots) for t in box.builder.tenants.values()},
-        "manifest": sorted(r["name"] for r in box.manifest["routers"]),
-        "upcoming": box.manifest["upcoming"],
+        "sources": sorted((plan.router or "", plan.nic) for plan in box.parts.runtime.links.sources),
+        "claims": [
+            sum(int(e["ring"]) != 0 for e in entries(port)) for port in box.parts.runtime.builder.ports.values()
+        ],
+        "clients": [sum(bool(word) for word in table(core)) for core in box.parts.runtime.builder.cores],
+        "slots": {t.name: sorted(t.slots) for t in box.parts.runtime.builder.tenants.values()},
+        "manifest": sorted(r["name"] for r in box.parts.runtime.manifest["routers"]),
+        "upcoming": box.parts.runtime.manifest["upcoming"],
     }
 
 
@@ -78,7 +92,7 @@ def classes(graph):
 
 def assert_buffers(box):
     """Every buffer of every pool is owned by exactly one slot or spare word, or free."""
-    space, builder = box.builder.space, box.builder
+    space, builder = box.parts.runtime.builder.space, box.parts.runtime.builder
     rings = [ring for port in builder.ports.values() for ring in [*port.tx.values(), port.queue] if ring]
     rings += [ring for t in builder.tenants.values() for ring in [*t.rx.values(), *t.program.rings]]
     spares = [view(core.spare, "u4", 2 * SPARES).reshape(SPARES, 2) for core in builder.cores]
@@ -114,8 +128,7 @@ class Fault:
         return self._line
 
     def _call(self, frame, event, _):
-        path = Path(frame.f_code.co_filename)
-        return self._line if path.parent.name == "vre" and path.stem in FILES else None
+        return self._line if Path(frame.f_code.co_filename) in FILES else None
 
     def __enter__(self):
         sys.settrace(self._call)
@@ -179,10 +192,10 @@ def check_faults(untrusted, name, step):
                 failed = error
             box.tend(0.0005)
             for _ in range(20):
-                if not box.changes.finisher.unfinished:
+                if not box.parts.changes.finisher.unfinished:
                     break
                 box.tend(0.05)
-            assert not box.changes.finisher.unfinished, fault.where
+            assert not box.parts.changes.finisher.unfinished, fault.where
             found = traces(box)
             assert found in (before, after), (fault.where, failed, difference(found, before), difference(found, after))
             assert_accounts(box)
@@ -290,4 +303,4 @@ def check_cycles(untrusted, cycles):
 
 
 def addresses(box):
-    return sum(end - start for start, end in box.builder.space._used)
+    return sum(end - start for start, end in box.parts.runtime.builder.space._used)

@@ -160,4 +160,6 @@ def test_a_thousand_routers_on_sixty_four_cores():
             box.router(f"r{i}", "FromDevice(eth0) -> Counter -> ToDevice(eth1);", entitlement=1 + i % 3)
         box.run(seconds=0.005)
         assert_accounts(box)
-        assert len({core for tenant in box.builder.tenants.values() for core in tenant.cores.values()}) == 64
+        assert (
+            len({core for tenant in box.parts.runtime.builder.tenants.values() for core in tenant.cores.values()}) == 64
+        )

@@ -40,7 +40,7 @@ def test_every_number_in_shared_memory_is_known():
 
 def test_all_kinds_of_times_are_in_use(platform_of):
     with platform_of() as box:
-        box._engine.tend(0.01)
+        box.parts.runtime.engine.tend(0.01)
         used = {name for kind, found, name in ranges.fields(box) if kind == "ns" and (found[name] > 0).any()}
         assert used >= {"clock_ns", "free", "last_ns", "due_ns", "fresh_until", "learnt", "asked", "next_ns"}
 
@@ -57,7 +57,7 @@ def platform_of():
         box.router("white", OTHERS, entitlement=1)
         box.start()
         # A core that may make so many memory accesses, and no more.
-        store64(box.builder.cores[0].address + CORE["line_pace"], round(HZ / 30e6 * (1 << MODEL_BITS)))
+        store64(box.parts.runtime.builder.cores[0].address + CORE["line_pace"], round(HZ / 30e6 * (1 << MODEL_BITS)))
         box.handle("white").write("arp.insert", "10.0.0.7 2:0:0:0:0:7")
         return box
 
@@ -66,11 +66,11 @@ def platform_of():
 
 def run(box, by):
     """Run on, with all numbers shifted meanwhile; return all that has been counted, and who was moved back."""
-    box._engine.tend(0.004)
+    box.parts.runtime.engine.tend(0.004)
     ranges.shift(box, by)
-    moved_back = load64(box.builder.cores[0].address + CORE["rebases"])
-    box._engine.tend(0.012)
-    moved_back -= load64(box.builder.cores[0].address + CORE["rebases"])
+    moved_back = load64(box.parts.runtime.builder.cores[0].address + CORE["rebases"])
+    box.parts.runtime.engine.tend(0.012)
+    moved_back -= load64(box.parts.runtime.builder.cores[0].address + CORE["rebases"])
     ranges.shift(box, by, -1)
     assert all(stats.balance == 0 and stats.forwarded > 0 for stats in box.reader.routers())
     return ranges.snapshot(box), -moved_back, [stats.as_dict() for stats in box.reader.routers()]

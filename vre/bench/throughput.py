@@ -124,9 +124,8 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
     from shm.segment import claim_window, free_window
     from vre.memory.address_space import Space, view
     from vre.memory.layout import Builder
-    from vre.memory.run_queues import place_all, set_weights
+    from vre.memory.placed import lay_out
     from vre.memory.wire import Links
-    from vre.placement.allocate import allocate, placement, split
     from workers.compiler.compile import compile_kernel, empty_path
     from workers.core.clock import calibrate, install, read_ticks
     from workers.core.slice import run_slice
@@ -141,9 +140,7 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
     try:
         builder.space.create()
         builder.fill()
-        placed = allocate(box.model)
-        place_all(builder, placement(placed))
-        set_weights(builder, split(box.model, placed))
+        lay_out(builder)
         links.fill()
         ticks, run_slice, path = compile_kernel(read_ticks), compile_kernel(run_slice), empty_path()
         calibration = calibrate(ticks)

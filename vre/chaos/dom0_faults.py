@@ -113,7 +113,7 @@ def _fault(group: str, what: str, **more: bool) -> Callable[[Callable[[Platform]
 
 
 def _kill(box: Platform, standby: bool) -> str:
-    engine = box._engine
+    engine = box.parts.runtime.engine
     assert isinstance(engine, Crew)
     worker = engine.pid(0)
     others = [pid for pid, core in engine.supervisor.cores.items() if core == 0 and pid != worker]
@@ -149,7 +149,7 @@ def _family(pid: int) -> list[int]:
 @_fault("clock", "stops all processes of the platform for a while, as a frozen container does", costs=True)
 def frozen(box: Platform) -> str:
     """Stop everything, and let it go on: nobody is to blame for that time."""
-    quarantined, states = len(box.watchdog.quarantined), [row["state"] for row in box.domus.rows()]
+    quarantined, states = len(box.parts.watchdog.quarantined), [row["state"] for row in box.parts.domus.rows()]
     family = _family(os.getpid())
     code = (
         "import os, signal, sys, time; family = [int(a) for a in sys.argv[2:]]\n"
@@ -161,9 +161,9 @@ def frozen(box: Platform) -> str:
     box.tend(FROZEN_S + 0.5)
     helper.wait()
     box.tend(0.2)
-    if len(box.watchdog.quarantined) != quarantined:
+    if len(box.parts.watchdog.quarantined) != quarantined:
         return "a path was quarantined for time in which nobody could run"
-    if [row["state"] for row in box.domus.rows()] != states:
+    if [row["state"] for row in box.parts.domus.rows()] != states:
         return "a domU was judged for time in which nobody could run"
     return ""
 
@@ -286,7 +286,7 @@ def stopped_reader(box: Platform) -> str:
         box.add(guest(box, "RatedSource(RATE 2000) -> Print(chaos) -> Discard;"))
         begun = time.monotonic()
         box.tend(0.5)
-        box.report("a line that nobody reads")
+        box.parts.runtime.report("a line that nobody reads")
         wrong = _answers(box)
         took = time.monotonic() - begun
         box.remove(GUEST)

@@ -123,8 +123,8 @@ class Chaos:
 
     @property
     def _domus(self) -> Domus:
-        assert isinstance(self.platform.domus, Domus)
-        return self.platform.domus
+        assert isinstance(self.platform.parts.domus, Domus)
+        return self.platform.parts.domus
 
     def _open_descriptors(self) -> int:
         return len(os.listdir("/proc/self/fd"))
@@ -224,15 +224,15 @@ class Chaos:
         for _ in range(200):
             if abs(self.platform.handle(name).stats().balance) <= DRAIN * self.platform.model.quantum:
                 return True
-            self.platform.wait(0.001)
+            self.platform.parts.runtime.wait(0.001)
         return False
 
     def _load(self, file: Path) -> None:
         """Put other code into the rogues' domU."""
         domu = self._domus.domus[ROUTER]
         while domu.closing is not None:
-            self.platform.wait(0.002)
-        self._domus.replace_code(ROUTER, str(file), self.platform.wait)
+            self.platform.parts.runtime.wait(0.002)
+        self._domus.replace_code(ROUTER, str(file), self.platform.parts.runtime.wait)
 
     def _hurt_dom0(self, name: str) -> None:
         try:
@@ -243,7 +243,7 @@ class Chaos:
             self._wrong = f"the platform could not do what it should: {error}"
 
     def _restarts(self) -> int:
-        return sum(load64(core["address"] + CORE["restarts"]) for core in self.platform.manifest["cores"])
+        return sum(load64(core["address"] + CORE["restarts"]) for core in self.platform.parts.runtime.manifest["cores"])
 
     def _watch(self, act: Callable[[], None]) -> float:
         """Let windows pass, `act` after the second; return the most that a victim lost in one of them."""
@@ -322,7 +322,7 @@ def run(
             todo = [] if seconds else todo
             verdicts.append(chaos.inject(fault))
         left = chaos.leftovers()
-        tier = chaos.platform.domus.tier
+        tier = chaos.platform.parts.domus.tier
     return {
         "faults": [asdict(verdict) for verdict in verdicts],
         "skipped": [{"name": fault.name, "why": "it would run without a jail"} for fault in skipped],

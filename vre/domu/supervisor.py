@@ -166,10 +166,15 @@ class Domus(Keeper):
 
     # Ending, and beginning again.
 
+    def quarantined(self, name: str) -> bool:
+        """Return whether a router's domU is quarantined."""
+        domu = self.domus.get(name)
+        return domu is not None and domu.policy.state == QUARANTINED
+
     def release_quarantine(self, name: str) -> None:
         """Start a quarantined domU again. Raises PlatformError where it is not quarantined."""
         domu = self.domus.get(name)
-        if domu is None or domu.policy.state != QUARANTINED:
+        if domu is None or not self.quarantined(name):
             state = domu.policy.state if domu else "no domU"
             raise PlatformError(f"router '{name}' is not quarantined: {state}")
         self._again(domu, RELEASED, time.monotonic())

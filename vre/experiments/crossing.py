@@ -11,6 +11,7 @@ from shm.intrinsics import load64
 from shm.layout import CORE, TASK
 from vre.bench.throughput import RFC1812
 from vre.config.model import Domu, Generator
+from vre.domu.supervisor import Domus
 from vre.experiments.outcome import Outcome, at_least, at_most, near
 from vre.experiments.precondition import WORK, contested, overload, with_work
 from vre.experiments.setup import MEASURED, MODELLED, Path, platform, progress, window
@@ -82,17 +83,21 @@ def _channel(outcome: Outcome, kind: str, repeats: int, seconds: float) -> list[
             crossed, tried, cpu, clock, ticks = (b - a for a, b in zip(before, _counts(box), strict=True))
             # What the source makes and the full channel drops costs dom0 too, but is no packet that crossed.
             row = {"Mp/s": crossed / clock * 1e3, "domU Mp/s of CPU": crossed / max(cpu, 1) * 1e3}
-            row |= {"dom0 ns/packet": ticks * box.ns_per_tick / max(crossed, 1), "tried": tried / max(crossed, 1)}
+            row |= {
+                "dom0 ns/packet": ticks * box.parts.runtime.ns_per_tick / max(crossed, 1),
+                "tried": tried / max(crossed, 1),
+            }
             rows.append(row)
             outcome.samples.append({"element": kind, **row})
     return rows
 
 
 def _counts(box: Platform) -> tuple[int, int, int, int, int]:
-    domu = box.domus.domus["red"]  # type: ignore[union-attr]
-    tasks = [task["address"] for task in box.manifest["routers"][0]["tasks"]]
+    assert isinstance(box.parts.domus, Domus)
+    domu = box.parts.domus.domus["red"]
+    tasks = [task["address"] for task in box.parts.runtime.manifest["routers"][0]["tasks"]]
     made = load64(tasks[0] + TASK["packets"])
-    clock = load64(box.manifest["cores"][0]["address"] + CORE["clock_ns"])
+    clock = load64(box.parts.runtime.manifest["cores"][0]["address"] + CORE["clock_ns"])
     ticks = sum(load64(task + TASK["used_ticks"]) for task in tasks)
     domu.schedstat.look(0.0)
     return int(box.read("red/c.count")), made, domu.schedstat.ran_ns, clock, ticks

@@ -31,7 +31,9 @@ def _paths(place: str) -> list[Path]:
 
 def _counters(box: Platform) -> dict[str, tuple[int, int]]:
     """Return every task's ticks and packets."""
-    tasks = {f"{r['name']}/{t['name']}": t["address"] for r in box.manifest["routers"] for t in r["tasks"]}
+    tasks = {
+        f"{r['name']}/{t['name']}": t["address"] for r in box.parts.runtime.manifest["routers"] for t in r["tasks"]
+    }
     return {name: (load64(at + TASK["used_ticks"]), load64(at + TASK["packets"])) for name, at in tasks.items()}
 
 
@@ -42,7 +44,7 @@ def _ns_a_packet(box: Platform, before: dict[str, tuple[int, int]]) -> float:
         moved = packets - before[name][1]
         if moved > 1000:
             total += (ticks - before[name][0]) / moved
-    return total * box.ns_per_tick / len(PLACES["whole"])
+    return total * box.parts.runtime.ns_per_tick / len(PLACES["whole"])
 
 
 def _run(setting: str, quick: bool, seconds: float) -> Outcome:
@@ -54,7 +56,7 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
         if setting == MEASURED and place == "far":
             continue  # which of this host's processors are far from each other is not ours to choose
         with platform(setting, _paths(place), cores=4, wire="shared") as box:
-            shared = len(set(box.plan.cpus)) == 1
+            shared = len(set(box.parts.runtime.plan.cpus)) == 1
             box.tend(seconds)
             found, spent = [], []
             for _ in range(3 if quick else 5):

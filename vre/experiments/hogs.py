@@ -10,6 +10,7 @@ from dataclasses import replace
 from statistics import median
 
 from vre.config.model import Domu, Generator
+from vre.domu.supervisor import Domus
 from vre.experiments.outcome import Outcome, at_least, at_most, near
 from vre.experiments.setup import MEASURED, MINIMAL, MODELLED, progress
 from vre.platform.platform import Platform
@@ -160,7 +161,8 @@ def _used(box: Platform, direct: bool) -> tuple[float, int]:
     """Return the CPU time that the forwarder has used, in ns, and the packets that it has forwarded."""
     stats = box.handle("path").stats()
     if not direct:
-        return stats.used_ticks * box.ns_per_tick, stats.forwarded
-    domu = box.domus.domus["path"]  # type: ignore[union-attr]
+        return stats.used_ticks * box.parts.runtime.ns_per_tick, stats.forwarded
+    assert isinstance(box.parts.domus, Domus)
+    domu = box.parts.domus.domus["path"]
     domu.schedstat.look(0.0)
     return domu.schedstat.ran_ns, stats.forwarded

@@ -108,10 +108,10 @@ class _Snapshot:
 
 
 def _snapshot(box: Platform) -> _Snapshot:
-    clocks = [load64(core["address"] + CORE["clock_ns"]) for core in box.manifest["cores"]]
+    clocks = [load64(core["address"] + CORE["clock_ns"]) for core in box.parts.runtime.manifest["cores"]]
     shot = _Snapshot(clocks, {}, {}, {}, {}, {}, {}, {})
-    for stats, router in zip(box.reader.routers(), box.manifest["routers"], strict=True):
-        name, tenant = router["name"], box.builder.tenants[router["name"]]
+    for stats, router in zip(box.reader.routers(), box.parts.runtime.manifest["routers"], strict=True):
+        name, tenant = router["name"], box.parts.runtime.builder.tenants[router["name"]]
         clients = [tenant.client(core) for core in range(box.model.cores)]
         shot.used[name] = [load64(client + CLIENT["used_ticks"]) for client in clients]
         shot.waited[name] = [load64(client + CLIENT["backlogged_ns"]) for client in clients]
@@ -149,7 +149,7 @@ def window(box: Platform, seconds: float) -> dict[str, Window]:
             offered_pps=(after.arrived[name] - before.arrived[name]) / elapsed,
             missed_part=(after.missed[name] - before.missed[name]) / max(1, after.arrived[name] - before.arrived[name]),
             share=spent[core] / max(1, on_core[core]),
-            busy=on_core[core] * box.ns_per_tick / 1e9 / elapsed,
+            busy=on_core[core] * box.parts.runtime.ns_per_tick / 1e9 / elapsed,
             ticks_per_packet=sum(spent) / max(1, packets),
             mean_us=total / count * TIME_UNIT_NS / 1000 if count else 0.0,
             backlogged=_part(after.waited[name][core] - before.waited[name][core], elapsed),

@@ -28,6 +28,9 @@ _TOP = 50.0
 #: Tickets of a path that says nothing (Click: Task).
 TICKETS = 1024
 
+#: (router, task number) to what part of a core the task can use.
+Demands = dict[tuple[str, int], float]
+
 
 @dataclass(frozen=True)
 class Group:
@@ -48,12 +51,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Placed:
-    """One group and where it goes: `weight` is the part of that core it stands for."""
+    """One group and where it goes: `load` is the part of that core that it is expected to use."""
 
     router: str
     tasks: tuple[int, ...]
     core: int
-    weight: float
+    load: float
     pinned: bool
 
 
@@ -76,7 +79,7 @@ def fill_up(capacity: float, wanted: dict[str, tuple[float, float]]) -> dict[str
     return shares
 
 
-def groups_of(model: Model, demands: dict[tuple[str, int], float] | None = None) -> list[Group]:
+def groups_of(model: Model, demands: Demands | None = None) -> list[Group]:
     """Return every group of a model, with the load that it is to get.
 
     Parameters
@@ -262,7 +265,7 @@ class _Search:
 
 def allocate(
     model: Model,
-    demands: dict[tuple[str, int], float] | None = None,
+    demands: Demands | None = None,
     before: dict[tuple[str, int], int] | None = None,
     fixed: bool = False,
 ) -> list[Placed]:
@@ -313,7 +316,7 @@ def split(model: Model, placed: list[Placed]) -> dict[tuple[str, int], float]:
     loads: dict[tuple[str, int], float] = {}
     totals: dict[str, float] = {}
     for p in placed:
-        load = max(p.weight, 1e-6)
+        load = max(p.load, 1e-6)
         loads[p.router, p.core] = loads.get((p.router, p.core), 0.0) + load
         totals[p.router] = totals.get(p.router, 0.0) + load
     entitled = entitlements(model)

@@ -139,7 +139,7 @@ class Reader:
     def freeze(self) -> None:
         """Keep the figures as they are now, for ever: the memory that they are read from is about to go.
 
-        What takes arguments, but for `sent`, raises PlatformError from then on.
+        What takes arguments, but for `router` and `sent`, raises PlatformError from then on.
         """
         methods = {name: method for name, method in inspect.getmembers(self, inspect.ismethod) if name[0] != "_"}
         del methods["freeze"]
@@ -150,6 +150,7 @@ class Reader:
         }
         left = {stats.name: stats.forwarded for stats in last["routers"]()}
         last["sent"] = lambda name: left[name] if name in left else _gone()
+        last["router"] = partial(Reader.router, self)
         last["freeze"] = lambda: None
         # An instance's own attributes go before its class's methods.
         self.__dict__.update(dict.fromkeys(methods, _gone) | last)
@@ -164,6 +165,13 @@ class Reader:
             self._router(router, used[router["name"]], total, promised[router["name"]] / entitled)
             for router in self.manifest["routers"]
         ]
+
+    def router(self, name: str) -> RouterStats:
+        """Return one router's account. Raises PlatformError if there is none."""
+        for stats in self.routers():
+            if stats.name == name:
+                return stats
+        raise PlatformError(f"there is no router '{name}' any more")
 
     def sent(self, name: str) -> int:
         """Return how many packets of a router have left the wire. Raises PlatformError where it is gone."""

@@ -31,8 +31,7 @@ Each change happens or does not (:mod:`vre.platform.transaction`), in four parts
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from shm.intrinsics import load64, store64
 from shm.layout import CORE, SLOT, TIME_UNIT_NS
@@ -40,20 +39,19 @@ from shm.ring import HEAD, TAIL
 from shm.wire_layout import SOURCE
 from vre.config.model import Router
 from vre.config.validate import validate
+from vre.domu.ways import AnyDomus
 from vre.errors import ConfigError, PlatformEnded, PlatformError, Problem
 from vre.language.bridge import bridge, problems_inside
 from vre.language.graph import Graph
 from vre.memory.address_space import RingPlan, view
 from vre.memory.router import Program, Tenant, fill_program, plan_program
-from vre.memory.run_queues import attach, place_all, set_weights
+from vre.memory.run_queues import attach, place_all
 from vre.memory.state_transfer import Stores, take_over
-from vre.placement.allocate import Placed, allocate, placement, split
+from vre.placement.allocate import Demands, Placed, allocate, placement
 from vre.platform.departure import Departure
 from vre.platform.pause import Rest
+from vre.platform.runtime import Runtime
 from vre.platform.transaction import Finisher, Step, Transaction
-
-if TYPE_CHECKING:
-    from vre.platform.platform import Platform
 
 #: How long the wire is given to send what waits in a TX ring: a capture's file may be behind.
 _DRAIN_S = 2.0
@@ -62,14 +60,22 @@ _PAUSE_S = 0.0002
 
 
 class Changes:
-    """All changes of one running platform."""
+    """All changes of one running platform.
 
-    def __init__(self, platform: Platform) -> None:
-        self.platform, self.model = platform, platform.model
-        self.builder, self.links = platform.builder, platform.links
-        self.finisher = Finisher(platform.now, platform.boundary.note)
+    Parameters
+    ----------
+    runtime : Runtime
+    domus : AnyDomus
+    demands : callable
+        Returns what part of a core each task can use, as far as that is known.
+    """
+
+    def __init__(self, runtime: Runtime, domus: AnyDomus, demands: Callable[[], Demands]) -> None:
+        self._runtime, self._domus, self._demands = runtime, domus, demands
+        self.model, self.builder, self.links = runtime.model, runtime.builder, runtime.links
+        self.finisher = Finisher(runtime.now, runtime.boundary.note)
         # A long capture is read while the platform is supervised.
-        self.links.pause = lambda: platform.wait(_PAUSE_S)
+        self.links.pause = lambda: runtime.wait(_PAUSE_S)
 
     def look(self) -> None:
         """Take the steps that changes have left to be taken."""
@@ -90,14 +96,14 @@ class Changes:
             problems = self._problems()
             if problems:
                 raise ConfigError(problems)
-            placed = allocate(self.model, self.platform.demands(), self.now_placed())
-            split(self.model, self.platform.placed)
-            change.commit(self._weigh, self.platform.publish)
+            placed = allocate(self.model, self._demands(), self.now_placed())
+            self._runtime.placement.weights()
+            change.commit(self._weigh, self._runtime.publish)
         self.place(placed)
 
     def _weigh(self) -> None:
         """Give every client the stride that it has where it is now."""
-        set_weights(self.builder, split(self.model, self.platform.placed))
+        self._runtime.placement.apply(self._runtime.placement.groups)
 
     def _problems(self) -> list[Problem]:
         return validate(self.model, lambda message, *path: Problem(None, f"{'.'.join(path)}: {message}"))
@@ -125,19 +131,17 @@ class Changes:
                 except PlatformEnded:
                     raise
                 except PlatformError as error:
-                    self.platform.report(f"router {group.router}: not moved to core {group.core}: {error}")
+                    self._runtime.report(f"router {group.router}: not moved to core {group.core}: {error}")
                 except Exception as error:
-                    self.platform.boundary.note("move", group.router, error)
-            settled.append(Placed(group.router, group.tasks, core, group.weight, group.pinned))
-        self.platform.placed = settled
-        self._weigh()
-        self.finisher.anew("the manifest", self.platform.publish)
+                    self._runtime.boundary.note("move", group.router, error)
+            settled.append(Placed(group.router, group.tasks, core, group.load, group.pinned))
+        self._runtime.placement.apply(settled)
+        self.finisher.anew("the manifest", self._runtime.publish)
         return moved
 
     def _settle(self, name: str, placed: list[Placed]) -> None:
         """Take note of where a router's groups are now."""
-        self.platform.placed = [p for p in self.platform.placed if p.router != name] + placed
-        self._weigh()
+        self._runtime.placement.settle(name, placed)
 
     def move(self, name: str, tasks: Sequence[int], core: int) -> float:
         """Move a group of a router's tasks to another core; return how long they rested, in seconds.
@@ -148,16 +152,16 @@ class Changes:
         old = {number: tenant.cores[number] for number in tasks}
         begun = time.monotonic()
         placed = [
-            Placed(name, p.tasks, core if p.tasks[0] == tasks[0] else p.core, p.weight, p.pinned)
-            for p in self.platform.placed
+            Placed(name, p.tasks, core if p.tasks[0] == tasks[0] else p.core, p.load, p.pinned)
+            for p in self._runtime.placement.groups
             if p.router == name
         ]
         with self._change(name) as change:
-            sources = [p.address for p in self.links.sources if p.router == name] if self.platform.plan.dilated else []
+            sources = [p.address for p in self.links.sources if p.router == name] if self._runtime.plan.dilated else []
             change.undo(lambda: _rest(sources, False))
             _rest(sources, True)
             if sources:
-                self.platform.quiesce_wire()
+                self._runtime.quiesce_wire()
             change.undo(lambda: self._put(tenant, old))
             self.stop_tasks(tenant, tenant.program, tasks)
             stores = self._change_clocks(tenant, sources, old[tasks[0]], core)
@@ -166,7 +170,7 @@ class Changes:
                 lambda: self._put(tenant, dict.fromkeys(tasks, core)),
                 lambda: self._settle(name, placed),
                 lambda: _rest(sources, False),
-                self.platform.publish,
+                self._runtime.publish,
             )
         return time.monotonic() - begun
 
@@ -180,16 +184,16 @@ class Changes:
 
         Raises PlatformError where the wire has not sent all that they sent within _DRAIN_S.
         """
-        rest = Rest(self.platform, tenant, program, tasks)
+        rest = Rest(self._runtime, tenant, program, tasks)
         rest.begin()
-        end = self.platform.now() + _DRAIN_S
+        end = self._runtime.now() + _DRAIN_S
         while waiting := rest.waiting():
-            if self.platform.now() >= end:
+            if self._runtime.now() >= end:
                 raise PlatformError(
                     f"router '{tenant.name}' goes on as it was: its packets have been waiting for {_DRAIN_S:g} s at "
                     f"port {waiting}, and those that it would send from elsewhere would overtake them; try again later"
                 )
-            self.platform.wait(0.0001)
+            self._runtime.wait(0.0001)
 
     def _change_clocks(self, tenant: Tenant, sources: list[int], old: int, new: int) -> Stores:
         """Return what lets times that were on one core's clock be on another's: of sources, and of waiting packets."""
@@ -211,7 +215,7 @@ class Changes:
 
     def add(self, router: Router) -> None:
         """Add a router. Raises ConfigError, PlatformError."""
-        name, platform, space = router.name, self.platform, self.builder.space
+        name, runtime, space = router.name, self._runtime, self.builder.space
         if name in self.model.routers:
             raise ConfigError([Problem(None, f"there is a router '{name}' already")])
         before = self.now_placed()
@@ -225,33 +229,32 @@ class Changes:
             if problems:
                 raise ConfigError(problems)
             change.undo(space.discard, self.links.notes.clear, lambda: self.builder.tenants.pop(name, None))
-            departure = Departure(platform, name)
+            departure = Departure(runtime, self._domus, name)
             change.undo(*departure.steps())
             tenant = departure.tenant = self.builder.plan(router)
             fresh = self.links.plan_sources([name])
-            platform.make_room()
+            runtime.make_room()
             self.builder.fill_tenant(tenant)
             self.links.open_accounts(tenant)
             departure.published = True
-            platform.publish()
+            runtime.publish()
             departure.told = True
-            platform.renew()
-            placed = allocate(self.model, platform.demands(), before, fixed=True)
-            platform.placed = placed
-            set_weights(self.builder, split(self.model, placed))
+            runtime.renew()
+            placed = allocate(self.model, self._demands(), before, fixed=True)
+            runtime.placement.apply(placed)
             place_all(self.builder, {k: c for k, c in placement(placed).items() if k[0] == name})
-            platform.domus.launch([tenant], platform.wait)
+            self._domus.launch([tenant], runtime.wait)
             for plan in fresh:
                 self.links.fill_source(plan)
-            change.commit(platform.publish)
-        platform.report_notes()
+            change.commit(runtime.publish)
+        runtime.report_notes()
 
     def remove(self, name: str) -> None:
         """Remove a router; what waits in its rings goes with it. Raises PlatformError."""
         with self._change(name) as change:
             if set(self.model.routers) <= {name, *self.finisher.unfinished}:
                 raise PlatformError(f"'{name}' is the only router: end the platform instead")
-            departure = Departure(self.platform, name)
+            departure = Departure(self._runtime, self._domus, name)
             departure.tenant = self.builder.tenants[name]
             departure.published = departure.told = True
             change.commit(*departure.steps())
@@ -260,7 +263,7 @@ class Changes:
 
     def replace(self, name: str, graph: Graph) -> float:
         """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
-        tenant, platform, space = self.builder.tenants[name], self.platform, self.builder.space
+        tenant, runtime, space = self.builder.tenants[name], self._runtime, self.builder.space
         router, old, cores = tenant.router, tenant.program, dict(tenant.cores)
         with self._change(name) as change:
             before = router.graph, router.inner
@@ -270,7 +273,7 @@ class Changes:
             problems = problems or self._problems() or self._same_ports(tenant, before[0], router.graph)
             if problems:
                 raise ConfigError(problems)
-            platform.domus.rehearse(tenant, router.graph, platform.wait)
+            self._domus.rehearse(tenant, router.graph, runtime.wait)
             change.undo(space.discard)
             new = plan_program(space, router, tenant.generation + 1)
             told: list[Step] = []
@@ -280,23 +283,23 @@ class Changes:
                 lambda: [step() for step in told],
                 space.sweep,
             )
-            platform.make_room()
+            runtime.make_room()
             fill_program(tenant, new, self.model)
-            told.append(platform.publish)
-            platform.publish(upcoming=[tenant.manifest_of(new)])
-            told.append(platform.renew)
-            platform.renew()
+            told.append(runtime.publish)
+            runtime.publish(upcoming=[tenant.manifest_of(new)])
+            told.append(runtime.renew)
+            runtime.renew()
             others = {key: core for key, core in self.now_placed().items() if key[0] != name}
-            placed = allocate(self.model, platform.demands(), others, fixed=True)
+            placed = allocate(self.model, self._demands(), others, fixed=True)
             placed = [group for group in placed if group.router == name]
             mine = {number: core for (_, number), core in placement(placed).items()}
             begun = time.monotonic()
             change.undo(
                 lambda: _configure(router, *before),
                 lambda: self._put(tenant, cores),
-                lambda: platform.domus.resume(tenant, platform.wait),
+                lambda: self._domus.resume(tenant, runtime.wait),
             )
-            platform.domus.dismiss(name, platform.wait)
+            self._domus.dismiss(name, runtime.wait)
             self.stop_tasks(tenant, old, list(tenant.cores))
             handover = take_over(tenant, old, new)
             change.commit(
@@ -304,9 +307,9 @@ class Changes:
                 lambda: _begin(tenant, new, mine),
                 lambda: self._put(tenant, mine),
                 lambda: self._settle(name, placed),
-                lambda: platform.domus.resume(tenant, platform.wait),
+                lambda: self._domus.resume(tenant, runtime.wait),
                 lambda: space.forget(old.label, old.rings),
-                platform.publish,
+                runtime.publish,
                 space.sweep,
             )
         return time.monotonic() - begun

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a running platform can be asked: by Python code, or through its socket (:mod:`vre.platform.control_socket`)."""
+"""What a running platform can be asked: by Python code, through its socket, or by a router's domU."""
 
 from __future__ import annotations
 
@@ -7,46 +7,54 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vre.config.fields import MAX_CORES, entitlement_text, integer
-from vre.config.model import Model, Router
+from vre.config.model import Router
 from vre.config.reader import from_text, load_model
+from vre.domu.ways import AnyDomus
 from vre.errors import PlatformError, nearest
+from vre.platform.accounts import Reader
 from vre.platform.arguments import described_router, held
+from vre.platform.changes import Changes
 from vre.platform.connections import LONGEST
+from vre.platform.handlers import Handlers
+from vre.platform.runtime import Runtime
 from vre.platform.verbs import NAME, text
 from vre.supervision.offload import apart
-
-if TYPE_CHECKING:
-    from vre.domu.modelled import VirtualDomus
-    from vre.domu.supervisor import Domus
-    from vre.platform.changes import Changes
-    from vre.platform.router import RouterHandle
-    from vre.supervision.watchdog import Watchdog
+from vre.supervision.watchdog import Watchdog
 
 
-class Requests:
-    """The part of :class:`vre.platform.platform.Platform` that checks what is asked for, and has it done."""
+class Commands:
+    """Checks what a running platform is asked for, and has it done, one change at a time.
 
-    model: Model
-    changes: Changes
-    domus: Domus | VirtualDomus
-    watchdog: Watchdog
-    #: A change is in progress.
-    changing: bool = False
+    Parameters
+    ----------
+    runtime : Runtime
+    changes : Changes
+    handlers : Handlers
+    domus : AnyDomus
+    watchdog : Watchdog
+    reader : Reader
 
-    def handle(self, name: str) -> RouterHandle:
-        """Return the handle of a router."""
-        raise NotImplementedError
+    Attributes
+    ----------
+    changing : bool
+        A change is in progress.
+    """
 
-    def wait(self, seconds: float) -> None:
-        """Let time pass, and supervise."""
-        raise NotImplementedError
-
-    def report(self, event: str) -> None:
-        """Take note of an event."""
-        raise NotImplementedError
+    def __init__(
+        self,
+        runtime: Runtime,
+        changes: Changes,
+        handlers: Handlers,
+        domus: AnyDomus,
+        watchdog: Watchdog,
+        reader: Reader,
+    ) -> None:
+        self._runtime, self._changes, self._handlers = runtime, changes, handlers
+        self._domus, self._watchdog, self._reader = domus, watchdog, reader
+        self._model = runtime.model
+        self.changing = False
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -62,14 +70,14 @@ class Requests:
     @property
     def _passing(self) -> Callable[[float], None]:
         """What lets time pass while a process works: logical time stands still meanwhile."""
-        return time.sleep if self.model.clock == "virtual" else self.wait
+        return time.sleep if self._model.clock == "virtual" else self._runtime.wait
 
     def read(self, what: str) -> str:
         """Return the value of `"router/element.handler"` or `"router.entitlement"`. Raises PlatformError."""
         name, handler = self._named(what)
         if handler is None:
-            return f"{self.model.routers[name].entitlement:g}"
-        return self.handle(name).read(handler)
+            return f"{self._model.routers[name].entitlement:g}"
+        return self.read_handler(name, handler)
 
     def write(self, what: str, value: str | float) -> None:
         """Write a handler or an entitlement, or release a router; a value may be a number, too.
@@ -83,20 +91,28 @@ class Requests:
         name, handler = self._named(what)
         if handler is None:
             with self._changing():
-                self.changes.entitle(name, entitlement_text(value))
+                self._changes.entitle(name, entitlement_text(value))
         else:
-            self.handle(name).write(handler, value)
+            self.write_handler(name, handler, value)
+
+    def read_handler(self, name: str, handler: str) -> str:
+        """Return the value of a router's `element.handler`. Raises HandlerError."""
+        return self._runtime.boundary.call("read", f"router {name}", self._handlers.read, name, handler)
+
+    def write_handler(self, name: str, handler: str, value: str) -> None:
+        """Write a router's `element.handler`. Raises HandlerError."""
+        self._runtime.boundary.call("write", f"router {name}", self._handlers.write, name, handler, value)
 
     @held(name=text(NAME))
     def release(self, name: str) -> None:
         """End the quarantine of a router's paths and of its domU. Raises PlatformError where there is none."""
-        self._known(name)
+        self.require(name)
         with self._changing():
-            paths = self.watchdog.release(name)
+            paths = self._watchdog.release(name)
             if paths:
-                self.report(f"router {name}: {paths} path(s) released from quarantine")
-            else:
-                self.domus.release_quarantine(name)
+                self._runtime.report(f"router {name}: {paths} path(s) released from quarantine")
+            if self._domus.quarantined(name) or not paths:
+                self._domus.release_quarantine(name)
 
     def _named(self, what: str) -> tuple[str, str | None]:
         what = str(what)
@@ -105,27 +121,21 @@ class Requests:
             name, _, field = what.rpartition(".")
             if field != "entitlement":
                 raise PlatformError(f"'{what}' is not ROUTER/ELEMENT.HANDLER or ROUTER.entitlement")
-        self._known(name)
+        self.require(name)
         return name, handler if slash else None
 
-    def _known(self, name: str) -> None:
+    def require(self, name: str) -> None:
         """Raise PlatformError where there is no router of that name."""
-        if name not in self.model.routers:
-            raise PlatformError(f"no router '{name}'{nearest(name, self.model.routers)}")
-
-    def _known_cores(self, *cores: int) -> None:
-        """Raise PlatformError where there is no such core; the NIC's own is the one behind the last."""
-        for core in cores:
-            if not 0 <= core < self.model.places:
-                raise PlatformError(f"there is no core {core}: the platform has {self.model.cores}, from 0")
+        if name not in self._model.routers:
+            raise PlatformError(f"no router '{name}'{nearest(name, self._model.routers)}")
 
     @held(router=described_router)
     def add(self, router: Router) -> None:
         """Add a router while the platform runs. Raises ConfigError, PlatformError."""
         with self._changing():
             _forget_addresses(router)
-            self.changes.add(router)
-            self.report(f"router {router.name} added")
+            self._changes.add(router)
+            self._runtime.report(f"router {router.name} added")
 
     @held(file=Path, name=text(NAME))
     def add_from(self, file: Path, name: str) -> None:
@@ -135,46 +145,46 @@ class Requests:
             if name not in routers:
                 raise PlatformError(f"{file} has no router '{name}'{nearest(name, routers)}")
             _forget_addresses(routers[name])
-            self.changes.add(routers[name])
-            self.report(f"router {name} added")
+            self._changes.add(routers[name])
+            self._runtime.report(f"router {name} added")
 
     @held(name=text(NAME))
     def remove(self, name: str) -> None:
         """Remove a router while the platform runs. Raises PlatformError."""
-        self._known(name)
-        if len(self.model.routers) == 1:
+        self.require(name)
+        if len(self._model.routers) == 1:
             raise PlatformError(f"'{name}' is the only router: end the platform instead")
         with self._changing():
-            last = self.handle(name).stats()
-            self.changes.remove(name)
-            self.report(f"router {name} removed; it had forwarded {last.forwarded:,} packets")
+            last = self._reader.router(name)
+            self._changes.remove(name)
+            self._runtime.report(f"router {name} removed; it had forwarded {last.forwarded:,} packets")
 
     @held(name=text(NAME), config=text(LONGEST), file=text(4096))
     def replace(self, name: str, config: str, file: str = "config") -> float:
         """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
-        self._known(name)
+        self.require(name)
         with self._changing():
             graph = apart(f"checking the configuration of '{name}'", self._passing, from_text, config, file)
-            rested = self.changes.replace(name, graph)
-            self.report(f"router {name} has another configuration; it rested {rested * 1e3:.1f} ms")
+            rested = self._changes.replace(name, graph)
+            self._runtime.report(f"router {name} has another configuration; it rested {rested * 1e3:.1f} ms")
         return rested
 
     @held(path=text(NAME), core=integer(0, MAX_CORES))
     def move(self, path: str, core: int) -> float:
         """Move `"router/task"`, with all that shares elements with it, to a core; return how long it rested, in s."""
         name, _, driver = path.partition("/")
-        self._known(name)
-        graph = self.model.routers[name].graph
+        self.require(name)
+        graph = self._model.routers[name].graph
         tasks = {graph.task_name(t): t for t in range(len(graph.tasks))}
         if driver not in tasks:
             raise PlatformError(f"no task '{driver}' in router '{name}'{nearest(driver, tasks)}")
-        if not 0 <= core < self.model.cores:
-            raise PlatformError(f"there is no core {core}: the platform has {self.model.cores}, from 0")
-        if self.model.routers[name].direct:
+        if not 0 <= core < self._model.cores:
+            raise PlatformError(f"there is no core {core}: the platform has {self._model.cores}, from 0")
+        if self._model.routers[name].direct:
             raise PlatformError(f"router '{name}' is mapped directly: it is on no core")
         group = next(group for group in graph.groups if tasks[driver] in group)
         with self._changing():
-            return self.changes.move(name, group, core)
+            return self._changes.move(name, group, core)
 
 
 def _forget_addresses(router: Router) -> None:

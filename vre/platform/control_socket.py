@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import socket
 import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vre.config.fields import MAX_CORES, choice, integer
 from vre.errors import PlatformError, why_not
+from vre.platform.commands import Commands
 from vre.platform.connections import LONGEST, Connections, reachable
 from vre.platform.verbs import NAME, VALUE, Verb, parse, text, understand
-
-if TYPE_CHECKING:
-    from vre.platform.platform import Platform
+from vre.supervision.boundary import Boundary
 
 #: Longest answer in bytes.
 _LONGEST_ANSWER = 1 << 24
@@ -30,64 +30,54 @@ _QUICK = ("read", "write", "view")
 
 
 class ControlServer(Connections):
-    """Serves requests, one after the other, whenever the platform has time for them."""
+    """Serves requests, one after the other, whenever the platform has time for them.
 
-    def __init__(self, path: Path, platform: Platform) -> None:
-        self._platform = platform
-        super().__init__(path, self._said)
+    Parameters
+    ----------
+    path : Path
+        Of the socket.
+    boundary : Boundary
+        What a request raises is its answer.
+    verbs : Mapping
+        All that can be asked.
+    """
 
-    def _said(self, line: bytes) -> bytes:
-        answer = self._platform.boundary.answer("request", "control socket", do, self._platform, line)
+    def __init__(self, path: Path, boundary: Boundary, verbs: Mapping[str, Verb]) -> None:
+        self._boundary, self.verbs = boundary, verbs
+        super().__init__(path, self.said)
+
+    def said(self, line: bytes) -> bytes:
+        """Do what a line asks for; return the answer to be sent."""
+        answer = self._boundary.answer("request", "control socket", self._do, line)
         said = json.dumps(answer, default=str).encode()
         if len(said) > _LONGEST_ANSWER:
             return json.dumps({"error": f"the answer has {len(said)} bytes: too many"}).encode()
         return said
 
-
-def do(platform: Platform, line: bytes) -> dict[str, Any]:
-    """Do what a line asks for; return the answer. Raises whatever is wrong with it."""
-    verb, values = understand(VERBS, parse(line))
-    return {"ok": True, **(verb.do(platform, **values) or {})}
+    def _do(self, line: bytes) -> dict[str, Any]:
+        verb, values = understand(self.verbs, parse(line))
+        return {"ok": True, **(verb.do(**values) or {})}
 
 
-def _read(platform: Platform, what: str) -> dict[str, Any]:
-    return {"value": platform.read(what)}
-
-
-def _write(platform: Platform, what: str, value: str) -> None:
-    platform.write(what, value)
-
-
-def _add(platform: Platform, file: str, router: str) -> None:
-    platform.add_from(Path(file), router)
-
-
-def _remove(platform: Platform, router: str) -> None:
-    platform.remove(router)
-
-
-def _replace(platform: Platform, router: str, config: str, file: str) -> dict[str, Any]:
-    return {"rested_s": platform.replace(router, config, file)}
-
-
-def _move(platform: Platform, path: str, core: int) -> dict[str, Any]:
-    return {"rested_s": platform.move(path, core)}
-
-
-def _views(platform: Platform, what: str) -> dict[str, Any]:
-    return {"rows": {"events": platform.recent_events, "domus": platform.domus.rows}[what]()}
-
-
-#: All that a platform can be asked.
-VERBS = {
-    "read": Verb(_read, {"what": text(NAME)}),
-    "write": Verb(_write, {"what": text(NAME), "value": text(VALUE)}),
-    "add": Verb(_add, {"file": text(4096), "router": text(NAME)}),
-    "remove": Verb(_remove, {"router": text(NAME)}),
-    "replace": Verb(_replace, {"router": text(NAME), "config": text(LONGEST), "file": text(4096)}),
-    "move": Verb(_move, {"path": text(NAME), "core": integer(0, MAX_CORES)}),
-    "view": Verb(_views, {"what": choice("events", "domus")}),
-}
+def verbs_of(commands: Commands, views: Mapping[str, Callable[[], list[dict[str, Any]]]]) -> dict[str, Verb]:
+    """Return all that a platform can be asked: its commands, and rows to look at by name."""
+    return {
+        "read": Verb(lambda what: {"value": commands.read(what)}, {"what": text(NAME)}),
+        "write": Verb(commands.write, {"what": text(NAME), "value": text(VALUE)}),
+        "add": Verb(
+            lambda file, router: commands.add_from(Path(file), router), {"file": text(4096), "router": text(NAME)}
+        ),
+        "remove": Verb(lambda router: commands.remove(router), {"router": text(NAME)}),
+        "replace": Verb(
+            lambda router, config, file: {"rested_s": commands.replace(router, config, file)},
+            {"router": text(NAME), "config": text(LONGEST), "file": text(4096)},
+        ),
+        "move": Verb(
+            lambda path, core: {"rested_s": commands.move(path, core)},
+            {"path": text(NAME), "core": integer(0, MAX_CORES)},
+        ),
+        "view": Verb(lambda what: {"rows": views[what]()}, {"what": choice(*views)}),
+    }
 
 
 def ask(path: Path, timeout_s: float | None = None, /, **request: Any) -> dict[str, Any]:

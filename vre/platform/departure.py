@@ -7,16 +7,12 @@ have rested, and its last packets are sent, before its index and its memory can 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from vre.domu.ways import AnyDomus
 from vre.memory.router import Tenant
-from vre.memory.run_queues import discharge, set_weights
-from vre.placement.allocate import split
+from vre.memory.run_queues import discharge
 from vre.platform.pause import Rest
+from vre.platform.runtime import Runtime
 from vre.platform.transaction import Later, Step
-
-if TYPE_CHECKING:
-    from vre.platform.platform import Platform
 
 #: How long the first look at what is still to be sent may take, in seconds.
 _PATIENCE_S = 2.0
@@ -33,8 +29,8 @@ class Departure:
         The manifest shows it; other processes have been told of it.
     """
 
-    def __init__(self, platform: Platform, name: str) -> None:
-        self._platform, self._name = platform, name
+    def __init__(self, runtime: Runtime, domus: AnyDomus, name: str) -> None:
+        self._runtime, self._domus, self._name = runtime, domus, name
         self.tenant: Tenant | None = None
         self.published = self.told = False
         self._rest: Rest | None = None
@@ -49,58 +45,56 @@ class Departure:
             self._strike,
             self._forget,
             self._let_others_know,
-            self._platform.builder.space.sweep,
+            self._runtime.builder.space.sweep,
         ]
 
     @property
     def _there(self) -> Tenant | None:
         """The router, if it has memory."""
-        held = self.tenant is not None and self._platform.builder.space.holds(self.tenant.label)
+        held = self.tenant is not None and self._runtime.builder.space.holds(self.tenant.label)
         return self.tenant if held else None
 
     def _silence(self) -> None:
         """Let nobody give it packets any more."""
-        platform = self._platform
+        runtime = self._runtime
         if tenant := self._there:
-            platform.domus.dismiss(self._name, platform.wait)
-            platform.links.remove_sources(self._name)
-            for port in platform.builder.ports.values():
+            self._domus.dismiss(self._name, runtime.wait)
+            runtime.links.remove_sources(self._name)
+            for port in runtime.builder.ports.values():
                 port.disclaim(tenant)
-            platform.quiesce_wire()
-            platform.quiesce(*[port.core for port in platform.builder.ports.values() if port.queue])
+            runtime.quiesce_wire()
+            runtime.quiesce(*[port.core for port in runtime.builder.ports.values() if port.queue])
         else:
-            platform.links.remove_sources(self._name)
+            runtime.links.remove_sources(self._name)
 
     def _stop(self) -> None:
         if tenant := self._there:
-            self._rest = Rest(self._platform, tenant, tenant.program, list(tenant.cores))
+            self._rest = Rest(self._runtime, tenant, tenant.program, list(tenant.cores))
             self._rest.begin()
 
     def _await_sent(self) -> None:
         """Wait a moment for the wire; where that is not enough, the rest is for later."""
-        platform, rest = self._platform, self._rest
-        end, self._patience = platform.now() + self._patience, 0.0
+        runtime, rest = self._runtime, self._rest
+        end, self._patience = runtime.now() + self._patience, 0.0
         while rest and (nic := rest.waiting()):
-            if platform.now() >= end:
+            if runtime.now() >= end:
                 raise Later(f"packets of router '{self._name}' wait at port {nic}")
-            platform.wait(0.0001)
+            runtime.wait(0.0001)
 
     def _strike(self) -> None:
         """Take it out of all tables that others look into."""
-        platform = self._platform
+        runtime = self._runtime
         if tenant := self._there:
-            platform.quiesce(*tenant.slots)
-            discharge(platform.builder, tenant)
-            platform.quiesce(*range(len(platform.builder.cores)))
-            platform.links.close_accounts(tenant)
-        platform.model.routers.pop(self._name, None)
-        platform.builder.tenants.pop(self._name, None)
-        platform.placed = [p for p in platform.placed if p.router != self._name]
-        if platform.placed:
-            set_weights(platform.builder, split(platform.model, platform.placed))
+            runtime.quiesce(*tenant.slots)
+            discharge(runtime.builder, tenant)
+            runtime.quiesce(*range(len(runtime.builder.cores)))
+            runtime.links.close_accounts(tenant)
+        runtime.model.routers.pop(self._name, None)
+        runtime.builder.tenants.pop(self._name, None)
+        runtime.placement.settle(self._name, [])
 
     def _forget(self) -> None:
-        space = self._platform.builder.space
+        space = self._runtime.builder.space
         if tenant := self.tenant:
             space.forget(f"traffic-{self._name}", [])
             space.forget(tenant.program.label, tenant.program.rings)
@@ -108,6 +102,6 @@ class Departure:
 
     def _let_others_know(self) -> None:
         if self.published:
-            self._platform.publish()
+            self._runtime.publish()
         if self.told:
-            self._platform.renew()
+            self._runtime.renew()

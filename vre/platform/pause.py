@@ -4,23 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from shm.intrinsics import load64, store64
 from shm.layout import CLIENT
 from shm.ring import HEAD, TAIL
 from vre.memory.router import Program, Tenant
 from vre.memory.run_queues import unlink
-
-if TYPE_CHECKING:
-    from vre.platform.platform import Platform
+from vre.platform.runtime import Runtime
 
 
 class Rest:
     """A rest of some tasks of a router's configuration, on the cores where they are when it begins."""
 
-    def __init__(self, platform: Platform, tenant: Tenant, program: Program, tasks: Sequence[int]) -> None:
-        self._platform, self._tenant = platform, tenant
+    def __init__(self, runtime: Runtime, tenant: Tenant, program: Program, tasks: Sequence[int]) -> None:
+        self._runtime, self._tenant = runtime, tenant
         self._tasks = {number: (tenant.cores[number], program.tasks[number]) for number in tasks}
         self._nics = {node.values["devname"] for node in program.graph.nodes if node.cls.sends()}
         #: (port, TX ring, what of it is to be sent).
@@ -30,12 +27,12 @@ class Rest:
         """Take the tasks off; return when no worker has any of them in hand. It may be done again."""
         cores = sorted({core for core, _ in self._tasks.values()})
         for core, task in self._tasks.values():
-            unlink(self._platform.builder, core, task)
-        self._platform.quiesce(*cores)
+            unlink(self._runtime.builder, core, task)
+        self._runtime.quiesce(*cores)
         for core in cores:
             # The worker may have left a mark on a task that is gone.
             store64(self._tenant.client(core) + CLIENT["last"], 0)
-        ports = self._platform.builder.ports.values()
+        ports = self._runtime.builder.ports.values()
         rings = [(port.nic.name, port.tx[core].address) for port in ports for core in cores]
         self._sent = [(nic, ring, load64(ring + HEAD)) for nic, ring in rings if nic in self._nics]
 

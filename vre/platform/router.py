@@ -1,46 +1,45 @@
 # SPDX-License-Identifier: MIT
-"""One router of a running platform, as Python code holds it."""
+"""One router of a platform, as Python code holds it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from vre.errors import PlatformError
-
-if TYPE_CHECKING:
-    from vre.platform.accounts import RouterStats
-    from vre.platform.platform import Platform
+from vre.platform.accounts import Reader, RouterStats
+from vre.platform.commands import Commands
 
 
 class RouterHandle:
-    """One router of a platform."""
+    """One router of a platform; it may be held before the start and after the end.
 
-    def __init__(self, platform: Platform, name: str) -> None:
-        self._platform = platform
+    Parameters
+    ----------
+    name : str
+    reader, commands : callable
+        Return what its figures are read from, and what does what is asked for. Each raises PlatformError while there
+        is none.
+    """
+
+    def __init__(self, name: str, reader: Callable[[], Reader], commands: Callable[[], Commands]) -> None:
         self.name = name
+        self._reader, self._commands = reader, commands
 
     def stats(self) -> RouterStats:
-        """Return its account, see :class:`vre.platform.accounts.RouterStats`; after the end, the one that it ended
-        with."""
-        for stats in self._platform.reader.routers():
-            if stats.name == self.name:
-                return stats
-        raise PlatformError(f"there is no router '{self.name}' any more")
+        """Return its account; after the end, the one that it ended with. Raises PlatformError if it is gone."""
+        return self._reader().router(self.name)
 
     def sent(self) -> int:
         """Return how many of its packets have left the wire: one field of its account, at little cost."""
-        return self._platform.reader.sent(self.name)
+        return self._reader().sent(self.name)
 
     def share(self) -> float:
         """Return the part of all routers' CPU time that it has had."""
         return self.stats().share
 
     def read(self, handler: str) -> str:
-        """Return a handler's value: `"element.handler"`. Raises HandlerError, and PlatformError where nothing runs."""
-        box = self._platform
-        return box.boundary.call("read", f"router {self.name}", box._handlers.read, self.name, str(handler))
+        """Return a handler's value: `"element.handler"`. Raises HandlerError, and PlatformError if nothing runs."""
+        return self._commands().read_handler(self.name, str(handler))
 
     def write(self, handler: str, value: str | float) -> None:
-        """Write a handler, with a number or a text. Raises HandlerError, and PlatformError where nothing runs."""
-        box = self._platform
-        box.boundary.call("write", f"router {self.name}", box._handlers.write, self.name, str(handler), str(value))
+        """Write a handler, with a number or a text. Raises HandlerError, and PlatformError if nothing runs."""
+        self._commands().write_handler(self.name, str(handler), str(value))

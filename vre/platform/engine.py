@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""What drives a platform's cores and wire: processes in real time, or one process in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+
+class Engine(Protocol):
+    """Implemented by :class:`vre.supervision.processes.Crew` and :class:`vre.platform.simulation.Simulation`.
+
+    Attributes
+    ----------
+    watch : callable
+        Called every few milliseconds while time passes.
+    """
+
+    watch: Callable[[], None]
+
+    def launch(self, manifest: Path) -> None:
+        """Compile, and start all cores and the wire. Raises PlatformError."""
+
+    def change(self, manifest: Path) -> None:
+        """Let cores and wire go on with another manifest, and with code for what is new in it."""
+
+    def nudge(self) -> None:
+        """Let cores look at what has changed for them, soon."""
+
+    def now(self) -> float:
+        """Return the platform's time in seconds."""
+
+    def tend(self, seconds: float) -> None:
+        """Let time pass, and supervise."""
+
+    def quiesce(self, counters: list[int], steps: int) -> None:
+        """Wait until each counter, an address, has grown by `steps`."""
+
+    def pid(self, core: int) -> int:
+        """Return the process of a core, 0 if it is none."""
+
+    def holder(self, core: int) -> int:
+        """Return the process that has a core now, 0 while none has."""
+
+    def expel(self, core: int) -> None:
+        """End a core's worker; its standby goes on."""
+
+    def halt(self) -> None:
+        """Let cores and wire end their work, but keep the memory."""
+
+    def end(self) -> None:
+        """End everything that was started."""

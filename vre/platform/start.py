@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""Starting a platform: a row of phases, each of which returns what the next one takes.
+
+What a phase has made is let go by `cleanup`, in the opposite order, however far the start has come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from shm.run_directory import RunDirectory
+from shm.segment import SegmentError, claim_window, free_window
+from vre.config.captures import Captures, obstacles
+from vre.config.machines import MACHINES
+from vre.config.model import RING_SLOTS, Model
+from vre.domu.cpu_shares import Shares
+from vre.domu.modelled import VirtualDomus
+from vre.domu.supervisor import Domus
+from vre.domu.ways import AnyDomus
+from vre.errors import ConfigError, PlatformError, Problem
+from vre.memory.layout import Builder
+from vre.memory.placed import lay_out
+from vre.memory.wire import Links
+from vre.platform import traffic
+from vre.platform.changes import Changes
+from vre.platform.commands import Commands
+from vre.platform.control_socket import ControlServer, verbs_of
+from vre.platform.domu_commands import answer
+from vre.platform.events import Events
+from vre.platform.handlers import Handlers
+from vre.platform.path_costs import PathCosts
+from vre.platform.publication import Publication
+from vre.platform.rebalancer import Rebalancer
+from vre.platform.router import RouterHandle
+from vre.platform.running import Running
+from vre.platform.runtime import Runtime, make_room
+from vre.platform.simulation import Simulation
+from vre.supervision import cpus
+from vre.supervision.boundary import Boundary
+from vre.supervision.journals import Journals
+from vre.supervision.processes import Crew
+from vre.supervision.watchdog import Watchdog
+from vre.supervision.wire_watch import WireWatch
+from workers.element import BROKEN
+
+Say = Callable[[str], None]
+
+
+def start(
+    model: Model,
+    cleanup: contextlib.ExitStack,
+    events: Events,
+    boundary: Boundary,
+    say: Say,
+    show: Callable[[str, str], None],
+) -> Running:
+    """Start a platform; traffic begins to flow.
+
+    Parameters
+    ----------
+    model : Model
+        Checked; ports that say nothing get their machine's speed and buffer.
+    cleanup : ExitStack
+        Gets what lets everything go.
+    events : Events
+    boundary : Boundary
+    say, show : callable
+        Told of progress, and given the lines of elements with their router's name; neither waits.
+
+    Raises
+    ------
+    ConfigError, PlatformError, OSError
+        This host cannot run it.
+    """
+    from vre.platform.accounts import Reader
+
+    fit_machine(model)
+    plan = cpus.fit(model.cores, model.clock, cpus.cpus(), model.crossing, model.wire)
+    if plan.dilated:
+        say(f"dilated time: {plan.why}")
+    directory = open_directory(model, cleanup)
+    runtime = lay_out_memory(model, plan, directory, cleanup, boundary, events.report, say)
+    engine = runtime.engine
+    events.begin(engine.now)
+    watchdog = Watchdog(
+        runtime.manifest, lambda name: model.routers[name].deadline_ns / 1e9, engine.holder, engine.expel, events.report
+    )
+    wire_watch = None
+    if isinstance(engine, Crew):
+        wire_watch = WireWatch(runtime.manifest, engine.wire_holder, engine.expel_wire, events.report)
+        engine.quarantine = lambda what: watchdog.quarantine(what, engine.now())
+    domus = prepare_domus(runtime, directory, cleanup, say)
+    engine.launch(runtime.publication.path)
+    runtime.publication.write()
+
+    handlers, reader, costs = Handlers(model, runtime.builder), Reader(runtime.manifest), PathCosts(runtime)
+    changes = Changes(runtime, domus, lambda: costs.demands)
+    commands = Commands(runtime, changes, handlers, domus, watchdog, reader)
+    verbs = verbs_of(commands, {"events": events.rows, "domus": domus.rows})
+    control = ControlServer(directory.path / "control", boundary, verbs)
+    cleanup.callback(control.close)
+    running = Running(
+        runtime,
+        handlers,
+        domus,
+        watchdog,
+        wire_watch,
+        Journals(runtime.manifest, events.report, show),
+        Captures(runtime.manifest, events.report),
+        Rebalancer(runtime, costs, changes),
+        changes,
+        commands,
+        reader,
+        control,
+    )
+    watch(running)
+    domus.begin(list(runtime.builder.tenants.values()), runtime.wait)
+    traffic.let_in(runtime, True)
+    for plugin, why in BROKEN.items():
+        events.report(f"the elements of plug-in {plugin} are missing: {why}")
+    runtime.report_notes()
+    return running
+
+
+def fit_machine(model: Model) -> None:
+    """Give ports that say nothing the speed and the buffer of the machine's."""
+    machine = MACHINES[model.machine]
+    for nic in model.nics.values():
+        nic.speed = nic.speed or machine.speed or None
+        if machine.nic_bytes and nic.slots == RING_SLOTS:
+            nic.slots = machine.slots()
+
+
+def open_directory(model: Model, cleanup: contextlib.ExitStack) -> RunDirectory:
+    """Return the platform's run directory, which is its own from now on. Raises PlatformError, ConfigError."""
+    directory = RunDirectory(model.name)
+    try:
+        directory.acquire()
+    except SegmentError as error:
+        raise PlatformError(str(error)) from None
+    cleanup.callback(directory.release)
+    blocked = [Problem(None, f"nics.{name}.link: {message}") for name, message in obstacles(model)]
+    if blocked:
+        raise ConfigError(blocked)
+    return directory
+
+
+def lay_out_memory(
+    model: Model,
+    plan: cpus.Plan,
+    directory: RunDirectory,
+    cleanup: contextlib.ExitStack,
+    boundary: Boundary,
+    report: Say,
+    say: Say,
+) -> Runtime:
+    """Return a runtime whose memory is filled and published, and whose engine waits to be launched."""
+    from vre.memory.address_space import Space
+
+    base = claim_window(model.name)
+    cleanup.callback(free_window, base)
+    builder = Builder(model, Space(base, directory.prefix))
+    links = Links(builder, plan.dilated)
+    cleanup.callback(_let_go, builder)
+    make_room(builder)
+    builder.fill()
+    placement = lay_out(builder)
+    links.fill()
+    publication = Publication(model, plan, directory, builder, links)
+    publication.write()
+    engine: Crew | Simulation
+    if model.clock == "virtual":
+        engine = Simulation(publication.manifest, model, say)
+    else:
+        engine = Crew(publication.manifest, plan, say, report)
+    cleanup.callback(engine.end)
+    return Runtime(model, plan, builder, links, placement, publication, engine, boundary, report)
+
+
+def _let_go(builder: Builder) -> None:
+    builder.space.sweep()
+    for segment in builder.space.segments.values():
+        segment.detach()
+
+
+def prepare_domus(runtime: Runtime, directory: RunDirectory, cleanup: contextlib.ExitStack, say: Say) -> AnyDomus:
+    """Return what keeps the domUs; none is started yet."""
+    model = runtime.model
+    if isinstance(runtime.engine, Simulation):
+        modelled = VirtualDomus(model, runtime.builder, MACHINES[model.machine], runtime.engine.echo)
+        cleanup.callback(modelled.end)
+        return modelled
+    jails = directory.path / "jail"
+    jails.mkdir(exist_ok=True)
+    shares = Shares(model.name, directory.path / "groups")
+    cleanup.callback(shares.close)
+    domus = Domus(model, runtime.manifest, jails, runtime.plan, shares, say, runtime.report)
+    domus.boundary = runtime.boundary
+    if model.crossing:
+        domus.prepare()
+    cleanup.callback(domus.end)
+    return domus
+
+
+def watch(running: Running) -> None:
+    """Let all that is watched be looked at while time passes, and domUs be answered."""
+    runtime = running.runtime
+
+    def asked(name: str, message: dict[str, object]) -> dict[str, object]:
+        handle = RouterHandle(name, lambda: running.reader, lambda: running.commands)
+        return answer(runtime.boundary, handle, message)
+
+    running.domus.on_control = asked
+    if isinstance(runtime.engine, Simulation):
+        runtime.engine.each_step = running.read_words
+    else:
+        runtime.engine.watch = running.look
