@@ -52,7 +52,7 @@ def test_entitlements_change_at_once_and_bad_ones_change_nothing():
             return {s.name: s.used_ticks - before[s.name] for s in box.reader.routers()}
 
         # Half a second of the core's own time, however long it takes to get it: some hundred slices.
-        until(box, lambda: sum(used().values()) * box.ns_per_tick > 0.5e9)
+        until(box, lambda: sum(used().values()) * box.parts.runtime.ns_per_tick > 0.5e9)
         used = used()
         assert used["red"] / used["blue"] == pytest.approx(3, rel=0.03)
         assert box.read("red.entitlement") == "3"
