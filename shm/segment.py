@@ -117,7 +117,7 @@ def _map(fd: int, name: str, size: int, base: int) -> None:
 class Arena:
     """Hands out parts of a segment that is being laid out, in order.
 
-    Nothing is written here: the segment is made once its size is known (:class:`vre.memory.address_space.Space`).
+    Nothing is written here: the segment is made once its size is known (:mod:`vre.memory.address_space`).
     """
 
     def __init__(self, base: int) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A fence round a bench's memory: every load and store of its paths, run as twins, is held against what they may touch.
 
-A path may touch its core, its router's records and rings, the ports' rings, its channels, and the buffers of the packets
-that it has in hand. An element may touch the bytes of its packet, its own state, areas, rings and channel, and what a
-swap or an undo takes. What is beyond is noted, with the element, and not done.
+A path may touch its core, its router's records and rings, the ports' rings, its channels, and the buffers of the
+packets that it has in hand. An element may touch the bytes of its packet, its own state, areas, rings and channel,
+and what a swap or an undo takes. What is beyond is noted, with the element, and not done.
 """
 
 from __future__ import annotations

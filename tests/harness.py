@@ -25,7 +25,7 @@ from shm.segment import claim_window, free_window
 from vre.config.model import RING_SLOTS, Model, Nic, Router, RouterPort
 from vre.language.checker import check
 from vre.language.lexer import Source
-from vre.memory.address_space import Space, view
+from vre.memory.address_space import AddressSpace, view
 from vre.memory.layout import Builder
 from vre.memory.placed import lay_out
 from vre.memory.wire import Links
@@ -64,7 +64,7 @@ class Bench:
         self.base = claim_window(self.model.name)
         self.directory = RunDirectory(self.model.name)
         self.directory.acquire()
-        self.builder = Builder(self.model, Space(self.base, self.directory.prefix))
+        self.builder = Builder(self.model, AddressSpace(self.base, self.directory.prefix))
         links = Links(self.builder)
         self.builder.space.create()
         self.builder.fill()

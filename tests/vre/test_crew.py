@@ -15,8 +15,8 @@ from shm.intrinsics import store64
 from shm.layout import CORE
 from shm.wire_layout import WIRE
 from vre.supervision.cpus import Plan
-from vre.supervision.processes import Crew
-from vre.supervision.stderr import Overheard
+from vre.supervision.processes import ProcessGroup
+from vre.supervision.stderr import StandardError
 from vre.supervision.zygote_process import ZygoteProcess
 from workers.zygote.workers import Zygote
 
@@ -31,9 +31,9 @@ def pair():
         "routers": [],
     }
     events = []
-    crew = Crew(manifest, Plan((None,), None, False, ""), events.append, events.append)
+    crew = ProcessGroup(manifest, Plan((None,), None, False, ""), events.append, events.append)
     ours, theirs = socket.socketpair()
-    overheard = Overheard(events.append)
+    overheard = StandardError(events.append)
     overheard.started()
     crew._listen_to(ZygoteProcess(None, ours, overheard))
     yield crew, events, Zygote(theirs), ctypes.addressof(core)

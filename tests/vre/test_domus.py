@@ -17,7 +17,7 @@ import pytest
 
 import vre
 from tests.vre.helpers import assert_accounts
-from vre.domu.lifecycle import Keeper
+from vre.domu.lifecycle import DomuLifecycle
 from vre.domu.policy import (
     MAX_RESTARTS,
     QUARANTINED,
@@ -309,7 +309,7 @@ def test_routers_whose_elements_cannot_be_loaded_are_quarantined_and_the_others_
 
 def test_last_words_count_though_they_are_heard_late(tmp_path, monkeypatch):
     (tmp_path / "x.py").write_text("raise RuntimeError('no')\nclass X: push = None\n")
-    look, last = Keeper.look, 0.0
+    look, last = DomuLifecycle.look, 0.0
 
     def seldom(self):
         nonlocal last
@@ -317,7 +317,7 @@ def test_last_words_count_though_they_are_heard_late(tmp_path, monkeypatch):
             last = time.monotonic()
             look(self)
 
-    monkeypatch.setattr(Keeper, "look", seldom)
+    monkeypatch.setattr(DomuLifecycle, "look", seldom)
     with platform() as box:
         box.router("red", forward(f"Untrusted({tmp_path}/x.py:X)"))
         box.start()

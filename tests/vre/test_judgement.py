@@ -19,11 +19,11 @@ from tests.vre.helpers import assert_accounts
 from tests.vre.test_domus import PASS, element, forward, needs_jail, platform, wait_for
 from vre.config.model import Router
 from vre.domu.policy import RUNNING, Loans
-from vre.domu.process import Domu
+from vre.domu.process import DomuProcess
 from vre.errors import ConfigError, PlatformError
 from vre.language.checker import check
 from vre.language.lexer import Source
-from vre.memory.router import Program, Tenant
+from vre.memory.router import ConfigMemory, RouterMemory
 from vre.supervision.attention import GAP_S, Attention
 from vre.supervision.progress import Progress
 from vre.supervision.restart_policy import cause
@@ -32,7 +32,9 @@ from vre.supervision.restart_policy import cause
 def test_a_domu_that_only_rehearses_has_nothing_to_be_judged_by():
     graph = check(Source("FromDevice(eth0) -> Discard;", "trial.click"))
     router = Router("red", 1.0, graph, {})
-    trial = Domu(Tenant(router, 0, "router-red", {}, 0, {}, Program("", graph, 0, [])), None, quiet=True)
+    trial = DomuProcess(
+        RouterMemory(router, 0, "router-red", {}, 0, {}, ConfigMemory("", graph, 0, [])), None, quiet=True
+    )
     seen = trial.seen()
     assert seen == (False, False, False, 0, 0) and trial.slots().shape == (0,)
     assert not trial.loans.overdue(trial.slots, 100.0, 0.0)
@@ -204,7 +206,7 @@ def test_what_goes_wrong_with_one_domu_goes_wrong_with_no_other(tmp_path, monkey
         box.router("red", forward(element(tmp_path, PASS)))
         blue = box.router("blue", forward(element(tmp_path, PASS)), ports={"eth0": {"mac": "02:00:00:00:00:09"}})
         box.start()
-        domus, account = box.parts.domus.domus, Domu.account
+        domus, account = box.parts.domus.domus, DomuProcess.account
         serials = domus["red"].serial, domus["blue"].serial
 
         def wrong(self, now):
@@ -212,7 +214,7 @@ def test_what_goes_wrong_with_one_domu_goes_wrong_with_no_other(tmp_path, monkey
                 raise KeyError("a mistake")
             return account(self, now)
 
-        monkeypatch.setattr(Domu, "account", wrong)
+        monkeypatch.setattr(DomuProcess, "account", wrong)
         wait_for(box, lambda: any("KeyError at" in event for event in box.events))
         wait_for(box, lambda: domus["red"].serial == serials[0] + 1 and domus["red"].policy.state == RUNNING)
         before = blue.stats().forwarded
@@ -237,7 +239,7 @@ def test_domus_come_back_when_their_zygote_has_ended(tmp_path):
         red = box.router("red", forward(element(tmp_path, PASS)))
         box.start()
         wait_for(box, lambda: red.stats().forwarded > 100)
-        os.kill(box.parts.domus._nursery._zygote.process.pid, signal.SIGKILL)
+        os.kill(box.parts.domus._domu_zygote._zygote.process.pid, signal.SIGKILL)
         wait_for(box, lambda: any("zygote of domUs has ended" in event for event in box.events))
         wait_for(box, lambda: any("its domU runs again" in event for event in box.events), 20)
         before = red.stats().forwarded

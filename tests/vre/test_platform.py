@@ -328,7 +328,7 @@ def test_sixteen_routers_of_two_ports_fit_in_256_mib():
     from vre.cli.run import _DEMO
     from vre.config.reader import load_model
     from vre.config.validate import validate
-    from vre.memory.address_space import Space
+    from vre.memory.address_space import AddressSpace
     from vre.memory.layout import Builder
     from vre.memory.wire import Links
 
@@ -338,6 +338,6 @@ def test_sixteen_routers_of_two_ports_fit_in_256_mib():
     for i in range(16):
         box.model.routers[f"r{i}"] = type(red)(f"r{i}", 1.0, red.graph)
     assert validate(box.model, lambda message, *path: message) == []
-    builder = Builder(box.model, Space(0x10_0000_0000, "vre.test."))
+    builder = Builder(box.model, AddressSpace(0x10_0000_0000, "vre.test."))
     Links(builder)
     assert builder.space.bytes_needed <= 256 << 20

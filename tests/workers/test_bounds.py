@@ -25,7 +25,7 @@ from vre.language.checker import check
 from vre.language.lexer import Source
 from vre.memory.address_space import view
 from workers.compiler.compile import compile_shape
-from workers.domu.frontend import Crossing, give_returns, take_requests
+from workers.domu.frontend import Frontend, give_returns, take_requests
 from workers.element import load
 
 BESIDE = "FromDevice(eth0) -> Counter -> Strip(14) -> CheckIPHeader -> Queue(64) -> ToDevice(eth1);"
@@ -106,7 +106,7 @@ class Guest:
         self._chance, self._words, self.leaks = chance, words, []
         self._up = load64(channel + CHANNEL["up"])
         down = load64(channel + CHANNEL["down"])
-        self._crossing = Crossing(down, self._up, {"take": take_requests, "give": give_returns, "wait": None})
+        self._crossing = Frontend(down, self._up, {"take": take_requests, "give": give_returns, "wait": None})
 
     def serve(self):
         """Return what has come, changed."""

@@ -15,7 +15,7 @@ from tests.workers.frames import arp, udp
 from vre.language.checker import check
 from vre.language.lexer import Source
 from workers.compiler.compile import compile_shape
-from workers.domu.frontend import Crossing, give_returns, take_requests
+from workers.domu.frontend import Frontend, give_returns, take_requests
 
 IN = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader(INTERFACES 10.1.0.1/24, BADSRC 9.9.9.9) -> "
 OUT = " -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> ToDevice(eth1);"
@@ -134,7 +134,7 @@ def test_crossing_is_the_same_compiled_and_as_its_twin():
         with Bench(config, code=code) as bench:
             channel = bench.channels[0]
             down, up = (load64(channel + CHANNEL[name]) for name in ("down", "up"))
-            crossing = Crossing(down, up, {"take": take_requests, "give": give_returns, "wait": None})
+            crossing = Frontend(down, up, {"take": take_requests, "give": give_returns, "wait": None})
             for ttl in range(1, 40):
                 bench.send(bytes(udp(ttl=ttl, size=60 + 40 * ttl)))
                 bench.turn()

@@ -14,7 +14,7 @@ from shm.layout import CORE
 from tests.harness import Bench
 from tests.workers.frames import udp
 from workers.core.recovery import recover
-from workers.domu.frontend import Crossing, give_returns, take_requests
+from workers.domu.frontend import Frontend, give_returns, take_requests
 
 CONFIG = """
 FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> t :: Tee(2);
@@ -63,7 +63,7 @@ def echo(bench):
     for channel in bench.channels:
         down, up = (load64(channel + CHANNEL[name]) for name in ("down", "up"))
         kernels = {"take": take_requests, "give": give_returns, "wait": None}
-        crossing = bench.__dict__.setdefault("crossing", Crossing(down, up, kernels))
+        crossing = bench.__dict__.setdefault("crossing", Frontend(down, up, kernels))
         count = crossing.take()
         crossing.table[:count, 3] = 0
         row = crossing.make(b"mine" * 15)

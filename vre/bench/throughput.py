@@ -122,7 +122,7 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
     from shm.layout import CORE, IDLE_PASS, TASK
     from shm.run_directory import RunDirectory
     from shm.segment import claim_window, free_window
-    from vre.memory.address_space import Space, view
+    from vre.memory.address_space import AddressSpace, view
     from vre.memory.layout import Builder
     from vre.memory.placed import lay_out
     from vre.memory.wire import Links
@@ -135,7 +135,7 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
         box.router(f"r{i}", "InfiniteSource -> Discard;")
     directory, base = RunDirectory(box.model.name), claim_window("bench")
     directory.acquire()
-    builder = Builder(box.model, Space(base, directory.prefix))
+    builder = Builder(box.model, AddressSpace(base, directory.prefix))
     links = Links(builder)
     try:
         builder.space.create()

@@ -2,8 +2,7 @@
 """Faults around the domUs: what reaches dom0 from outside, and what the host does to it.
 
 Each is let loose on a running platform by :mod:`vre.chaos.runner`, which watches what the other routers lose
-meanwhile. A
-fault does its harm, waits for what should follow, and returns what is not as it should be, "" if all is.
+meanwhile. A fault does its harm, waits for what should follow, and returns what is not as it should be, "" if all is.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from vre.config.model import Router
 from vre.config.reader import from_text
 from vre.errors import ConfigError, PlatformError, VreError
 from vre.platform.platform import Platform
-from vre.supervision.processes import Crew
+from vre.supervision.processes import ProcessGroup
 from workers.datapath.packet import IP_HEADER
 from workers.element import RAISED, load
 
@@ -114,7 +113,7 @@ def _fault(group: str, what: str, **more: bool) -> Callable[[Callable[[Platform]
 
 def _kill(box: Platform, standby: bool) -> str:
     engine = box.parts.runtime.engine
-    assert isinstance(engine, Crew)
+    assert isinstance(engine, ProcessGroup)
     worker = engine.pid(0)
     others = [pid for pid, core in engine.supervisor.cores.items() if core == 0 and pid != worker]
     with contextlib.suppress(ProcessLookupError):

@@ -24,7 +24,7 @@ from vre.chaos.dom0_faults import FAULTS
 from vre.config.model import Domu, Model, Router
 from vre.config.reader import from_text
 from vre.domu.policy import QUARANTINED
-from vre.domu.supervisor import Domus
+from vre.domu.supervisor import DomuSupervisor
 from vre.errors import PlatformEnded, PlatformError, VreError, nearest
 from vre.platform.platform import Platform
 from workers.datapath.turn import DRAIN
@@ -122,8 +122,8 @@ class Chaos:
         self.platform.stop()
 
     @property
-    def _domus(self) -> Domus:
-        assert isinstance(self.platform.parts.domus, Domus)
+    def _domus(self) -> DomuSupervisor:
+        assert isinstance(self.platform.parts.domus, DomuSupervisor)
         return self.platform.parts.domus
 
     def _open_descriptors(self) -> int:

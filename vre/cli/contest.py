@@ -7,7 +7,7 @@ from typing import Any
 
 from vre.platform.accounts import RouterStats, contested_jain
 
-#: Parts of the time below which nothing is said: a core's idle time, and a router's time without a contest.
+#: CpuShares of the time below which nothing is said: a core's idle time, and a router's time without a contest.
 _IDLE, _UNCONTESTED = 0.02, 0.1
 #: Most routers and cores that are named.
 _MOST = 8

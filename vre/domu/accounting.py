@@ -10,7 +10,7 @@ from shm.intrinsics import load64, store64
 from shm.layout import CLIENT
 from vre.config.model import Model
 from vre.domu.cpu_shares import Part, Shares, exceeds, part_beside_one, throttle_for, weight_of
-from vre.domu.process import Domu
+from vre.domu.process import DomuProcess
 from vre.supervision.cpus import Plan
 from vre.supervision.processor_waits import ProcessorWaits
 
@@ -18,8 +18,8 @@ from vre.supervision.processor_waits import ProcessorWaits
 EXCESS = 3
 
 
-class Parts:
-    """The parts of all domUs of one platform; see :class:`vre.domu.lifecycle.Keeper` for what it is made with."""
+class CpuShares:
+    """The shares of all domUs of one platform: made as :class:`vre.domu.lifecycle.DomuLifecycle` is."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class Parts:
         self.shares = shares
         self._waits, self._kept = ProcessorWaits(manifest, plan), 0.0
 
-    def cpus(self, domu: Domu) -> list[int]:
+    def cpus(self, domu: DomuProcess) -> list[int]:
         """Return the processors that a domU may run on."""
         core = domu.tenant.router.domu.core
         cpu = None if core is None else self._plan.cpus[core]
         return list(self._plan.domu_cpus) if cpu is None else [cpu]
 
-    def give(self, domu: Domu) -> None:
+    def give(self, domu: DomuProcess) -> None:
         """Give a domU its part, where that is another than before, or is not known to be had yet."""
         routers = self._model.routers
         part = routers[domu.name].entitlement / sum(r.entitlement for r in routers.values())
@@ -53,7 +53,7 @@ class Parts:
         memory = domu.tenant.router.domu.memory
         domu.share = self.shares.give(domu.name, domu.pid, domu.keeper, weight_of(part), memory)
 
-    def keep(self, domus: Iterable[Domu], now: float) -> None:
+    def keep(self, domus: Iterable[DomuProcess], now: float) -> None:
         """Once a second: stop by turns who gets more than its part while others wait, whatever its weight is."""
         if now - self._kept < 1:
             return
@@ -69,7 +69,7 @@ class Parts:
                 )
                 domu.share = Part("stops", throttle_for(weight))
 
-    def charge(self, domu: Domu, now: float) -> None:
+    def charge(self, domu: DomuProcess, now: float) -> None:
         """Add the processor time that a domU has used to its router's account.
 
         What it used of a core's processor its worker charges, so the router's share in dom0 is less by as much.

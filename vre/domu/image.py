@@ -19,7 +19,7 @@ from shm.segment import Segment, claim_window, free_window
 from vre.config.model import Model, Nic, Router, RouterPort
 from vre.language.bridge import inputs, outputs
 from vre.language.graph import Graph
-from vre.memory.address_space import Part, Space
+from vre.memory.address_space import AddressSpace, Part
 from vre.memory.layout import Builder
 from vre.memory.run_queues import place_all, set_weights
 
@@ -27,7 +27,7 @@ from vre.memory.run_queues import place_all, set_weights
 _MOST = 1 << 30
 
 
-class _Memory(Space):
+class _Memory(AddressSpace):
     """One piece of memory in place of segments with names."""
 
     def make(self, name: str, part: Part) -> Segment:

@@ -23,7 +23,7 @@ from shm.intrinsics import load64, store64
 from shm.layout import CORE
 from shm.memfd import renew
 from vre.config.model import Model
-from vre.domu.accounting import Parts
+from vre.domu.accounting import CpuShares
 from vre.domu.cpu_shares import Part, Shares, stop_or_go
 from vre.domu.policy import (
     DIED,
@@ -39,8 +39,8 @@ from vre.domu.policy import (
     STOP,
     Loans,
 )
-from vre.domu.process import Domu, Log
-from vre.domu.zygote import Nursery
+from vre.domu.process import DomuProcess, Log
+from vre.domu.zygote import DomuZygote
 from vre.errors import PlatformEnded, PlatformError
 from vre.supervision.attention import Attention
 from vre.supervision.boundary import Boundary
@@ -57,7 +57,7 @@ _LONGEST_DEATH_S = 10.0
 _LONGEST_PAUSE_S = 60.0
 
 
-class Keeper:
+class DomuLifecycle:
     """Keeps all domUs of one platform going. dom0 never waits for one.
 
     Parameters
@@ -84,11 +84,11 @@ class Keeper:
         say: Callable[[str], None],
         report: Callable[[str], None],
     ) -> None:
-        self._parts = Parts(model, manifest, plan, shares, report)
+        self._parts = CpuShares(model, manifest, plan, shares, report)
         self._model, self._manifest, self._root, self._say, self._report = model, manifest, root, say, report
-        self.domus: dict[str, Domu] = {}
+        self.domus: dict[str, DomuProcess] = {}
         self.tier = model.sandbox
-        self._nursery: Nursery | None = None
+        self._domu_zygote: DomuZygote | None = None
         self._ready = False
         self._slow_look = 0.0
         #: When a zygote that was lost is started again, 0 where there is one; and how many were.
@@ -102,7 +102,7 @@ class Keeper:
 
     # Starting.
 
-    def _start(self, domu: Domu) -> None:
+    def _start(self, domu: DomuProcess) -> None:
         """Start a domU; one that cannot be started has failed."""
         domu.begun, domu.ready, domu.jailed = self._attention.now, False, False
         domu.ending, domu.cause, domu.unjailed = "", "", ""
@@ -113,16 +113,16 @@ class Keeper:
         except Exception as error:
             self._give_up(domu, "cannot be started", error)
 
-    def _give_up(self, domu: Domu, what: str, error: Exception) -> None:
+    def _give_up(self, domu: DomuProcess, what: str, error: Exception) -> None:
         """Close a domU that something went wrong with; the others notice nothing."""
         expected = isinstance(error, (OSError, PlatformError))
         said = f"{what}: {error}" if expected else self.boundary.note(what, f"router {domu.name}: its domU", error)
         if domu.closing is None and domu.policy.state in (STARTING, RUNNING):
             self._close(domu, FAILED, escape(said))
 
-    def _fork(self, domu: Domu) -> None:
+    def _fork(self, domu: DomuProcess) -> None:
         """Give a domU fresh memory, and have it forked. Raises OSError, PlatformError."""
-        assert self._nursery
+        assert self._domu_zygote
         with contextlib.ExitStack() as theirs:
             control, its_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             domu.control = control
@@ -140,10 +140,10 @@ class Keeper:
                 # Workers map it when they look round.
                 store64(core + CORE["roster"], load64(core + CORE["roster"]) + 1)
             message = domu.spec() | {"tier": self.tier, "root": str(self._root), "cpus": self._parts.cpus(domu)}
-            self._nursery.send(message, [its_control.fileno(), its_log, *memory])
+            self._domu_zygote.send(message, [its_control.fileno(), its_log, *memory])
             domu.asked = True
 
-    def _cores(self, domu: Domu) -> list[int]:
+    def _cores(self, domu: DomuProcess) -> list[int]:
         """Return the cores that use a domU's channels now."""
         numbers = {domu.tenant.cores.get(n) for n in range(len(domu.tenant.program.tasks))}
         return [self._manifest["cores"][n]["address"] for n in sorted(n for n in numbers if n is not None)]
@@ -173,9 +173,9 @@ class Keeper:
 
     def _lose_zygote(self, now: float, error: PlatformError) -> None:
         """Close all domUs: with the zygote all have ended that were forked from it."""
-        assert self._nursery
-        self._nursery.end()
-        self._nursery, self._ready = None, False
+        assert self._domu_zygote
+        self._domu_zygote.end()
+        self._domu_zygote, self._ready = None, False
         self._losses += 1
         self._lost = now + min(_LONGEST_PAUSE_S, 2.0 ** (self._losses - 1))
         self._report(f"{error}: it is started again")
@@ -189,15 +189,15 @@ class Keeper:
 
     def _begin_again(self, now: float) -> None:
         """Start the zygote again, a while after it was lost; domUs follow when it is ready."""
-        if self._nursery is None and now >= self._lost:
-            self._nursery = Nursery(self._say)
+        if self._domu_zygote is None and now >= self._lost:
+            self._domu_zygote = DomuZygote(self._say)
         try:
-            if self._nursery and self._nursery.ready(self.tier):
+            if self._domu_zygote and self._domu_zygote.ready(self.tier):
                 self._ready, self._lost = True, 0.0
         except PlatformError as error:
             self._lose_zygote(now, error)
 
-    def _guarded(self, domu: Domu, step: Callable[..., None], *args: Any) -> None:
+    def _guarded(self, domu: DomuProcess, step: Callable[..., None], *args: Any) -> None:
         """Take a step of one domU's; whatever it raises is that domU's end, and no other's."""
         try:
             step(*args)
@@ -207,8 +207,8 @@ class Keeper:
             self._give_up(domu, "cannot be looked after", error)
 
     def _listen(self) -> None:
-        assert self._nursery
-        for message in self._nursery.messages():
+        assert self._domu_zygote
+        for message in self._domu_zygote.messages():
             if "domu" in message:
                 domu = self.domus.get(message["domu"])
                 if domu:
@@ -218,7 +218,7 @@ class Keeper:
                 if domu:
                     self._guarded(domu, self._exited, domu, message["status"])
 
-    def _forked(self, domu: Domu, message: dict[str, Any]) -> None:
+    def _forked(self, domu: DomuProcess, message: dict[str, Any]) -> None:
         domu.keeper, domu.asked = message["keeper"], False
         if "failed" in message:
             domu.unjailed = message["failed"]
@@ -234,7 +234,7 @@ class Keeper:
         domu.part, domu.share, domu.excess = 0.0, Part(), 0
         self._parts.give(domu)
 
-    def _exited(self, domu: Domu, status: int) -> None:
+    def _exited(self, domu: DomuProcess, status: int) -> None:
         # Its last words may say more than its status.
         self._listen_to(domu)
         domu.died()
@@ -248,7 +248,7 @@ class Keeper:
             domu.ending, domu.cause = event, why
         self._pass_on(domu, ended=True)
 
-    def _look_at(self, domu: Domu, now: float, slowly: bool) -> None:
+    def _look_at(self, domu: DomuProcess, now: float, slowly: bool) -> None:
         state = domu.policy.state
         self._leave_behind(domu)
         if domu.closing is not None:
@@ -272,7 +272,7 @@ class Keeper:
             self._parts.charge(domu, now)
             self._parts.give(domu)
 
-    def _leave_behind(self, domu: Domu) -> None:
+    def _leave_behind(self, domu: DomuProcess) -> None:
         """Go on without a domU that was killed long ago and has not ended: it runs no code, but a system call."""
         if not (domu.keeper and (domu.ending or domu.closing is not None)):
             domu.killed = -1.0
@@ -282,11 +282,11 @@ class Keeper:
             self._report(f"router {domu.name}: its domU, process {domu.pid}, does not end: it is left behind")
             domu.died()
 
-    def _mapped(self, domu: Domu) -> bool:
+    def _mapped(self, domu: DomuProcess) -> bool:
         """Return whether the workers that use its channels have mapped their memory."""
         return all(load64(core + CORE["seen_roster"]) == load64(core + CORE["roster"]) for core in self._cores(domu))
 
-    def _open(self, domu: Domu, now: float) -> None:
+    def _open(self, domu: DomuProcess, now: float) -> None:
         domu.policy.on(READY, now)
         domu.kept = True
         domu.progress = Progress(domu.progress.deadline, since=self._attention.now)
@@ -296,7 +296,7 @@ class Keeper:
         if domu.policy.restarts and not domu.quiet:
             self._report(f"router {domu.name}: its domU runs again")
 
-    def _judge(self, domu: Domu, now: float) -> None:
+    def _judge(self, domu: DomuProcess, now: float) -> None:
         """Look at what dom0 has seen of a domU: verdicts, refused returns, packets that do not come back."""
         seen = domu.seen()
         if seen.hostile:
@@ -321,7 +321,7 @@ class Keeper:
 
     # Ending, and beginning again.
 
-    def _close(self, domu: Domu, event: str, why: str) -> None:
+    def _close(self, domu: DomuProcess, event: str, why: str) -> None:
         """Close its channels at once; all else follows step by step."""
         for channel in domu.channels:
             store64(channel + CHANNEL["open"], 0)
@@ -330,7 +330,7 @@ class Keeper:
         domu.closing = [(core + CORE["heartbeat"], load64(core + CORE["heartbeat"])) for core in self._cores(domu)]
         domu.kill()
 
-    def _close_further(self, domu: Domu, now: float) -> None:
+    def _close_further(self, domu: DomuProcess, now: float) -> None:
         assert domu.closing is not None
         if any(load64(word) == before for word, before in domu.closing) or domu.keeper or domu.asked:
             return
@@ -346,16 +346,16 @@ class Keeper:
         if state == STARTING:
             self._start(domu)
 
-    def _again(self, domu: Domu, event: str, now: float) -> None:
+    def _again(self, domu: DomuProcess, event: str, now: float) -> None:
         domu.policy.on(event, now)
         self._start(domu)
 
     # What it says, and what it costs.
 
-    def _listen_to(self, domu: Domu) -> None:
+    def _listen_to(self, domu: DomuProcess) -> None:
         domu.messages(2, lambda message: self._answer(domu, message))
 
-    def _answer(self, domu: Domu, message: dict[str, Any]) -> dict[str, Any] | None:
+    def _answer(self, domu: DomuProcess, message: dict[str, Any]) -> dict[str, Any] | None:
         if domu.policy.state == STARTING:
             if message.get("ready") is True:
                 domu.ready = True
@@ -370,6 +370,6 @@ class Keeper:
             return None
         return self.on_control(domu.name, message)
 
-    def _pass_on(self, domu: Domu, ended: bool = False) -> None:
+    def _pass_on(self, domu: DomuProcess, ended: bool = False) -> None:
         for line in domu.log.lines(ended) if domu.log else ():
             self._report(f"router {domu.name}: its domU says: {line}")

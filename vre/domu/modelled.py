@@ -22,7 +22,7 @@ from vre.errors import PlatformError
 from vre.language.graph import Graph
 from vre.memory.address_space import view
 from vre.memory.layout import Builder
-from vre.memory.router import Tenant
+from vre.memory.router import RouterMemory
 from vre.memory.run_queues import link, unlink
 
 #: Cache lines that a packet touches in a domU: its descriptors and its header.
@@ -31,8 +31,8 @@ _LINES = 3
 _CYCLES = 10_000
 
 
-class VirtualDomus:
-    """All domUs of a platform in virtual time; the same calls as :class:`vre.domu.supervisor.Domus`."""
+class ModelledDomus:
+    """All domUs of a platform in virtual time; the same calls as :class:`vre.domu.supervisor.DomuSupervisor`."""
 
     tier = "modelled"
 
@@ -42,11 +42,11 @@ class VirtualDomus:
         self._places: dict[str, list[tuple[int, int, int, int, Any]]] = {}
         self.on_control: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda name, message: {}
 
-    def begin(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
+    def begin(self, tenants: list[RouterMemory], wait: Callable[[float], None]) -> None:
         """Give every router with untrusted elements its task: nobody's code is loaded that could fail."""
         self.launch(tenants, wait)
 
-    def launch(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
+    def launch(self, tenants: list[RouterMemory], wait: Callable[[float], None]) -> None:
         """Give every router with untrusted elements its task: all of them, or none."""
         try:
             for tenant in tenants:
@@ -57,17 +57,17 @@ class VirtualDomus:
                 self.dismiss(tenant.name, wait)
             raise
 
-    def resume(self, tenant: Tenant, wait: Callable[[float], None]) -> None:
+    def resume(self, tenant: RouterMemory, wait: Callable[[float], None]) -> None:
         """Give a router its task again, if it does not have it."""
         if all(load64(channel + CHANNEL["open"]) for channel in tenant.program.channels.values()):
             return
         self.dismiss(tenant.name, wait)  # what was half ended
         self.launch([tenant], wait)
 
-    def rehearse(self, tenant: Tenant, graph: Graph, wait: Callable[[float], None]) -> None:
+    def rehearse(self, tenant: RouterMemory, graph: Graph, wait: Callable[[float], None]) -> None:
         """Let nothing happen: nobody's code is loaded here."""
 
-    def _begin(self, tenant: Tenant, channel: int) -> None:
+    def _begin(self, tenant: RouterMemory, channel: int) -> None:
         core = tenant.router.domu.core
         core = tenant.cores[0] if core is None else core
         memory = ctypes.create_string_buffer(CLIENT.size + TASK.size + 2 * APART)

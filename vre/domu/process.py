@@ -26,7 +26,7 @@ from vre.domu.cpu_shares import Part
 from vre.domu.image import Image
 from vre.domu.policy import KIND_BITS, QUARANTINED, Loans, Policy
 from vre.language.bridge import clusters
-from vre.memory.router import Tenant
+from vre.memory.router import RouterMemory
 from vre.supervision.progress import Progress
 from vre.supervision.schedstat import Schedstat
 
@@ -92,7 +92,7 @@ class Seen(NamedTuple):
 
 
 @dataclass
-class Domu:
+class DomuProcess:
     """One router's domU.
 
     Attributes
@@ -126,7 +126,7 @@ class Domu:
         How it is kept to its part; `excess` is for how many seconds it has had more all the same.
     """
 
-    tenant: Tenant
+    tenant: RouterMemory
     uid: int | None
     image: Image | None = None
     policy: Policy = field(default_factory=Policy)

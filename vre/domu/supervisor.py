@@ -14,7 +14,7 @@ from shm.intrinsics import load64, store64
 from shm.layout import CORE
 from shm.memfd import release
 from vre.domu.image import Image
-from vre.domu.lifecycle import Keeper
+from vre.domu.lifecycle import DomuLifecycle
 from vre.domu.policy import (
     HOSTILE,
     QUARANTINED,
@@ -22,11 +22,11 @@ from vre.domu.policy import (
     STARTING,
     STOP,
 )
-from vre.domu.process import Domu
-from vre.domu.zygote import Nursery
+from vre.domu.process import DomuProcess
+from vre.domu.zygote import DomuZygote
 from vre.errors import ConfigError, PlatformError, Problem
 from vre.language.graph import Graph
-from vre.memory.router import Program, Tenant
+from vre.memory.router import ConfigMemory, RouterMemory
 from workers.files import place
 from workers.sandbox.jail import FIRST_UID
 
@@ -36,18 +36,18 @@ _END_S = 10.0
 _PATIENCE_S = 5.0
 
 
-class Domus(Keeper):
-    """All domUs of one platform; see :class:`vre.domu.lifecycle.Keeper` for what it is made with."""
+class DomuSupervisor(DomuLifecycle):
+    """All domUs of one platform; see :class:`vre.domu.lifecycle.DomuLifecycle` for what it is made with."""
 
     # Starting.
 
-    def prepare(self) -> Nursery:
+    def prepare(self) -> DomuZygote:
         """Start the zygote, where it has not been: it takes a second, more where it has to compile."""
-        if self._nursery is None:
-            self._nursery = Nursery(self._say)
-        return self._nursery
+        if self._domu_zygote is None:
+            self._domu_zygote = DomuZygote(self._say)
+        return self._domu_zygote
 
-    def begin(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
+    def begin(self, tenants: list[RouterMemory], wait: Callable[[float], None]) -> None:
         """Start the domUs of a platform that starts; return when each is ready or has failed, or takes too long.
 
         One whose elements cannot be loaded fails as one that has run: it is started again, and quarantined in the end.
@@ -68,7 +68,7 @@ class Domus(Keeper):
         for domu in self._await_first_words(fresh, wait):
             self._report(f"router {domu.name}: its domU is not ready yet; the platform begins without it")
 
-    def _await_first_words(self, domus: list[Domu], wait: Callable[[float], None]) -> list[Domu]:
+    def _await_first_words(self, domus: list[DomuProcess], wait: Callable[[float], None]) -> list[DomuProcess]:
         """Return those that are still not ready when none has become so for a while. Raises ConfigError."""
         silent, since = domus, self._attention.now
         while silent and self._attention.now - since <= _PATIENCE_S:
@@ -81,7 +81,7 @@ class Domus(Keeper):
             silent = left
         return silent
 
-    def launch(self, tenants: list[Tenant], wait: Callable[[float], None]) -> None:
+    def launch(self, tenants: list[RouterMemory], wait: Callable[[float], None]) -> None:
         """Start the domUs of routers that are added; return when their elements are loaded.
 
         Raises
@@ -93,7 +93,7 @@ class Domus(Keeper):
         """
         self._bring_up([self._new(tenant) for tenant in tenants if tenant.program.channels], wait)
 
-    def resume(self, tenant: Tenant, wait: Callable[[float], None]) -> None:
+    def resume(self, tenant: RouterMemory, wait: Callable[[float], None]) -> None:
         """Start the domU of a router again whose elements have been loaded before; nobody waits for it.
 
         Nothing happens where it has none, or one that has been started. One that fails is treated as any other.
@@ -112,27 +112,27 @@ class Domus(Keeper):
             domu.let_go()
             raise
 
-    def _new(self, tenant: Tenant) -> Domu:
-        domu = Domu(tenant, FIRST_UID + tenant.index if os.geteuid() == 0 else None)
+    def _new(self, tenant: RouterMemory) -> DomuProcess:
+        domu = DomuProcess(tenant, FIRST_UID + tenant.index if os.geteuid() == 0 else None)
         if tenant.router.inner:
             domu.image = Image(self._model, tenant.router)
         return domu
 
-    def rehearse(self, tenant: Tenant, graph: Graph, wait: Callable[[float], None]) -> None:
+    def rehearse(self, tenant: RouterMemory, graph: Graph, wait: Callable[[float], None]) -> None:
         """Load the untrusted elements of another configuration of a router, in a domU that gets no packets.
 
         Raises as :meth:`launch` does.
         """
         if tenant.router.inner or not any(node.cls.driver == "domu" for node in graph.nodes):
             return
-        shadow = replace(tenant, program=Program("", graph, 0, []), cores={})
-        trial = Domu(shadow, FIRST_UID + tenant.index if os.geteuid() == 0 else None, quiet=True)
+        shadow = replace(tenant, program=ConfigMemory("", graph, 0, []), cores={})
+        trial = DomuProcess(shadow, FIRST_UID + tenant.index if os.geteuid() == 0 else None, quiet=True)
         try:
             self._bring_up([trial], wait)
         finally:
             self.dismiss(trial.key, wait)
 
-    def _bring_up(self, domus: list[Domu], wait: Callable[[float], None]) -> None:
+    def _bring_up(self, domus: list[DomuProcess], wait: Callable[[float], None]) -> None:
         """Start domUs, and wait until they are ready. Raises ConfigError, PlatformError."""
         if not domus:
             return
@@ -154,13 +154,13 @@ class Domus(Keeper):
             self.prepare().await_ready(self.tier, wait)
             self._ready = True
 
-    def _enter(self, domu: Domu) -> None:
+    def _enter(self, domu: DomuProcess) -> None:
         """Look after a domU from now on, and start it."""
         domu.progress.deadline = domu.tenant.router.domu.deadline_ns / 1e9
         self.domus[domu.key] = domu
         self._start(domu)
 
-    def _problem(self, domu: Domu, what: str) -> Problem:
+    def _problem(self, domu: DomuProcess, what: str) -> Problem:
         node = next(node for node in domu.tenant.program.graph.nodes if node.cls.driver == "domu")
         return node.problem(f"router '{domu.name}': its domU {what}")
 
@@ -230,8 +230,8 @@ class Domus(Keeper):
         for domu in self.domus.values():
             domu.kill()
             self._guarded(domu, self._pass_on, domu, True)
-        if self._nursery:
-            self._nursery.end()
+        if self._domu_zygote:
+            self._domu_zygote.end()
         for domu in self.domus.values():
             domu.await_end()
             domu.let_go()

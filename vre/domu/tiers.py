@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from vre.domu.zygote import Nursery
+from vre.domu.zygote import DomuZygote
 from vre.errors import PlatformError
 from workers.sandbox.jail import FIRST_UID
 from workers.sandbox.probe import FATAL
@@ -34,7 +34,7 @@ class Tried:
 
 def try_tier(tier: str) -> Tried:
     """Build jails of a tier, and try in them what a domU must not be able to do."""
-    nursery = Nursery(lambda text: None)
+    nursery = DomuZygote(lambda text: None)
     refused: list[str] = []
     possible: list[str] = []
     try:
@@ -55,7 +55,7 @@ def try_tier(tier: str) -> Tried:
     return Tried(tier, "", tuple(refused), tuple(possible), nursery.namespaces)
 
 
-def _probe(nursery: Nursery, tier: str, root: str, name: str | None) -> tuple[dict[str, Any], int]:
+def _probe(nursery: DomuZygote, tier: str, root: str, name: str | None) -> tuple[dict[str, Any], int]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     log = os.open(os.devnull, os.O_WRONLY)
     message = {

@@ -21,7 +21,7 @@ _ALONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 _START_S = 60.0
 
 
-class Nursery:
+class DomuZygote:
     """Starts the zygote, which gets ready by itself; `say` is given what it writes to its standard error."""
 
     def __init__(self, say: Callable[[str], None]) -> None:

@@ -11,7 +11,7 @@ from shm.intrinsics import load64
 from shm.layout import CORE, TASK
 from vre.bench.throughput import RFC1812
 from vre.config.model import Domu, Generator
-from vre.domu.supervisor import Domus
+from vre.domu.supervisor import DomuSupervisor
 from vre.experiments.outcome import Outcome, at_least, at_most, near
 from vre.experiments.precondition import WORK, contested, overload, with_work
 from vre.experiments.setup import MEASURED, MODELLED, Path, platform, progress, window
@@ -93,7 +93,7 @@ def _channel(outcome: Outcome, kind: str, repeats: int, seconds: float) -> list[
 
 
 def _counts(box: Platform) -> tuple[int, int, int, int, int]:
-    assert isinstance(box.parts.domus, Domus)
+    assert isinstance(box.parts.domus, DomuSupervisor)
     domu = box.parts.domus.domus["red"]
     tasks = [task["address"] for task in box.parts.runtime.manifest["routers"][0]["tasks"]]
     made = load64(tasks[0] + TASK["packets"])

@@ -10,7 +10,7 @@ from dataclasses import replace
 from statistics import median
 
 from vre.config.model import Domu, Generator
-from vre.domu.supervisor import Domus
+from vre.domu.supervisor import DomuSupervisor
 from vre.experiments.outcome import Outcome, at_least, at_most, near
 from vre.experiments.setup import MEASURED, MINIMAL, MODELLED, progress
 from vre.platform.platform import Platform
@@ -162,7 +162,7 @@ def _used(box: Platform, direct: bool) -> tuple[float, int]:
     stats = box.handle("path").stats()
     if not direct:
         return stats.used_ticks * box.parts.runtime.ns_per_tick, stats.forwarded
-    assert isinstance(box.parts.domus, Domus)
+    assert isinstance(box.parts.domus, DomuSupervisor)
     domu = box.parts.domus.domus["path"]
     domu.schedstat.look(0.0)
     return domu.schedstat.ran_ns, stats.forwarded

@@ -19,7 +19,7 @@ NAMES = ("path1", "path2", "path3")
 _START, _GROWTH, _CORE = 100.0, (150.0, 100.0, 50.0), 1300.0
 
 
-#: Parts of a measured window.
+#: CpuShares of a measured window.
 _PART_S = 0.05
 #: How much more a packet may cost in one part than in the next, where nothing has changed.
 _CALM = 0.2

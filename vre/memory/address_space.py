@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """A platform's address space: its segments, and the buffers that its rings own.
 
-Memory is planned first, which tells how much each segment takes. A plan is then made true by :meth:`Space.create`,
-which makes all its segments and gives every new ring its buffers, or nothing; or :meth:`Space.discard` drops it. What
-a removed router's rings owned goes to the next one: buffers wander between rings, so no pool segment ever belongs
-to one router; one whose buffers are all free goes.
+Memory is planned first, which tells how much each segment takes. A plan is then made true by
+:meth:`AddressSpace.create`, which makes all its segments and gives every new ring its buffers, or nothing; or
+:meth:`AddressSpace.discard` drops it. What a removed router's rings owned goes to the next one: buffers wander
+between rings, so no pool segment ever belongs to one router; one whose buffers are all free goes.
 
 A plan takes the largest range of addresses that nobody uses, so what has been let go is used again. A segment's name is
 never used again: whoever still maps one of that name would take it for the new one.
@@ -51,7 +51,7 @@ class Part:
     arena: Arena
 
 
-class Space:
+class AddressSpace:
     """Segments and buffers of one platform.
 
     Parameters

@@ -27,8 +27,8 @@ from shm.segment import Arena
 from shm.wire_layout import CLAIM, CLAIMS, CLASSIFIER
 from vre.config.model import Model, Nic, Router
 from vre.errors import PlatformError
-from vre.memory.address_space import RingPlan, Space, view
-from vre.memory.router import Tenant, fill_tenant, plan_tenant
+from vre.memory.address_space import AddressSpace, RingPlan, view
+from vre.memory.router import RouterMemory, fill_router, plan_router
 
 #: Cache lines that classifying a packet touches: its descriptor, its header, the router's descriptor.
 CLASSIFIER_LINES = 3
@@ -37,7 +37,7 @@ CLASSIFIER_LINES = 3
 class Port:
     """A port's memory: TX rings, who claims which frames, and the classifier where it has a single queue."""
 
-    def __init__(self, space: Space, arena: Arena, nic: Nic, cores: int) -> None:
+    def __init__(self, space: AddressSpace, arena: Arena, nic: Nic, cores: int) -> None:
         self.nic = nic
         self.tx = {core: space.ring(arena, nic.slots, tags=True) for core in range(cores)}
         self.claims = arena.take(CLAIMS.size)
@@ -67,7 +67,7 @@ class Port:
         task["lines"] = CLASSIFIER_LINES << MODEL_BITS
         view(self.client, CLIENT.dtype)[0]["router"] = CLIENTS
 
-    def claim(self, tenant: Tenant) -> None:
+    def claim(self, tenant: RouterMemory) -> None:
         """Let a router have the frames that it claims here, if it does not have them yet."""
         if self.nic.name not in tenant.rx:
             return
@@ -83,7 +83,7 @@ class Port:
         store64(self.entries + at * CLAIM.size + CLAIM["ring"], tenant.rx[self.nic.name].address)
         claims["count"] = max(int(claims["count"]), at + 1)
 
-    def disclaim(self, tenant: Tenant) -> None:
+    def disclaim(self, tenant: RouterMemory) -> None:
         """Take back what a router has claimed."""
         entries = view(self.entries, CLAIM.dtype, CLIENTS)
         for i in range(int(view(self.claims, CLAIMS.dtype)[0]["count"])):
@@ -94,7 +94,7 @@ class Port:
 class CorePlan:
     """A core's memory."""
 
-    def __init__(self, space: Space, arena: Arena) -> None:
+    def __init__(self, space: AddressSpace, arena: Arena) -> None:
         self.address = arena.take(CORE.size)
         self.undo = arena.take(UNDO.size * UNDO_ENTRIES)
         self.spare = space.spares(arena, SPARES)
@@ -141,27 +141,27 @@ class Builder:
     Parameters
     ----------
     model : Model
-    space : Space
+    space : AddressSpace
         Where its memory is.
     """
 
-    def __init__(self, model: Model, space: Space) -> None:
+    def __init__(self, model: Model, space: AddressSpace) -> None:
         self.model, self.space = model, space
         self.ports: dict[str, Port] = {}
         for nic in model.nics.values():
             self.ports[nic.name] = Port(self.space, self.space.part("port", nic.name), nic, model.places)
-        self.tenants: dict[str, Tenant] = {}
+        self.tenants: dict[str, RouterMemory] = {}
         for router in model.routers.values():
             self.plan(router)
         self.cores = [CorePlan(self.space, self.space.part("core", str(n))) for n in range(model.places)]
 
-    def plan(self, router: Router) -> Tenant:
+    def plan(self, router: Router) -> RouterMemory:
         """Plan a router's memory; it gets the lowest index that is free."""
         used = {tenant.index for tenant in self.tenants.values()}
         index = next((i for i in range(CLIENTS) if i not in used), None)
         if index is None:
             raise PlatformError(f"a platform has room for {CLIENTS} routers")
-        self.tenants[router.name] = plan_tenant(self.space, self.model, router, index)
+        self.tenants[router.name] = plan_router(self.space, self.model, router, index)
         return self.tenants[router.name]
 
     def fill(self) -> None:
@@ -171,11 +171,11 @@ class Builder:
         for core in self.cores:
             core.fill(self.space.base)
         for tenant in self.tenants.values():
-            self.fill_tenant(tenant)
+            self.fill_router(tenant)
 
-    def fill_tenant(self, tenant: Tenant) -> None:
+    def fill_router(self, tenant: RouterMemory) -> None:
         """Write the first values of a router, and its claims to the ports."""
-        fill_tenant(tenant, self.model)
+        fill_router(tenant, self.model)
         for port in self.ports.values():
             port.claim(tenant)
 

@@ -11,7 +11,7 @@ from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, LINE, MODEL_BITS, TASK
 from shm.wire_layout import TALLY
 from vre.config.model import Model, Router
 from vre.language.graph import Graph, Node
-from vre.memory.address_space import RingPlan, Space, view
+from vre.memory.address_space import AddressSpace, RingPlan, view
 from workers.datapath.fib import Fib
 from workers.graph.costs import lines_touched
 from workers.graph.shape import channels, offsets, reach, upstream
@@ -26,7 +26,7 @@ def receives(router: Router, nic: str) -> bool:
 
 
 @dataclass
-class Program:
+class ConfigMemory:
     """The memory of one configuration: state, tasks, and rings inside the router."""
 
     label: str
@@ -68,7 +68,7 @@ class Program:
 
 
 @dataclass
-class Tenant:
+class RouterMemory:
     """A router's place in memory.
 
     `clients` is the address of its CLIENT records, one for each core; `slots` the index that it has among
@@ -81,7 +81,7 @@ class Tenant:
     rx: dict[str, RingPlan]
     clients: int
     tallies: dict[str, int]
-    program: Program
+    program: ConfigMemory
     generation: int = 0
     slots: dict[int, int] = field(default_factory=dict)
     cores: dict[int, int] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class Tenant:
         """Return what is where, as plain data."""
         return self.manifest_of(self.program)
 
-    def manifest_of(self, program: Program) -> dict[str, Any]:
+    def manifest_of(self, program: ConfigMemory) -> dict[str, Any]:
         """Return what is where with another configuration than the one that runs."""
         graph = program.graph
         shape = graph.shape
@@ -151,22 +151,22 @@ class Tenant:
         }
 
 
-def plan_tenant(space: Space, model: Model, router: Router, index: int) -> Tenant:
+def plan_router(space: AddressSpace, model: Model, router: Router, index: int) -> RouterMemory:
     """Plan a router's memory."""
     arena = space.part("router", router.name)
     clients = arena.take(model.places * CLIENT.size)
     tallies = {nic: arena.take(TALLY.size) for nic in model.nics}
     rx = {nic: space.ring(arena, model.nics[nic].slots) for nic in model.nics if receives(router, nic)}
-    return Tenant(router, index, f"router-{router.name}", rx, clients, tallies, plan_program(space, router, 0))
+    return RouterMemory(router, index, f"router-{router.name}", rx, clients, tallies, plan_config(space, router, 0))
 
 
-def plan_program(space: Space, router: Router, generation: int) -> Program:
+def plan_config(space: AddressSpace, router: Router, generation: int) -> ConfigMemory:
     """Plan the memory of a router's configuration."""
     label = f"{router.name}.{generation}"
     arena = space.part("program", label)
     places, size = offsets(router.graph.shape.classes)
     tasks = arena.take(max(1, len(router.graph.tasks)) * TASK.size)
-    program = Program(f"program-{label}", router.graph, arena.take(size), [])
+    program = ConfigMemory(f"program-{label}", router.graph, arena.take(size), [])
     program.tasks = [tasks + i * TASK.size for i in range(len(router.graph.tasks))]
     for place, node in zip(places, router.graph.nodes, strict=True):
         needs = node.cls.needs(node.values)
@@ -183,14 +183,14 @@ def plan_program(space: Space, router: Router, generation: int) -> Program:
     return program
 
 
-def fill_tenant(tenant: Tenant, model: Model) -> None:
+def fill_router(tenant: RouterMemory, model: Model) -> None:
     """Write the first values of a router's records; its segments exist."""
     for core in range(model.places):
         view(tenant.client(core), CLIENT.dtype)[0]["router"] = tenant.index
-    fill_program(tenant, tenant.program, model)
+    fill_config(tenant, tenant.program, model)
 
 
-def fill_program(tenant: Tenant, program: Program, model: Model) -> None:
+def fill_config(tenant: RouterMemory, program: ConfigMemory, model: Model) -> None:
     """Write the first values of a configuration's records."""
     for node, where in zip(program.graph.nodes, program.elements, strict=True):
         state = view(where["state"], node.cls.layout().dtype)[0]
@@ -212,7 +212,7 @@ def fill_program(tenant: Tenant, program: Program, model: Model) -> None:
         _fill_task(tenant, program, number, model)
 
 
-def _fill_device(state: Any, node: Node, tenant: Tenant, model: Model) -> None:
+def _fill_device(state: Any, node: Node, tenant: RouterMemory, model: Model) -> None:
     nic = node.values["devname"]
     port = tenant.router.ports[nic]
     if node.cls.driver == "rx":
@@ -223,7 +223,7 @@ def _fill_device(state: Any, node: Node, tenant: Tenant, model: Model) -> None:
         state["vlan"], state["router"] = port.vlan, tenant.index
 
 
-def _fill_task(tenant: Tenant, program: Program, number: int, model: Model) -> None:
+def _fill_task(tenant: RouterMemory, program: ConfigMemory, number: int, model: Model) -> None:
     task = view(program.tasks[number], TASK.dtype)[0]
     kind, driver = program.graph.tasks[number]
     task["block"], task["quantum"], task["number"] = program.block, model.quantum, number

@@ -13,7 +13,7 @@ from shm.intrinsics import load64, release64, store64
 from shm.layout import CLIENT, CORE, TASK
 from vre.memory.address_space import view
 from vre.memory.layout import Builder
-from vre.memory.router import Program, Tenant
+from vre.memory.router import ConfigMemory, RouterMemory
 from workers.core.stride import strides
 from workers.graph.shape import reach
 
@@ -59,7 +59,7 @@ def _changed(builder: Builder, core: int) -> None:
     store64(word, load64(word) + 1)
 
 
-def attach(builder: Builder, tenant: Tenant, number: int, core: int, program: Program | None = None) -> None:
+def attach(builder: Builder, tenant: RouterMemory, number: int, core: int, program: ConfigMemory | None = None) -> None:
     """Let a task of a router run on a core."""
     program = program or tenant.program
     if core not in tenant.slots:
@@ -69,7 +69,7 @@ def attach(builder: Builder, tenant: Tenant, number: int, core: int, program: Pr
     link(builder, tenant.client(core), tenant.slots[core], core, program.tasks[number])
 
 
-def _point_devices(builder: Builder, program: Program, number: int, core: int) -> None:
+def _point_devices(builder: Builder, program: ConfigMemory, number: int, core: int) -> None:
     """Let the ports that a task sends to be those of its core."""
     _, driver = program.graph.tasks[number]
     for element in {*reach(program.graph.shape, number), driver}:
@@ -110,7 +110,7 @@ def set_weights(builder: Builder, weights: dict[tuple[str, int], float]) -> None
             store64(address + CLIENT["wanted"], stride)
 
 
-def discharge(builder: Builder, tenant: Tenant) -> None:
+def discharge(builder: Builder, tenant: RouterMemory) -> None:
     """Take a router's clients off all cores; none of its tasks is on any."""
     # One that was about to be enlisted when something failed has no slot to tell of it.
     for number, core in enumerate(builder.cores):

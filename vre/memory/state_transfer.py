@@ -17,7 +17,7 @@ from shm.intrinsics import load64
 from shm.layout import NOTE, SLOT, TASK
 from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL
 from vre.memory.address_space import RingPlan, view
-from vre.memory.router import Program, Tenant
+from vre.memory.router import ConfigMemory, RouterMemory
 from workers.datapath.turn import DROPS, MADE
 from workers.graph.shape import reasons
 
@@ -54,7 +54,7 @@ class Handover:
     the reason `replaced`.
     """
 
-    tenant: Tenant
+    tenant: RouterMemory
     carried: dict[str, int]
     made: int
     packets: int
@@ -72,7 +72,7 @@ class Handover:
             self.carried[reason] = self.carried.get(reason, 0) + count
 
 
-def take_over(tenant: Tenant, old: Program, new: Program) -> Handover:
+def take_over(tenant: RouterMemory, old: ConfigMemory, new: ConfigMemory) -> Handover:
     """Return what a configuration takes over from one that has stopped; nothing has been written yet."""
     found = Handover(tenant, dict(tenant.carried), tenant.carried_made, tenant.carried_packets)
     names = {node.name: i for i, node in enumerate(new.graph.nodes)}

@@ -25,7 +25,7 @@ from vre.config.model import Cable, Capture, Generator, Replay
 from vre.errors import PlatformError
 from vre.memory.address_space import view
 from vre.memory.layout import Builder
-from vre.memory.router import Tenant, receives
+from vre.memory.router import RouterMemory, receives
 from vre.memory.sources import SourcePlan, generator_sources, replay_sources
 from workers.wire.capture_reader import CaptureError
 from workers.wire.traffic import Pause, nothing
@@ -124,12 +124,12 @@ class Links:
             far = next(link.to for link in builder.model.nics[nic].links if isinstance(link, Cable))
             view(address, CABLE.dtype)[0]["claims"] = builder.ports[far].claims
 
-    def open_accounts(self, tenant: Tenant) -> None:
+    def open_accounts(self, tenant: RouterMemory) -> None:
         """Let the wire keep a router's account at every port."""
         for nic, table in self.accounts.items():
             release64(table + 8 * tenant.index, tenant.tallies[nic])
 
-    def close_accounts(self, tenant: Tenant) -> None:
+    def close_accounts(self, tenant: RouterMemory) -> None:
         """Let the wire keep a router's accounts no more; nothing of it is in any TX ring."""
         for nic, table in self.accounts.items():
             if load64(table + 8 * tenant.index) == tenant.tallies[nic]:

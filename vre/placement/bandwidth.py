@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vre.placement.allocate import fill_up
 
-#: Parts of what the memory controller serves: from the first on, turns are charged their memory accesses; below the
+#: CpuShares of what the memory controller serves: from the first on, turns are charged their memory accesses; below the
 #: second, their time again.
 MEMORY_BOUND, MEMORY_FREE = 0.9, 0.7
 #: A core that was idle for less of the time wanted more; so did one that made so much of its share.

@@ -39,12 +39,12 @@ from shm.ring import HEAD, TAIL
 from shm.wire_layout import SOURCE
 from vre.config.model import Router
 from vre.config.validate import validate
-from vre.domu.ways import AnyDomus
+from vre.domu.domus import Domus
 from vre.errors import ConfigError, PlatformEnded, PlatformError, Problem
 from vre.language.bridge import bridge, problems_inside
 from vre.language.graph import Graph
 from vre.memory.address_space import RingPlan, view
-from vre.memory.router import Program, Tenant, fill_program, plan_program
+from vre.memory.router import ConfigMemory, RouterMemory, fill_config, plan_config
 from vre.memory.run_queues import attach, place_all
 from vre.memory.state_transfer import Stores, take_over
 from vre.placement.allocate import Demands, Placed, allocate, placement
@@ -65,12 +65,12 @@ class Changes:
     Parameters
     ----------
     runtime : Runtime
-    domus : AnyDomus
+    domus : Domus
     demands : callable
         Returns what part of a core each task can use, as far as that is known.
     """
 
-    def __init__(self, runtime: Runtime, domus: AnyDomus, demands: Callable[[], Demands]) -> None:
+    def __init__(self, runtime: Runtime, domus: Domus, demands: Callable[[], Demands]) -> None:
         self._runtime, self._domus, self._demands = runtime, domus, demands
         self.model, self.builder, self.links = runtime.model, runtime.builder, runtime.links
         self.finisher = Finisher(runtime.now, runtime.boundary.note)
@@ -174,12 +174,12 @@ class Changes:
             )
         return time.monotonic() - begun
 
-    def _put(self, tenant: Tenant, cores: dict[int, int]) -> None:
+    def _put(self, tenant: RouterMemory, cores: dict[int, int]) -> None:
         """Let tasks run on cores: task number to core."""
         for number, core in cores.items():
             attach(self.builder, tenant, number, core)
 
-    def stop_tasks(self, tenant: Tenant, program: Program, tasks: Sequence[int]) -> None:
+    def stop_tasks(self, tenant: RouterMemory, program: ConfigMemory, tasks: Sequence[int]) -> None:
         """Take tasks off their cores: nothing of theirs is in hand or in a TX ring any more.
 
         Raises PlatformError where the wire has not sent all that they sent within _DRAIN_S.
@@ -195,7 +195,7 @@ class Changes:
                 )
             self._runtime.wait(0.0001)
 
-    def _change_clocks(self, tenant: Tenant, sources: list[int], old: int, new: int) -> Stores:
+    def _change_clocks(self, tenant: RouterMemory, sources: list[int], old: int, new: int) -> Stores:
         """Return what lets times that were on one core's clock be on another's: of sources, and of waiting packets."""
         stores = Stores()
         if not sources:
@@ -234,7 +234,7 @@ class Changes:
             tenant = departure.tenant = self.builder.plan(router)
             fresh = self.links.plan_sources([name])
             runtime.make_room()
-            self.builder.fill_tenant(tenant)
+            self.builder.fill_router(tenant)
             self.links.open_accounts(tenant)
             departure.published = True
             runtime.publish()
@@ -275,7 +275,7 @@ class Changes:
                 raise ConfigError(problems)
             self._domus.rehearse(tenant, router.graph, runtime.wait)
             change.undo(space.discard)
-            new = plan_program(space, router, tenant.generation + 1)
+            new = plan_config(space, router, tenant.generation + 1)
             told: list[Step] = []
             change.undo(
                 lambda: _configure(router, *before),
@@ -284,7 +284,7 @@ class Changes:
                 space.sweep,
             )
             runtime.make_room()
-            fill_program(tenant, new, self.model)
+            fill_config(tenant, new, self.model)
             told.append(runtime.publish)
             runtime.publish(upcoming=[tenant.manifest_of(new)])
             told.append(runtime.renew)
@@ -315,7 +315,7 @@ class Changes:
         return time.monotonic() - begun
 
     @staticmethod
-    def _same_ports(tenant: Tenant, old: Graph, new: Graph) -> list[Problem]:
+    def _same_ports(tenant: RouterMemory, old: Graph, new: Graph) -> list[Problem]:
         ports = [{n.values["devname"] for n in graph.nodes if n.cls.driver == "rx"} for graph in (old, new)]
         if ports[0] == ports[1]:
             return []
@@ -328,7 +328,7 @@ def _configure(router: Router, graph: Graph, inner: Graph | None) -> None:
     router.graph, router.inner = graph, inner
 
 
-def _begin(tenant: Tenant, program: Program, cores: dict[int, int]) -> None:
+def _begin(tenant: RouterMemory, program: ConfigMemory, cores: dict[int, int]) -> None:
     """Let a configuration be the router's; its tasks will be on these cores."""
     if tenant.program is not program:
         tenant.program, tenant.generation, tenant.cores = program, tenant.generation + 1, dict(cores)

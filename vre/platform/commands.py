@@ -11,7 +11,7 @@ from pathlib import Path
 from vre.config.fields import MAX_CORES, entitlement_text, integer
 from vre.config.model import Router
 from vre.config.reader import from_text, load_model
-from vre.domu.ways import AnyDomus
+from vre.domu.domus import Domus
 from vre.errors import PlatformError, nearest
 from vre.platform.accounts import Reader
 from vre.platform.arguments import described_router, held
@@ -32,7 +32,7 @@ class Commands:
     runtime : Runtime
     changes : Changes
     handlers : Handlers
-    domus : AnyDomus
+    domus : Domus
     watchdog : Watchdog
     reader : Reader
 
@@ -47,7 +47,7 @@ class Commands:
         runtime: Runtime,
         changes: Changes,
         handlers: Handlers,
-        domus: AnyDomus,
+        domus: Domus,
         watchdog: Watchdog,
         reader: Reader,
     ) -> None:

@@ -7,8 +7,8 @@ have rested, and its last packets are sent, before its index and its memory can 
 
 from __future__ import annotations
 
-from vre.domu.ways import AnyDomus
-from vre.memory.router import Tenant
+from vre.domu.domus import Domus
+from vre.memory.router import RouterMemory
 from vre.memory.run_queues import discharge
 from vre.platform.pause import Rest
 from vre.platform.runtime import Runtime
@@ -23,15 +23,15 @@ class Departure:
 
     Attributes
     ----------
-    tenant : Tenant, optional
+    tenant : RouterMemory, optional
         None where nothing has been planned yet.
     published, told : bool
         The manifest shows it; other processes have been told of it.
     """
 
-    def __init__(self, runtime: Runtime, domus: AnyDomus, name: str) -> None:
+    def __init__(self, runtime: Runtime, domus: Domus, name: str) -> None:
         self._runtime, self._domus, self._name = runtime, domus, name
-        self.tenant: Tenant | None = None
+        self.tenant: RouterMemory | None = None
         self.published = self.told = False
         self._rest: Rest | None = None
         self._patience = _PATIENCE_S
@@ -49,7 +49,7 @@ class Departure:
         ]
 
     @property
-    def _there(self) -> Tenant | None:
+    def _there(self) -> RouterMemory | None:
         """The router, if it has memory."""
         held = self.tenant is not None and self._runtime.builder.space.holds(self.tenant.label)
         return self.tenant if held else None

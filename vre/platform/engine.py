@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Engine(Protocol):
-    """Implemented by :class:`vre.supervision.processes.Crew` and :class:`vre.platform.simulation.Simulation`.
+    """Implemented by :class:`vre.supervision.processes.ProcessGroup` and :class:`vre.platform.simulation.Simulation`.
 
     Attributes
     ----------

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from shm.intrinsics import load64, store64
 from shm.layout import CLIENT
 from shm.ring import HEAD, TAIL
-from vre.memory.router import Program, Tenant
+from vre.memory.router import ConfigMemory, RouterMemory
 from vre.memory.run_queues import unlink
 from vre.platform.runtime import Runtime
 
@@ -16,7 +16,7 @@ from vre.platform.runtime import Runtime
 class Rest:
     """A rest of some tasks of a router's configuration, on the cores where they are when it begins."""
 
-    def __init__(self, runtime: Runtime, tenant: Tenant, program: Program, tasks: Sequence[int]) -> None:
+    def __init__(self, runtime: Runtime, tenant: RouterMemory, program: ConfigMemory, tasks: Sequence[int]) -> None:
         self._runtime, self._tenant = runtime, tenant
         self._tasks = {number: (tenant.cores[number], program.tasks[number]) for number in tasks}
         self._nics = {node.values["devname"] for node in program.graph.nodes if node.cls.sends()}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vre.config.captures import Captures
-from vre.domu.ways import AnyDomus
+from vre.domu.domus import Domus
 from vre.errors import HandlerError
 from vre.platform import traffic
 from vre.platform.accounts import Reader
@@ -39,7 +39,7 @@ class Running:
         self,
         runtime: Runtime,
         handlers: Handlers,
-        domus: AnyDomus,
+        domus: Domus,
         watchdog: Watchdog,
         wire_watch: WireWatch | None,
         journals: Journals,

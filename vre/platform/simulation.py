@@ -3,8 +3,7 @@
 
 The same compiled loop, paths, rings and wire as in a measured run; only what a turn takes is not measured but
 modelled (:mod:`workers.core.cost_model`). Time goes in small steps: the wire does what is due, then each core runs up
-to
-the next step. Nothing depends on the host: the same model gives the same bytes.
+to the next step. Nothing depends on the host: the same model gives the same bytes.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from vre.config.captures import Captures, obstacles
 from vre.config.machines import MACHINES
 from vre.config.model import RING_SLOTS, Model
 from vre.domu.cpu_shares import Shares
-from vre.domu.modelled import VirtualDomus
-from vre.domu.supervisor import Domus
-from vre.domu.ways import AnyDomus
+from vre.domu.domus import Domus
+from vre.domu.modelled import ModelledDomus
+from vre.domu.supervisor import DomuSupervisor
 from vre.errors import ConfigError, PlatformError, Problem
 from vre.memory.layout import Builder
 from vre.memory.placed import lay_out
@@ -39,7 +39,7 @@ from vre.platform.simulation import Simulation
 from vre.supervision import cpus
 from vre.supervision.boundary import Boundary
 from vre.supervision.journals import Journals
-from vre.supervision.processes import Crew
+from vre.supervision.processes import ProcessGroup
 from vre.supervision.watchdog import Watchdog
 from vre.supervision.wire_watch import WireWatch
 from workers.element import BROKEN
@@ -87,7 +87,7 @@ def start(
         runtime.manifest, lambda name: model.routers[name].deadline_ns / 1e9, engine.holder, engine.expel, events.report
     )
     wire_watch = None
-    if isinstance(engine, Crew):
+    if isinstance(engine, ProcessGroup):
         wire_watch = WireWatch(runtime.manifest, engine.wire_holder, engine.expel_wire, events.report)
         engine.quarantine = lambda what: watchdog.quarantine(what, engine.now())
     domus = prepare_domus(runtime, directory, cleanup, say)
@@ -156,11 +156,11 @@ def lay_out_memory(
     say: Say,
 ) -> Runtime:
     """Return a runtime whose memory is filled and published, and whose engine waits to be launched."""
-    from vre.memory.address_space import Space
+    from vre.memory.address_space import AddressSpace
 
     base = claim_window(model.name)
     cleanup.callback(free_window, base)
-    builder = Builder(model, Space(base, directory.prefix))
+    builder = Builder(model, AddressSpace(base, directory.prefix))
     links = Links(builder, plan.dilated)
     cleanup.callback(_let_go, builder)
     make_room(builder)
@@ -169,11 +169,11 @@ def lay_out_memory(
     links.fill()
     publication = Publication(model, plan, directory, builder, links)
     publication.write()
-    engine: Crew | Simulation
+    engine: ProcessGroup | Simulation
     if model.clock == "virtual":
         engine = Simulation(publication.manifest, model, say)
     else:
-        engine = Crew(publication.manifest, plan, say, report)
+        engine = ProcessGroup(publication.manifest, plan, say, report)
     cleanup.callback(engine.end)
     return Runtime(model, plan, builder, links, placement, publication, engine, boundary, report)
 
@@ -184,18 +184,18 @@ def _let_go(builder: Builder) -> None:
         segment.detach()
 
 
-def prepare_domus(runtime: Runtime, directory: RunDirectory, cleanup: contextlib.ExitStack, say: Say) -> AnyDomus:
+def prepare_domus(runtime: Runtime, directory: RunDirectory, cleanup: contextlib.ExitStack, say: Say) -> Domus:
     """Return what keeps the domUs; none is started yet."""
     model = runtime.model
     if isinstance(runtime.engine, Simulation):
-        modelled = VirtualDomus(model, runtime.builder, MACHINES[model.machine], runtime.engine.echo)
+        modelled = ModelledDomus(model, runtime.builder, MACHINES[model.machine], runtime.engine.echo)
         cleanup.callback(modelled.end)
         return modelled
     jails = directory.path / "jail"
     jails.mkdir(exist_ok=True)
     shares = Shares(model.name, directory.path / "groups")
     cleanup.callback(shares.close)
-    domus = Domus(model, runtime.manifest, jails, runtime.plan, shares, say, runtime.report)
+    domus = DomuSupervisor(model, runtime.manifest, jails, runtime.plan, shares, say, runtime.report)
     domus.boundary = runtime.boundary
     if model.crossing:
         domus.prepare()

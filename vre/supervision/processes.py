@@ -50,7 +50,7 @@ _ZYGOTE = "workers.zygote.workers"
 LOOK_S = 0.005
 
 
-class Crew:
+class ProcessGroup:
     """The processes of one platform.
 
     Parameters

@@ -19,7 +19,7 @@ _MOST = 4096
 _LONGEST = 1000
 
 
-class Overheard:
+class StandardError:
     """The reading end of a pipe that a child process has for its standard output and error.
 
     Parameters

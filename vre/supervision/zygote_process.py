@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vre.supervision.stderr import Overheard
+from vre.supervision.stderr import StandardError
 
 
 @dataclass
@@ -19,7 +19,7 @@ class ZygoteProcess:
 
     process: subprocess.Popen[bytes]
     channel: socket.socket
-    overheard: Overheard
+    overheard: StandardError
 
     def end(self) -> int:
         """Kill it where it runs; return its status."""
@@ -58,7 +58,7 @@ def start_zygote(
         There is no room for one more process, or no descriptor.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
-    overheard = Overheard(say)
+    overheard = StandardError(say)
     try:
         # -I would hide the packages of a checkout; no site customisation is wanted either way.
         process = subprocess.Popen(

@@ -17,7 +17,7 @@ from workers.datapath.packet import TAKEN
 from workers.datapath.turn import DRAIN, PORT_BITS
 from workers.element import is_foreign
 from workers.graph.shape import Shape, channels, offsets, reach, upstream
-from workers.graph.traces import Trunks
+from workers.graph.traces import Traces
 
 #: What every module begins with.
 _IMPORTS = """\
@@ -51,7 +51,7 @@ class Composer:
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.trunks = Trunks(self.shape)
+        self.trunks = Traces(self.shape)
         self.classes, self.next, self.bypasses = self.trunks.classes, self.trunks.next, self.trunks.bypasses
         self.places, _ = offsets(self.shape.classes)
         # Who takes packets out of a queue for a port has asked the port for room.

@@ -100,8 +100,7 @@ class Worker:
         """Do something that a path needs.
 
         If it fails, the path's stamp says whom this worker's end is due to (see vre.supervision.restart_policy). None
-        where nothing
-        ends for it: in quarantine, in the zygote, whose workers meet it again, and in the wire.
+        where nothing ends for it: in quarantine, in the zygote, whose workers meet it again, and in the wire.
         """
         own = load64(self.core + CORE["pid"]) == os.getpid() and not self._nic and load64(task + TASK["enabled"])
         if own:

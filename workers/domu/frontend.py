@@ -87,7 +87,7 @@ def sleep_on_requests(down: int, up: int, at: int, seconds: float) -> None:
     store64(up + UP["asleep"], 0)
 
 
-class Crossing:
+class Frontend:
     """One channel, from inside the domU.
 
     Parameters

@@ -56,7 +56,7 @@ class Code(Protocol):
         """Write the address of each task's entry point."""
 
 
-class Inner:
+class HostedGraph:
     """A graph behind one channel; used as :class:`workers.domu.main.Guest` is.
 
     Parameters

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A domU: the sandboxed process that runs one router's untrusted elements.
 
-Everything here runs inside the jail (:mod:`workers.sandbox.jail`), in the hands of whoever wrote the elements. Nothing
-is
-believed that this process says.
+Everything here runs inside the jail (:mod:`workers.sandbox.jail`), in the hands of whoever wrote the elements.
+Nothing is believed that this process says.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ import numpy as np
 
 from shm.channel import DOWN_BYTES, SLOTS, UP_BYTES
 from shm.memfd import map_at
-from workers.domu.frontend import Crossing, give_returns, take_requests, wait_for_requests
-from workers.domu.hosted_graph import Code, Inner, ends_of
+from workers.domu.frontend import Frontend, give_returns, take_requests, wait_for_requests
+from workers.domu.hosted_graph import Code, HostedGraph, ends_of
 from workers.domu.runners import make_stage
 
 #: An idle domU looks so often for packets. Then it sleeps until one comes: at first at most so long, then twice as long
@@ -145,9 +144,8 @@ def run(
     descriptors : sequence of int
         Memory of the channels: down and up of the first, of the second, ...; last that of a graph, where there is one.
     spec : dict
-        `clusters`, one for each channel, see :class:`Guest`; or `graph`, see :class:`workers.domu.hosted_graph.Inner`,
-        and
-        `inside`, the clusters in that.
+        `clusters`, one for each channel, see :class:`Guest`; or `graph`, see
+        :class:`workers.domu.hosted_graph.HostedGraph`, and `inside`, the clusters in that.
     kernels : dict
         From :func:`compile_crossing`.
     code : Code
@@ -159,7 +157,7 @@ def run(
         Exit status.
     """
     control = Control(connection)
-    guests: list[Guest | Inner] = []
+    guests: list[Guest | HostedGraph] = []
     for i, cluster in enumerate(spec["clusters"]):
         if not descriptors:
             # A rehearsal: its elements are loaded, and no packet will ever come.
@@ -168,13 +166,13 @@ def run(
         down = map_at(0, descriptors[2 * i], DOWN_BYTES, writable=False)
         up = map_at(0, descriptors[2 * i + 1], UP_BYTES)
         if "graph" in spec:
-            inner = Inner(spec["graph"], descriptors[-1], down, up, code, kernels["wait"])
+            inner = HostedGraph(spec["graph"], descriptors[-1], down, up, code, kernels["wait"])
             # Elements of the router's own are in this process, too: the same channel, with nobody to guard against.
             ends = zip(spec["inside"], inner.channels, strict=True)
-            inner.guests = [Guest(own, Crossing(*ends_of(at), kernels), control) for own, at in ends]
+            inner.guests = [Guest(own, Frontend(*ends_of(at), kernels), control) for own, at in ends]
             guests.append(inner)
         else:
-            guests.append(Guest(cluster, Crossing(down, up, kernels), control))
+            guests.append(Guest(cluster, Frontend(down, up, kernels), control))
     control.tell(ready=True)
     nap = _NAP_S
     while True:

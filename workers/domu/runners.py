@@ -16,7 +16,7 @@ import numpy as np
 
 from shm.channel import DROPPED, FAILED, SLOT_BYTES, SLOT_START
 from workers.arguments import split
-from workers.domu.frontend import Crossing
+from workers.domu.frontend import Frontend
 from workers.domu.packets import Packet, Packets
 from workers.domu.sources import spec_for
 from workers.element import Element
@@ -32,7 +32,7 @@ class Stage:
     and its input.
     """
 
-    def __init__(self, element: Any, crossing: Crossing, wiring: dict[str, Any]) -> None:
+    def __init__(self, element: Any, crossing: Frontend, wiring: dict[str, Any]) -> None:
         self.element, self.crossing = element, crossing
         self.exits: dict[int, int] = {int(k): v for k, v in wiring["exits"].items()}
         self.inner: dict[int, list[int]] = {int(k): v for k, v in wiring["inner"].items()}
@@ -106,7 +106,7 @@ class BatchStage(Stage):
 class CompiledStage(Stage):
     """An element with `process`, compiled in here."""
 
-    def __init__(self, element: Any, crossing: Crossing, wiring: dict[str, Any], state: Any) -> None:
+    def __init__(self, element: Any, crossing: Frontend, wiring: dict[str, Any], state: Any) -> None:
         super().__init__(element, crossing, wiring)
         self._state = state
         self._run = compile_process(element)
@@ -177,7 +177,7 @@ def run(state_at, data, table, rows):
 """
 
 
-def make_stage(element: dict[str, Any], crossing: Crossing, control: Any) -> Stage:
+def make_stage(element: dict[str, Any], crossing: Frontend, control: Any) -> Stage:
     """Import an element's file and build the element. Raises whatever the file does."""
     cls = load_class(Path(element["file"]), element["class"])
     arguments = element["arguments"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from workers.element import load
 from workers.graph.shape import Shape
-from workers.graph.traces import Trunks
+from workers.graph.traces import Traces
 
 #: Cache lines that a packet touches on its way in, out and through a queue: descriptors, its header, and what
 #: the NIC writes and reads (the paper, section 2.1.1).
@@ -15,7 +15,7 @@ _OUT = 4
 
 def main_way(shape: Shape, number: int) -> list[int]:
     """Return the elements that most packets of a task pass: at each, the output with the most behind it."""
-    trunks = Trunks(shape)
+    trunks = Traces(shape)
     kind, driver = shape.tasks[number]
     at: int | None = next(iter(trunks.entries(kind, driver)), None)
     passed: list[int] = []

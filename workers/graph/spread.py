@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from workers.element import Element
 from workers.graph.shape import Shape
-from workers.graph.traces import Trunks
+from workers.graph.traces import Traces
 
 #: What is noted for a packet before its first element, at most: that it was made, or came back from a domU and how.
 MARGIN = 8
@@ -35,7 +35,7 @@ class Spread:
     depth: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        trunks = Trunks(self.shape)
+        trunks = Traces(self.shape)
         # Callees come first, and in a trunk what follows: all that a packet goes on to is known.
         for head in trunks.order:
             for element in reversed(list(trunks.along(head))):

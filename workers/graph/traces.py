@@ -13,7 +13,7 @@ from workers.element import load
 from workers.graph.shape import Shape, upstream
 
 
-class Trunks:
+class Traces:
     """The trunks of a shape.
 
     Attributes

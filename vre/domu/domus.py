@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from vre.language.graph import Graph
-from vre.memory.router import Tenant
+from vre.memory.router import RouterMemory
 
 Wait = Callable[[float], None]
 
 
-class AnyDomus(Protocol):
-    """Implemented by :class:`vre.domu.supervisor.Domus` and :class:`vre.domu.modelled.VirtualDomus`.
+class Domus(Protocol):
+    """Implemented by :class:`vre.domu.supervisor.DomuSupervisor` and :class:`vre.domu.modelled.ModelledDomus`.
 
     Attributes
     ----------
@@ -26,16 +26,16 @@ class AnyDomus(Protocol):
     tier: str
     on_control: Callable[[str, dict[str, Any]], dict[str, Any]]
 
-    def begin(self, tenants: list[Tenant], wait: Wait) -> None:
+    def begin(self, tenants: list[RouterMemory], wait: Wait) -> None:
         """Start the domUs of a platform that starts; those that fail, fail alone. Raises ConfigError, PlatformError."""
 
-    def launch(self, tenants: list[Tenant], wait: Wait) -> None:
+    def launch(self, tenants: list[RouterMemory], wait: Wait) -> None:
         """Start the domUs of routers that are added. Raises ConfigError, PlatformError."""
 
-    def resume(self, tenant: Tenant, wait: Wait) -> None:
+    def resume(self, tenant: RouterMemory, wait: Wait) -> None:
         """Start the domU of a router again whose elements have been loaded before."""
 
-    def rehearse(self, tenant: Tenant, graph: Graph, wait: Wait) -> None:
+    def rehearse(self, tenant: RouterMemory, graph: Graph, wait: Wait) -> None:
         """Load the untrusted elements of another configuration of a router. Raises ConfigError, PlatformError."""
 
     def look(self) -> None:
