@@ -153,6 +153,7 @@ def test_the_zygote_may_die_at_any_time_and_the_wire_goes_on():
         box.replace("red", PLAIN)
         while red.stats().forwarded < before + 100:
             box.tend(0.005)
+        assert not box.parts.watchdog.quarantined, "no path is to blame"
         box.pause()
         box.halt()
         assert_accounts(box)

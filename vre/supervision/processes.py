@@ -76,6 +76,8 @@ class ProcessGroup:
         self._owed, self._heard = 0, 0.0
         #: Killed, and not yet buried.
         self._expelled: set[int] = set()
+        #: Workers that end because their zygote has: no path is to blame.
+        self._blameless: set[int] = set()
         #: The process groups of all zygotes that have been started.
         self._groups: list[int] = []
         self._numbers: dict[int, int] = {}
@@ -292,6 +294,7 @@ class ProcessGroup:
         self._zygote.end()
         # The next zygote has compiled code elsewhere and writes into tasks where: nobody of the former may run by then.
         for pid in self.supervisor.cores:
+            self._blameless.add(pid)
             os.kill(pid, signal.SIGKILL)
         with open(os.memfd_create("manifest"), "w+") as manifest:
             manifest.write(json.dumps(json.loads(self._served) | {"ns_per_tick": self.manifest["ns_per_tick"]}))
@@ -430,7 +433,10 @@ class ProcessGroup:
             finish(address)
 
     def _stamped(self, pid: int) -> Stamped | None:
-        """Return the path that a worker, which has ended, was in."""
+        """Return the path that a worker, which has ended, was in, if that path can be to blame for it."""
+        if pid in self._blameless:
+            self._blameless.discard(pid)
+            return None
         core = self.supervisor.cores.get(pid, self.supervisor.retired.get(pid))
         # A standby's core is another's, and so is that of one that had handed over.
         if core is None or load64(self._cores[core] + CORE["pid"]) != pid:
