@@ -8,9 +8,12 @@ record that `process` is given, so any worker can run any element at any time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -46,6 +49,9 @@ _FAMILIES = (
 FOREIGN_REASONS = ("out_of_fuel", "failed")
 #: Why an element with a slow path drops a packet that it cannot handle: see workers.core.outcome.
 RAISED = "raised"
+
+#: How long a plug-in may take to import, in seconds.
+IMPORT_S = 10.0
 
 #: Class name to class. Filled by :func:`load`.
 REGISTRY: dict[str, type[Element]] = {}
@@ -261,10 +267,34 @@ def load() -> dict[str, type[Element]]:
             _register(import_module(f"workers.elements.{family}"))
         for point in entry_points(group="vre.elements"):
             try:
-                _register(point.load())
-            except (Exception, SystemExit) as error:  # whatever somebody's module does when it is imported
+                with _soon():
+                    _register(point.load())
+            except (Exception, SystemExit, TooLong) as error:  # whatever somebody's module does when it is imported
                 BROKEN[f"{point.name} ({point.value})"] = escape(f"{type(error).__name__}: {error}")
     return REGISTRY
+
+
+class TooLong(BaseException):
+    """A module has taken too long to import; no handler of exceptions in it is meant."""
+
+
+@contextlib.contextmanager
+def _soon() -> Iterator[None]:
+    """Raise TooLong in what is done within, after IMPORT_S: signals reach the main thread only, so there only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise TooLong(f"it was not imported within {IMPORT_S:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, IMPORT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _register(module: Any) -> None:

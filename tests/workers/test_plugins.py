@@ -22,6 +22,7 @@ BROKEN = {
     "syntax": "def (",
     "leaves": "import sys; sys.exit(3)",
     "needs": "import a_package_that_is_not_there",
+    "hangs": "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except Exception:\n        pass",
     "state": "from vre.element import Element\nclass Bad(Element):\n    state = {'x': 'i7'}\n",
     "ports": "from vre.element import Element\nclass Bad(Element):\n    ports = 'one/two'\n",
 }
@@ -33,6 +34,7 @@ def plugins(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(element, "REGISTRY", {})
     monkeypatch.setattr(element, "BROKEN", {})
+    monkeypatch.setattr(element, "IMPORT_S", 0.3)
     points = []
     for name, text in {**BROKEN, "good": GOOD}.items():
         if text is not None:
@@ -49,6 +51,7 @@ def test_a_plugin_that_cannot_be_loaded_is_noted_and_the_others_are_there(plugin
     assert {"Good", "Counter"} <= set(registry) and "Bad" not in registry
     assert {name.split()[0] for name in plugins.BROKEN} == set(BROKEN)
     assert all(why.isprintable() for why in plugins.BROKEN.values())
+    assert "it was not imported within 0.3 s" in plugins.BROKEN["hangs (plugged_hangs)"]
     check(Source("FromDevice(eth0) -> Counter -> Discard;", "x.click"))
 
 
