@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import operator
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from workers.element import Drop, SlowPacket, port_range
@@ -33,12 +33,12 @@ class Outcome(NamedTuple, Generic[F]):
     """What comes of a packet: frames, and drops by reason."""
 
     frames: list[F]
-    dropped: Counter[str]
+    dropped: dict[str, int]
 
     @property
     def packets(self) -> int:
         """How many packets these are."""
-        return len(self.frames) + self.dropped.total()
+        return len(self.frames) + sum(self.dropped.values())
 
 
 def settled(
@@ -73,16 +73,16 @@ def settled(
 def _collect(
     cls: Any, results: Iterable[Any], frame: Callable[[int, SlowPacket], F], bad_port: int, most: int
 ) -> Outcome[F]:
-    outputs, why = port_range(cls.ports.partition("/")[2])[1], reasons(cls)
-    outcome: Outcome[F] = Outcome([], Counter())
-    for result in results:
-        if outcome.packets == most:
+    outputs, why = most_outputs(cls), reasons(cls)
+    outcome: Outcome[F] = Outcome([], {})
+    for count, result in enumerate(results):
+        if count == most:
             raise ValueError(f"more than {most} packets come of one")
         if isinstance(result, Drop):
             if result.reason not in why:
                 raise ValueError(f"{result.reason!r} is none of its reasons")
             if result.packet is None or not bad_port:
-                outcome.dropped[result.reason] += 1
+                outcome.dropped[result.reason] = outcome.dropped.get(result.reason, 0) + 1
                 continue
             result = bad_port, result.packet
         output, packet = result
@@ -93,6 +93,12 @@ def _collect(
             raise TypeError(f"{type(packet).__name__} is no packet")
         outcome.frames.append(frame(output, packet))
     return outcome
+
+
+@cache
+def most_outputs(cls: Any) -> int:
+    """Return how many outputs an element may have."""
+    return port_range(cls.ports.partition("/")[2])[1]
 
 
 def told(error: BaseException) -> str:

@@ -9,7 +9,6 @@ the element fails, nothing (:mod:`workers.core.outcome`). The time is charged to
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -82,6 +81,8 @@ class SlowTask:
         self.classes = [registry[name] for name in shape.classes]
         self.places = offsets(shape.classes)[0]
         self.next = {(e[0], e[1]): (e[2], e[3]) for e in shape.edges}
+        self._router = load64(load64(task + TASK["client"]) + CLIENT["router"])
+        self._elements: dict[int, tuple[Any, set[int]]] = {}
         self._visited = False
         self._visits = [
             (element, cls.due, record(self.block + self.places[element], cls.layout().dtype))
@@ -150,8 +151,7 @@ class SlowTask:
 
     def _report(self, element: int, text: str) -> None:
         """Tell people what an element did that it must not."""
-        router = load64(load64(self.task + TASK["client"]) + CLIENT["router"])
-        put(load64(self.core + CORE["journal"]), FAULT, router, element, text)
+        put(load64(self.core + CORE["journal"]), FAULT, self._router, element, text)
 
     def _handle(self, packet: SlowPacket, entry: int) -> set[int]:
         element, port = entry >> PORT_BITS, entry & PORT_MASK
@@ -167,10 +167,8 @@ class SlowTask:
     def _account(self, element: int, taken: int, act: Callable[[Any, Context], Iterator[Any]]) -> set[int]:
         """Let an element act on `taken` packets; send on, or count, what comes of it; return the rings it has used."""
         cls, place = self.classes[element], self.block + self.places[element]
-        router = load64(load64(self.task + TASK["client"]) + CLIENT["router"])
-        connected = {output for e, output in self.next if e == element}
-        context = Context(self.core, connected, self.inject, router, element)
-        state = record(place, cls.layout().dtype)
+        state, connected = self._known(element)
+        context = Context(self.core, connected, self.inject, self._router, element)
         bad_port = cls.bad_port if context.connected(cls.bad_port) else 0
         rings = self._rings(state, cls)
         held = _held(rings)
@@ -190,19 +188,27 @@ class SlowTask:
         self._publish(cls, place, outcome, _held(rings) - held - taken)
         return context.touched
 
+    def _known(self, element: int) -> tuple[Any, set[int]]:
+        """Return an element's state, and its outputs that lead somewhere; they stay the same."""
+        if element not in self._elements:
+            state = record(self.block + self.places[element], self.classes[element].layout().dtype)
+            self._elements[element] = state, {output for e, output in self.next if e == element}
+        return self._elements[element]
+
     def _publish(self, cls: Any, place: int, outcome: Outcome[Frame | None], kept: int) -> None:
         """Send on, and count, what has come of packets; `kept` more than those are in the element's own rings now."""
-        why = reasons(cls)
-        lost = Counter({why.index(reason): count for reason, count in outcome.dropped.items()})
+        why, lost = reasons(cls), dict(outcome.dropped)
         for one in outcome.frames:
             if one is None or not put_frame(self.inject, one):
-                lost[len(why) - 1] += 1
+                lost[why[-1]] = lost.get(why[-1], 0) + 1
+        for reason, count in lost.items():
+            self._add(place + DROPS + 8 * why.index(reason), count)
         # More than were taken, and the rest were made here.
-        counts = {place + DROPS + 8 * i: count for i, count in lost.items()}
-        counts[place + MADE] = outcome.packets + kept
-        for counter, count in counts.items():
-            if count:
-                logged(self.core, counter, load64(counter) + count)
+        self._add(place + MADE, outcome.packets + kept)
+
+    def _add(self, counter: int, count: int) -> None:
+        if count:
+            logged(self.core, counter, load64(counter) + count)
 
     @staticmethod
     def _rings(state: Any, cls: Any) -> list[int]:
@@ -226,7 +232,7 @@ def _lost(rings: list[int], held: int, taken: int) -> Outcome[Frame | None]:
     for ring in rings:
         # What it has put in meanwhile is the ring's last.
         store64(ring + NEXT_HEAD, load64(ring + NEXT_HEAD) - max(0, kept))
-    return Outcome([], Counter({RAISED: taken + max(0, -kept)}))
+    return Outcome([], {RAISED: taken + max(0, -kept)})
 
 
 def run_slow(tasks: list[SlowTask], read_ticks: Tick, budget_ticks: int) -> bool:
