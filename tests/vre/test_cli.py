@@ -273,7 +273,7 @@ def test_a_running_platform_is_changed_from_the_command_line(tmp_path):
         assert vre("write", "red.entitlement", "3", *live).returncode == 0
         assert vre("read", "red.entitlement", *live).stdout == "3\n"
         assert "green runs" in vre("add", more, "green", *live).stdout
-        assert "it rested" in vre("replace", "blue", click, *live).stdout
+        assert "paused for" in vre("replace", "blue", click, *live).stdout
         assert int(vre("read", "green/c.count", *live).stdout) >= 0
         decisions = json.loads(vre("show", "decisions", "--count", "5", "--json", *live).stdout)
         assert 0 < len(decisions) <= 5 and {"path", "ticks", "packets"} <= set(decisions[0])
@@ -286,7 +286,7 @@ def test_a_running_platform_is_changed_from_the_command_line(tmp_path):
             text=True,
         )
         assert json.loads(watcher.stdout.readline())
-        assert "green is gone" in vre("remove", "green", *live).stdout
+        assert "green is removed" in vre("remove", "green", *live).stdout
         for wrong, message in (
             (("write", "rde.entitlement", "1"), "did you mean red"),
             (("write", "red.entitlement", "-1"), "must be a positive weight"),

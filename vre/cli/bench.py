@@ -26,7 +26,7 @@ _LABELS = {
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
-    help="Write the result, with what it was measured on, to a file.",
+    help="Write the result, with host and commit, to a file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(seconds: float, out: Path | None, as_json: bool) -> None:
@@ -68,8 +68,8 @@ def _table(result: dict[str, Any]) -> Any:
     for count, record in result["routers_mpps"].items():
         table.add_row(f"RFC 1812, {count} router(s) on one core, together", *_cells(record, "Mp/s"))
     table.add_row("a scheduling decision", *_cells(result["decision_ns"], "ns"))
-    table.add_row("RFC 1812 as a part of the limit", *_cells(result["ratios"]["rfc1812_to_raw"], ""))
-    table.add_row("64 routers as a part of one", *_cells(result["ratios"]["routers_64_to_1"], ""))
+    table.add_row("RFC 1812 as a fraction of the limit", *_cells(result["ratios"]["rfc1812_to_raw"], ""))
+    table.add_row("64 routers as a fraction of one", *_cells(result["ratios"]["routers_64_to_1"], ""))
     return table
 
 

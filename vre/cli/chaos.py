@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`vre chaos`: rogues beside a user's own routers."""
+"""`vre chaos`: run rogues beside a user's own routers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vre.cli.options import Duration, sandbox_option
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option("--fault", "names", multiple=True, metavar="NAME", help="Only this fault; may be given several times.")
+@click.option("--fault", "names", multiple=True, metavar="NAME", help="Run only this fault; may be repeated.")
 @click.option("--list", "listing", is_flag=True, help="List the faults.")
-@click.option("--for", "seconds", type=Duration(), help="Inject random faults for so long, as in 2min.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the random faults.")
+@click.option("--for", "seconds", type=Duration(), help="Inject random faults for this time, e.g. 2min.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the random faults.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @sandbox_option
 def chaos(
@@ -29,10 +29,10 @@ def chaos(
     as_json: bool,
     sandbox: str | None,
 ) -> None:
-    """Let rogues loose beside the routers of a platform FILE; status 0 only where all are contained.
+    """Run rogues beside the routers of a platform FILE; status 0 only if all are contained.
 
-    Each rogue runs in a router of its own that is added to the platform, in its domU. Watched are the other routers'
-    losses in windows of 100 ms, dom0's workers, and that every packet is accounted for.
+    Each rogue runs in the domU of an additional router. The other routers' losses in windows of 100 ms and dom0's
+    workers are checked, and that every packet is accounted for.
     """
     from vre.chaos.runner import chosen, faults, run
 
@@ -57,7 +57,7 @@ def chaos(
             "fault": f["name"],
             "verdict": "contained" if f["contained"] else "NOT CONTAINED",
             "outcome": f["outcome"],
-            "noticed ms": "" if f["noticed_ms"] is None else f["noticed_ms"],
+            "detected ms": "" if f["noticed_ms"] is None else f["noticed_ms"],
             "victims' loss": f"{f['victim_loss']:.2%}",
             "": f["why"],
         }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`vre check` and `vre plan`: what can be said of a platform before it runs."""
+"""`vre check` and `vre plan`: a platform's errors and placement, before it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from workers.graph.costs import cycles_modelled
 
 
 def _load(file: Path, as_json: bool) -> Model:
-    """Return the model of a file; what is wrong with it is JSON where JSON was asked for."""
+    """Return the model of a file; print its errors as JSON if JSON was asked for."""
     try:
         return load_model(file)
     except ConfigError as error:
@@ -34,7 +34,7 @@ def _load(file: Path, as_json: bool) -> Model:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(file: Path, as_json: bool) -> None:
-    """Report everything wrong with FILE, with file, line and column; status 2 if there is anything."""
+    """Report all errors of FILE with file, line and column; status 2 if there are any."""
     model = _load(file, as_json)
     elements = {name: len(router.graph.nodes) for name, router in model.routers.items()}
     if as_json:
@@ -86,13 +86,12 @@ def plan(file: Path, as_json: bool) -> None:
         click.echo(f"core {row['core']}  {row['router']}: {', '.join(row['tasks'])} ({', '.join(said)})")
     click.echo("share of the platform under overload: " + ", ".join(f"{n} {s:.1%}" for n, s in shares.items()))
     if any(row["pps"] is None for row in rows):
-        click.echo("no rate is predicted where no cost is declared: cost = CYCLES in the router's table")
-    click.echo("paths that share elements stay together; loads are balanced by entitlement; pins are honoured")
+        click.echo("no rate is predicted without a declared cost: cost = CYCLES in the router's table")
     click.echo(f"{'dilated time' if host.dilated else 'real time'}: {host.why}")
 
 
 def _rate(model: Model, name: str, tasks: tuple[int, ...], share: float) -> float | None:
-    """Return the packets a second that a group forwards under overload; None where nothing is known of its cost."""
+    """Return the packets a second that a group forwards under overload; None if its cost is unknown."""
     router, machine = model.routers.get(name), MACHINES[model.machine]
     if router is None or not (router.cost or machine.hz):
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What there was to share, in words: why a share may differ from an entitlement without anybody being wronged."""
+"""How much was contested, in words: why a share may differ from an entitlement without being unfair."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from vre.platform.accounts import RouterStats, contested_jain
 
-#: CpuShares of the time below which nothing is said: a core's idle time, and a router's time without a contest.
+#: Fractions of the time below which nothing is reported: a core's idle time, a router's uncontested time.
 _IDLE, _UNCONTESTED = 0.02, 0.1
-#: Most routers and cores that are named.
+#: Most routers and cores that are listed.
 _MOST = 8
 
 
 def idle_parts(cores: list[dict[str, int]]) -> list[float]:
-    """Return what part of its time each core was idle."""
+    """Return the fraction of its time that each core was idle."""
     found = []
     for core in cores:
         total = core["busy_ticks"] + core["idle_ticks"] + core["slow_ticks"]
@@ -50,10 +50,10 @@ def _few(names: list[str]) -> list[str]:
 
 
 def as_error(error: float | None) -> str:
-    """Return a router's error as it is shown."""
+    """Return a router's error as text."""
     return "-" if error is None else f"{error:+.2%}"
 
 
 def contest_json(stats: list[RouterStats], cores: list[dict[str, int]]) -> dict[str, Any]:
-    """Return what there was to share as plain data."""
+    """Return what was contested as plain data."""
     return {"jain": contested_jain(stats), "idle": [round(part, 4) for part in idle_parts(cores)]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`vre doctor`: what this host offers, found by trying."""
+"""`vre doctor`: what this host offers, found by probing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vre.errors import why_not
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing tried: `state` is ok, weak or missing; `advice` says what would mend it."""
+    """One probe: `state` is ok, weak or missing; `advice` says what would improve it."""
 
     what: str
     state: str
@@ -30,7 +30,7 @@ class Finding:
 
 
 def findings() -> list[Finding]:
-    """Try what a platform needs of its host."""
+    """Probe what a platform needs of its host."""
     found = [_python(), _processors(), _memory(), _segment(), _affinity(), _cache(), _leftovers()]
     return [*found, _counters(), _sandbox(), _shares()]
 
@@ -120,7 +120,7 @@ def _sandbox() -> Finding:
     if tier == "strict":
         notes = "; namespaces from bubblewrap" if last.namespaces == "bubblewrap" else ""
         notes += "" if os.geteuid() == 0 else "; domUs share your user id, as root they would have their own"
-        return Finding("sandbox", "ok", f"strict: {len(last.refused)} forbidden things tried, none possible{notes}")
+        return Finding("sandbox", "ok", f"strict: {len(last.refused)} forbidden operations tried, none possible{notes}")
     advice = "untrusted elements need --sandbox reduced" if tier == "reduced" else "no untrusted elements"
     return Finding("sandbox", "weak", f"{tier}; no strict tier: {why}", advice)
 
@@ -147,7 +147,7 @@ def _shares() -> Finding:
     advice = {
         "cgroup": "",
         "autogroup": "as root, or in a delegated cgroup, shares would be exact",
-        "stops": "as root, or in a delegated cgroup, domUs would not have to be stopped and could use what is idle",
+        "stops": "as root, or in a delegated cgroup, domUs would not have to be stopped and could use idle time",
     }
     state = "ok" if shares.means != "stops" else "weak"
     limits = f"; {' and '.join(shares.limits)} limited by cgroup" if shares.limits else ""
@@ -157,7 +157,7 @@ def _shares() -> Finding:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Say what this host offers; status 1 where a platform could not run."""
+    """Report what this host offers; status 1 if a platform could not run."""
     found = findings()
     if as_json:
         click.echo(json.dumps([asdict(f) for f in found]))

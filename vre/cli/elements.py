@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`vre elements`: the reference, from the declarations."""
+"""`vre elements`: the element reference, generated from the declarations."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from workers.element import Element, load
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--new", "fresh", type=click.Path(path_type=Path), metavar="FILE.py", help="Write an untrusted element.")
+@click.option("--new", "fresh", type=click.Path(path_type=Path), metavar="FILE.py", help="Write a skeleton.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def elements(name: str | None, fresh: Path | None, as_json: bool) -> None:
-    """List the elements, show the manual page of NAME, or begin an untrusted element of your own."""
+    """List the elements, show the manual page of NAME, or write the skeleton of an untrusted element."""
     if fresh:
         if name is not None:
             raise click.UsageError(f"--new writes an element of your own: leave out '{name}'")

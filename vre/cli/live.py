@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Commands that ask a running platform to do something."""
+"""Commands that change or query a running platform."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vre.errors import PlatformError
 from vre.platform.connections import LONGEST
 from vre.platform.control_socket import ask
 
-_NAME = click.option("--name", help="Which platform, where several run.")
+_NAME = click.option("--name", help="Which platform, if several run.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -26,7 +26,7 @@ def _ask(name: str | None, timeout: float | None, as_json: bool, said: str, **re
     if as_json:
         click.echo(json.dumps(answer))
     elif said:
-        rested = f"; it rested {answer['rested_s'] * 1e3:.1f} ms" if "rested_s" in answer else ""
+        rested = f"; paused for {answer['rested_s'] * 1e3:.1f} ms" if "rested_s" in answer else ""
         click.echo(said + rested)
     return answer
 
@@ -50,7 +50,7 @@ def read(what: str, name: str | None, timeout: float | None, as_json: bool) -> N
 @timeout_option
 @_JSON
 def write(what: str, value: str, name: str | None, timeout: float | None, as_json: bool) -> None:
-    """Give WHAT, ROUTER/ELEMENT.HANDLER or ROUTER.entitlement, a VALUE."""
+    """Set WHAT, ROUTER/ELEMENT.HANDLER or ROUTER.entitlement, to VALUE."""
     _ask(name, timeout, as_json, "", do="write", what=what, value=value)
 
 
@@ -61,7 +61,7 @@ def write(what: str, value: str, name: str | None, timeout: float | None, as_jso
 @timeout_option
 @_JSON
 def add(file: Path, router: str, name: str | None, timeout: float | None, as_json: bool) -> None:
-    """Add ROUTER, as the platform file FILE describes it, to a running platform that has its ports."""
+    """Add ROUTER, as described in the platform file FILE, to a running platform that has its ports."""
     _ask(name, timeout, as_json, f"{router} runs", do="add", file=str(file.absolute()), router=router)
 
 
@@ -72,7 +72,7 @@ def add(file: Path, router: str, name: str | None, timeout: float | None, as_jso
 @_JSON
 def remove(router: str, name: str | None, timeout: float | None, as_json: bool) -> None:
     """Remove ROUTER from a running platform."""
-    _ask(name, timeout, as_json, f"{router} is gone", do="remove", router=router)
+    _ask(name, timeout, as_json, f"{router} is removed", do="remove", router=router)
 
 
 @click.command()
@@ -82,7 +82,7 @@ def remove(router: str, name: str | None, timeout: float | None, as_json: bool) 
 @timeout_option
 @_JSON
 def replace(router: str, config: Any, name: str | None, timeout: float | None, as_json: bool) -> None:
-    """Give ROUTER the configuration in the file CONFIG; elements of the same name and class keep their state."""
+    """Replace ROUTER's configuration by the file CONFIG; elements of the same name and class keep their state."""
     said = f"{router} has its new configuration"
     try:
         text = config.read(LONGEST)
@@ -98,5 +98,5 @@ def replace(router: str, config: Any, name: str | None, timeout: float | None, a
 @timeout_option
 @_JSON
 def move(path: str, core: int, name: str | None, timeout: float | None, as_json: bool) -> None:
-    """Move PATH, ROUTER/ELEMENT, and what shares elements with it, to CORE."""
+    """Move PATH, ROUTER/ELEMENT, and all paths that share elements with it, to CORE."""
     _ask(name, timeout, as_json, f"{path} runs on core {core}", do="move", path=path, core=core)

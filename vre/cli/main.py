@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The `vre` command and its subcommands, loaded when they are asked for."""
+"""The `vre` command; each subcommand is loaded when it is called."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from vre import __version__
 from vre.cli import signals
 from vre.errors import PLACED, ConfigError, PlatformError, nearest, why_not
 
-#: Subcommand to (module, what it is for).
+#: Subcommand to (module, one-line help).
 COMMANDS = {
     "demo": ("vre.cli.run", "Run four tenants side by side on built-in traffic."),
     "run": ("vre.cli.run", "Run a platform file."),
-    "check": ("vre.cli.check", "Report everything wrong with a platform file."),
+    "check": ("vre.cli.check", "Report all errors of a platform file."),
     "plan": ("vre.cli.check", "Show which path would run on which core."),
     "top": ("vre.cli.top", "Watch a running platform."),
     "show": ("vre.cli.top", "Print one view of a running platform."),
@@ -30,8 +30,8 @@ COMMANDS = {
     "replace": ("vre.cli.live", "Replace a running router's configuration."),
     "move": ("vre.cli.live", "Move a path to another core."),
     "elements": ("vre.cli.elements", "List the elements, or show one's manual page."),
-    "doctor": ("vre.cli.doctor", "Say what this host offers, and what would make it stronger."),
-    "chaos": ("vre.cli.chaos", "Let rogue elements loose beside a platform's routers."),
+    "doctor": ("vre.cli.doctor", "Report what this host offers, and what would improve it."),
+    "chaos": ("vre.cli.chaos", "Run rogue elements beside a platform's routers."),
     "experiment": ("vre.cli.experiment", "Run one of the paper's experiments."),
     "bench": ("vre.cli.bench", "Measure the whole platform against its own limit."),
 }
@@ -58,7 +58,7 @@ def vre() -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; a user's mistake is a message and status 2, never a traceback."""
+    """Run the command line; a user error is a message and status 2, never a traceback."""
     signals.install()
     try:
         return vre.main(args=arguments, prog_name="vre", standalone_mode=False)
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> Any:
         click.echo(f"{count} error{'s' if count > 1 else ''}; nothing was started", err=True)
         sys.exit(2)
     except PlatformError as error:
-        # A running platform answers a configuration's mistakes with their places.
+        # A running platform's answer has the positions of a configuration's errors in it.
         said = escape_lines(str(error))
         click.echo(said if said.startswith("error: ") or PLACED.match(said) else f"error: {said}", err=True)
         sys.exit(error.status)
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except BrokenPipeError:
         signals.leave(1)
     except OSError as error:
-        # A disk that is full behind standard output, for one; what is in its buffer finds no room later either.
+        # For example a full disk behind standard output; what is in the buffer cannot be written later either.
         with contextlib.suppress(OSError):
             place = "standard output: " if error.filename is None else ""
             click.echo(f"error: {escape_lines(place + why_not(error))}", err=True)
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> Any:
 
 
 def _warn_of_plugins() -> None:
-    """Name the plug-ins whose elements are missing; a platform that was started has said so itself."""
+    """Report the plug-ins whose elements are missing; a platform that was started has reported them itself."""
     element = sys.modules.get("workers.element")
     if element and "vre.platform.platform" not in sys.modules:
         for name, why in element.BROKEN.items():

@@ -32,21 +32,21 @@ class Duration(click.ParamType):
             found = parse_seconds(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        # Written so that a NaN is not between them.
+        # In this order, so that a NaN fails the test.
         if not self._low <= found <= self._high:
             self.fail(f"a time must be positive, from {self._low:g} s to {self._high:g} s", param, ctx)
         return found
 
 
 def overwrites(stream: TextIO | None) -> bool:
-    """Return whether a stream is a terminal on which a line can be written over."""
+    """Return whether a stream is a terminal on which a line can be overwritten."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def writable(out: Path | None, folder: bool = False) -> None:
-    """Refuse a file, or a folder, that cannot be written before what is to be written there is measured, for minutes.
+    """Refuse a file or folder that cannot be written before minutes are spent on measuring.
 
-    What a file holds stays until then. Raises PlatformError.
+    A file's content stays until it is overwritten. Raises PlatformError.
     """
     if out is None or str(out) == "-":
         return
@@ -61,19 +61,19 @@ def writable(out: Path | None, folder: bool = False) -> None:
 
 
 def sandbox_option(command: F) -> F:
-    """Add `--sandbox` and `--unsafe-trust-elements`; the command gets `sandbox`, None where neither was given."""
+    """Add `--sandbox` and `--unsafe-trust-elements`; the command gets `sandbox`, None if neither was given."""
     command = click.option(
         "--unsafe-trust-elements",
         "sandbox",
         flag_value="unsafe",
-        help="Run untrusted elements without a jail: only for code that you trust.",
+        help="Run untrusted elements without a jail. Only for code that you trust.",
     )(command)
     return click.option(
-        "--sandbox", "sandbox", type=click.Choice(TIERS[:2]), help="How untrusted elements are jailed [strict]."
+        "--sandbox", "sandbox", type=click.Choice(TIERS[:2]), help="Tier of the untrusted elements' jail [strict]."
     )(command)
 
 
 def timeout_option(command: F) -> F:
-    """Add `--timeout`; the command gets `timeout` in seconds, None for what a request of its kind may take."""
+    """Add `--timeout`; the command gets `timeout` in seconds, None for the default of the request."""
     said = "How long the platform may take to answer [15s; a change: 10min]."
     return click.option("--timeout", type=Duration(1e-3, 1e6), help=said)(command)

@@ -29,10 +29,10 @@ def emit(data: Any, text: Any, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    # What tenants have written is text, never markup or a link.
+    # Tenants' text is shown literally, never as markup or a link.
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console.width = 200  # a file or a pipe has no width to keep to
+        console.width = 200  # a file or a pipe has no width
     console.print(text, soft_wrap=isinstance(text, str))
 
 
@@ -42,14 +42,14 @@ def routers_json(stats: list[RouterStats]) -> dict[str, Any]:
 
 
 def routers_table(stats: list[RouterStats], seconds: float) -> Rows:
-    """Return the table that a run ends with: a row each router."""
+    """Return the table that a run ends with: one row per router."""
     rows = []
     for s in stats:
         latency = [f"{s.latency_us[p]:.0f} us" if s.latency_us else "-" for p in ("p50", "p99", "p99_9", "max")]
         rows.append(
             {
                 "router": s.name,
-                # What is mapped directly is on no core.
+                # A directly mapped router is on no core.
                 "entitled": f"{s.entitled:.1%}" if s.entitled else "-",
                 "share": f"{s.share:.1%}" if s.entitled else "-",
                 "error": as_error(s.error),
@@ -74,9 +74,9 @@ def drop_lines(stats: list[RouterStats]) -> list[str]:
 
 
 def lost_line(lost: dict[str, int]) -> str:
-    """Return one line that says how many lines nobody took; see :meth:`vre.platform.platform.Platform.lost_lines`."""
+    """Return one line that says how many lines were dropped; see :meth:`vre.platform.platform.Platform.lost_lines`."""
     parts = [f"{count:,} of {name}" if name else f"{count:,} of the platform" for name, count in lost.items()]
-    return f"lines that nobody read: {', '.join(parts)}"
+    return f"lines dropped because they were not read: {', '.join(parts)}"
 
 
 def capture_lines(captures: list[dict[str, Any]]) -> str:
@@ -89,22 +89,22 @@ def capture_lines(captures: list[dict[str, Any]]) -> str:
 
 
 def stray_line(nic: str, macs: list[int], claims: dict[str, list[Any]]) -> str:
-    """Return a line that says for whom frames were that no router of a port got, and what would give it them."""
+    """Return a line that lists the addresses of a port's unclaimed frames, and how to claim them."""
     few = ", ".join(show_ether(mac) for mac in macs[:4]) + (", ..." if len(macs) > 4 else "")
     taken = ", ".join(f"{name} {claim_text(*claim)}" for name, claim in claims.items()) or "nothing"
-    remedy = f'a router gets them with [routers.NAME.ports.{nic}] mac = "{show_ether(macs[0])}"'
+    remedy = f'to claim them, set [routers.NAME.ports.{nic}] mac = "{show_ether(macs[0])}"'
     if not any(mac is None for mac, _ in claims.values()):
-        remedy += ', or all that nobody claims with mac = "*"'
-    return f"port {nic}: frames for {few} were for no router (claimed: {taken}): {remedy}"
+        remedy += ', or mac = "*" for all unclaimed frames'
+    return f"port {nic}: frames for {few} were unclaimed (claimed: {taken}): {remedy}"
 
 
 def claim_text(mac: int | None, vlan: int) -> str:
-    """Return what a router claims at a port."""
+    """Return a router's claim at a port as text."""
     return ("*" if mac is None else show_ether(mac)) + (f" on VLAN {vlan}" if vlan >= 0 else "")
 
 
 def balance_line(stats: list[RouterStats], unclaimed: int) -> str:
-    """Return one line that adds all packets up."""
+    """Return one line that accounts for all packets."""
     injected, forwarded = sum(s.injected for s in stats), sum(s.forwarded for s in stats)
     dropped, in_flight = sum(sum(s.dropped.values()) for s in stats), sum(s.in_flight for s in stats)
     line = f"{injected:,} injected = {forwarded:,} forwarded + {dropped:,} dropped + {in_flight:,} in flight"
@@ -112,5 +112,5 @@ def balance_line(stats: list[RouterStats], unclaimed: int) -> str:
     if lost:
         line += f"; {lost:,} NOT ACCOUNTED FOR"
     if unclaimed:
-        line += f"; {unclaimed:,} more frames were for no router"
+        line += f"; {unclaimed:,} more frames were unclaimed"
     return line

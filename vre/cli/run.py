@@ -43,7 +43,7 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
     write = to_stream(end="")
 
     def show(text: str) -> None:
-        """Write a line; one that begins with CR is the progress, which the next one overwrites."""
+        """Write a line; one that begins with CR is progress, which the next line overwrites."""
         if not quiet:
             begin = "\r\033[K" if live else ""
             write(f"{begin}{text[1:]}" if text.startswith("\r") else f"{begin}{text}\n")
@@ -78,7 +78,7 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
             box.halt()
             if live:
                 box.say("\r")
-            # Nothing is printed before all has ended: whoever does not read it holds up nobody.
+            # Print only after all has ended: a reader that does not read must not delay the end.
             box.stop()
     stats, lost = box.reader.routers(), box.lost_lines()
     data = routers_json(stats) | {
@@ -112,13 +112,11 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--for", "duration", type=Duration(), help="Stop after this time; else when every finite link has drained."
-)
-@click.option("--name", help="Name of the run directory (the file's name).")
-@click.option("--json", "as_json", is_flag=True, help="End with JSON in place of a table.")
+@click.option("--for", "duration", type=Duration(), help="Stop after this time [when every finite link has drained].")
+@click.option("--name", help="Name of the platform and its run directory [the file's name].")
+@click.option("--json", "as_json", is_flag=True, help="Print the account as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-@click.option("--force", is_flag=True, help="Let captures replace files that hold something.")
+@click.option("--force", is_flag=True, help="Let captures overwrite existing files.")
 @sandbox_option
 def run(
     file: Path,
@@ -129,7 +127,7 @@ def run(
     force: bool,
     sandbox: str | None,
 ) -> None:
-    """Run the platform that FILE describes, and print every router's account at the end."""
+    """Run the platform described in FILE, and print every router's account at the end."""
     model = load_model(file, name)
     if force:
         allow_overwriting(model)
@@ -139,12 +137,12 @@ def run(
 
 @click.command()
 @click.option("--for", "duration", type=Duration(), default="5s", show_default=True, help="How long to run.")
-@click.option("--json", "as_json", is_flag=True, help="End with JSON in place of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print the account as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def demo(duration: float, as_json: bool, quiet: bool) -> None:
     """Run four tenants that compete for one core.
 
-    Two have the platform's router, one has a router of his own, and one brings code that nobody trusts.
+    Two use the platform's router configuration, one its own, and one brings untrusted code.
     """
     model = load_model(_DEMO)
     if not quiet and not as_json:
@@ -154,8 +152,6 @@ def demo(duration: float, as_json: bool, quiet: bool) -> None:
     except (ConfigError, PlatformError) as error:
         if _UNTRUSTED not in str(error) and "jailed" not in str(error):
             raise
-        click.echo(
-            f"{error}\nwithout '{_UNTRUSTED}': 'vre doctor' says whether this host lacks something to jail it", err=True
-        )
+        click.echo(f"{error}\nwithout '{_UNTRUSTED}': 'vre doctor' says what this host lacks to jail it", err=True)
         del model.routers[_UNTRUSTED]
         _run(model, duration, as_json, quiet)

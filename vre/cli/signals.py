@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Signals that ask a command to end: the first is taken once, and nothing that somebody else holds up delays the end.
+"""Signals that ask a command to end: the first is handled, once, and no reader or file can delay the end.
 
 `timeout` sends SIGTERM to the command and to its group, a closing terminal SIGHUP, Ctrl-C twice is common: while a
 platform ends, which is bounded in time, further signals change nothing, so that its account is complete.
@@ -14,12 +14,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-#: What asks a command to end, and that it ended so: 128 and the signal's number, as shells say it.
+#: Signals that ask a command to end, and its exit status then: 128 plus the signal's number, as shells have it.
 _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ASKED = tuple(128 + number for number in _ASKING)
-#: Ending takes a second or two; a command that has not ended by then goes without clean-up, in seconds.
+#: Seconds after which a command that has not ended exits without clean-up; ending takes a second or two.
 _BACKSTOP_S = 20.0
-#: How long whoever reads the account may take once a signal has asked for the end, in seconds.
+#: Seconds that the account's reader may take once a signal has asked for the end.
 PATIENCE_S = 2.0
 
 
@@ -56,9 +56,9 @@ def held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def patient(limited: bool) -> Iterator[None]:
-    """Where `limited`, give up the block after PATIENCE_S: it writes to somebody who may not read.
+    """If `limited`, give up the block after PATIENCE_S: it writes to a reader that may not read.
 
-    Whatever signal comes meanwhile ends it at once.
+    Any signal meanwhile ends it at once.
     """
     install(again=limited)
 
@@ -76,7 +76,7 @@ def patient(limited: bool) -> Iterator[None]:
 
 
 def leave(status: Any) -> None:
-    """End the command; what is left in standard output's buffer goes nowhere, for nobody has read what was before."""
+    """End the command; discard standard output's buffer, since what came before it was not read either."""
     with contextlib.suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
         for number in (1, 2):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tables that fit the terminal: what is too wide goes on in another table below, and no digit is ever left out."""
+"""Tables that fit the terminal: a table that is too wide continues below; no digit is ever cut off."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _LONGEST_CELL = 2000
 _NUMBER = re.compile(r"([-+]?[\d.,]+ ?[A-Za-z%]*|-?)")
 #: Spaces between columns.
 _GAP = 2
-#: Text that is longer may go on in the next line.
+#: Longer text may be wrapped.
 _LONG_TEXT = 24
 
 
 class Rows:
-    """Rows of equal keys as a table, or as several below each other that begin with the same columns.
+    """Rows of equal keys as a table, or as several tables that begin with the same columns.
 
     Parameters
     ----------
     rows : sequence of dict
-        Numbers are shown to the right, text to the left.
+        Numbers are aligned right, text left.
     keys : int
-        How many columns name the row; each of the tables has them.
+        How many columns identify the row; each table has them.
     """
 
     def __init__(self, rows: Sequence[dict[str, Any]], keys: int = 1) -> None:
@@ -40,7 +40,7 @@ class Rows:
         self._keys = keys
 
     def _widths(self) -> list[int]:
-        """Return how wide each column must be: of long text its longest word."""
+        """Return the least width of each column: for long text, that of its longest word."""
         found = []
         for i, name in enumerate(self.names):
             cells = [row[i] for row in self._cells]
@@ -74,7 +74,7 @@ class Rows:
                 yield Text()
             table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
             for i in group:
-                # What does not fit even so is folded: its end is on the next line.
+                # What still does not fit is folded: it continues on the next line.
                 table.add_column(self.names[i], justify="left" if self._left[i] else "right", overflow="fold")
             for row in self._cells:
                 table.add_row(*(Text(row[i], overflow="fold") for i in group))

@@ -27,15 +27,15 @@ from vre.platform.control_socket import ask
 
 #: The longer of the two windows that shares are shown for.
 _LONG_S = 10.0
-#: Views that the platform is asked for; the others are read from its memory.
+#: Views that are requested from the platform; the others are read from its memory.
 ASKED = ("domus", "events")
-#: What is said of those that are empty.
-_NOTHING = {"domus": "no router has a domU", "events": "nothing has happened that is an event"}
+#: What is printed if such a view is empty.
+_NOTHING = {"domus": "no router has a domU", "events": "no events"}
 VIEWS = ("routers", "paths", "cores", "ports", "memory", "decisions", *ASKED)
 
 
 def running(name: str | None) -> str:
-    """Return the name of a running platform: the only one where no name is given."""
+    """Return the name of a running platform: the only one if no name is given."""
     if name is None:
         found = [name for name in names() if RunDirectory(name).alive()]
         if len(found) != 1:
@@ -46,7 +46,7 @@ def running(name: str | None) -> str:
         raise PlatformError(why)
     if not RunDirectory(name).alive():
         raise PlatformError(f"no platform named '{name}' is running")
-    # It can be asked from the moment on when its packets may flow.
+    # Its control socket answers as soon as packets may flow.
     if not (RunDirectory(name).path / "control").exists():
         raise PlatformError(f"platform '{name}' is still starting: it may have to compile; try again")
     return name
@@ -65,14 +65,14 @@ class Attached:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the manifest anew; map what is new and unmap what is gone. Raises PlatformError where it has ended."""
+        """Read the manifest anew; map what is new and unmap what is gone. Raises PlatformError if it has ended."""
         found = self._read()
         while True:
             try:
                 self._map(found["segments"])
                 break
             except SegmentError as error:
-                # A segment goes between two moments of a change: then there is another manifest by now.
+                # A change has removed the segment meanwhile: there is another manifest by now.
                 before, found = found, self._read()
                 if found["segments"] == before["segments"]:
                     raise PlatformError(str(error)) from None
@@ -94,14 +94,14 @@ class Attached:
                 self._segments[name] = Segment.attach(*row)
 
     def lives(self) -> dict[str, str]:
-        """Return each router's segment: another one where a router has gone and one of its name has come."""
+        """Return each router's segment: a new one if a router was replaced by one of the same name."""
         segments = [name for name, kind, *_ in self.manifest["segments"] if kind == "router"]
-        # Neither a router's name nor what follows it has a dot and "router-" in it.
+        # Neither a router's name nor its suffix contains a dot and "router-".
         return {name.rpartition(".router-")[2].partition(".")[0]: name for name in segments}
 
 
 def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -> Any:
-    """Return one view as plain data; of decisions the last `count` of each core."""
+    """Return one view as plain data; for decisions, the last `count` of each core."""
     if what == "routers":
         return routers_json(reader.routers())["routers"]
     if what == "cores":
@@ -117,7 +117,7 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -
         ]
         rings += [(c["nic"], "rx", c["ring"], "") for c in manifest["classifiers"]]
         sending = [(nic, f"tx {places[core]}", at, "") for nic, core, at in manifest["tx"]]
-        # What finds no room in a TX ring is dropped by its router's element, and counted there: tx_ring_full.
+        # If a TX ring is full, the router's element drops the packet and counts it: tx_ring_full.
         return (
             [_ring_row(*ring) for ring in rings]
             + [_ring_row(*ring) | {"full": None} for ring in sending]
@@ -162,10 +162,8 @@ def _ring_row(port: str, ring: str, at: int, claims: str) -> dict[str, Any]:
 
 @click.command()
 @click.argument("what", type=click.Choice(VIEWS))
-@click.option("--name", help="Which platform, where several run.")
-@click.option(
-    "--count", type=click.IntRange(1, DECISIONS), default=20, show_default=True, help="Decisions of each core."
-)
+@click.option("--name", help="Which platform, if several run.")
+@click.option("--count", type=click.IntRange(1, DECISIONS), default=20, show_default=True, help="Decisions per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @timeout_option
 def show(what: str, name: str | None, count: int, as_json: bool, timeout: float | None) -> None:
@@ -188,12 +186,12 @@ def show(what: str, name: str | None, count: int, as_json: bool, timeout: float 
 
 
 @click.command()
-@click.option("--name", help="Which platform, where several run.")
-@click.option("--every", type=Duration(0.05, 86400), default="1s", show_default=True, help="Time between two looks.")
-@click.option("--count", type=click.IntRange(1), help="Stop after so many looks.")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON each look.")
+@click.option("--name", help="Which platform, if several run.")
+@click.option("--every", type=Duration(0.05, 86400), default="1s", show_default=True, help="Time between two updates.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many updates.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per update.")
 def top(name: str | None, every: float, count: int | None, as_json: bool) -> None:
-    """Watch a running platform: per router entitled share, actual share, packet rate, cycles, drops."""
+    """Watch a running platform: entitled and actual share, packet rate, cycles and drops of each router."""
     platform = Attached(name)
     reader, directory = platform.reader, platform.directory
     past = deque([(time.monotonic(), {s.name: s for s in reader.routers()})])
@@ -232,21 +230,21 @@ def top(name: str | None, every: float, count: int | None, as_json: bool) -> Non
 
 
 def _forget(past: Iterable[tuple[float, dict[str, Any]]], before: dict[str, str], now: dict[str, str]) -> None:
-    """Take out of earlier looks who has gone since: who has come under his name did nothing then."""
+    """Drop removed routers from earlier samples: a new router of the same name did nothing then."""
     for gone in [name for name, segment in before.items() if now.get(name) != segment]:
         for _, accounts in past:
             accounts.pop(gone, None)
 
 
 def _shares(before: dict[str, Any], stats: dict[str, Any]) -> dict[str, float]:
-    """Return each router's share of the CPU time since an earlier look."""
+    """Return each router's share of the CPU time since an earlier sample."""
     used = {name: s.used_ticks - before[name].used_ticks for name, s in stats.items() if name in before}
     total = sum(used.values()) or 1
     return {name: ticks / total for name, ticks in used.items()}
 
 
 def _rates(before: dict[str, Any], stats: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
-    """Return a row each router for the time between two looks; none for one that has just come."""
+    """Return one row per router for the time between two samples; none for one that has just been added."""
     rows = []
     for name, share in _shares(before, stats).items():
         s, old = stats[name], before[name]
@@ -269,13 +267,13 @@ def _rates(before: dict[str, Any], stats: dict[str, Any], seconds: float) -> lis
 
 
 def _between(old: Any, new: Any) -> Any:
-    """Return what a router has competed for between two looks, as an account of its own."""
-    fields = ("backlogged_s", "contested_s", "contested_used", "contested_due")  # a step is no sum
+    """Return what a router has competed for between two samples, as an account."""
+    fields = ("backlogged_s", "contested_s", "contested_used", "contested_due")  # a step is not a sum
     return replace(new, **{name: getattr(new, name) - getattr(old, name) for name in fields})
 
 
 def _since(before: dict[str, Any], stats: dict[str, Any]) -> list[str]:
-    """Return how even shares were since the look before, and who had nothing to share."""
+    """Return how even shares were since the last sample, and which routers had nothing to share."""
     rivals = [_between(before[name], s) for name, s in stats.items() if name in before]
     index = contested_jain(rivals)
     idle = [s.name for s in rivals if s.entitled and s.error is None]
