@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Memory shared between processes: layouts, segments, atomics, rings, buffers, counters."""
+"""Memory shared between processes: layouts, segments, atomics, rings, channels, journals, the run directory."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The I/O channel between dom0 and a domU that nobody trusts, as dom0 sees it.
+"""The I/O channel between dom0 and an untrusted domU, as dom0 sees it.
 
 dom0 *lends* slots: it copies a packet into one and writes a request; the domU changes the packet in place and
 writes a return. Three pieces of memory:
@@ -10,10 +10,10 @@ writes a return. Three pieces of memory:
 | :data:`DOWN` | dom0; the domU maps it read-only | requests, and how many there are |
 | :data:`UP` | the domU | returns, how many there are, and the slots themselves |
 
-What the domU writes is believed in nothing. A return is one word, fetched once; each of its fields is masked or
-checked; a slot comes back once for each time that it was lent, which its generation tells. Nothing that
-dom0 has written into shared memory is ever read back. As there are no more requests than slots, neither of the
-shared rings can overflow, and dom0 need not know how far the domU has come.
+Nothing that the domU writes is trusted. A return is one word, fetched once; each of its fields is masked or checked. A
+slot's generation makes it come back at most once for each time that it was lent. dom0 never reads back what it has
+written into shared memory. There are no more requests than slots, so neither shared ring can overflow, and dom0 need
+not know how far the domU has read.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from shm.ring import bump, logged
 
 #: Slots of a channel, a power of two: 10 ms of 100,000 packets a second.
 SLOTS = 1024
-#: Empty slots among them that the domU may keep, to make packets in.
+#: Empty slots among them that the domU may hold, to make packets in.
 GIFTS = 64
 #: Bytes of a slot, an odd number of lines; and where in it dom0 puts a packet.
 SLOT_BYTES, SLOT_START = 33 * LINE, LINE
-#: Longest packet that crosses.
+#: Longest packet that fits a slot, in bytes.
 LONGEST = SLOT_BYTES - SLOT_START
 
 CHANNEL = Layout(
@@ -48,7 +48,7 @@ CHANNEL = Layout(
         "gifts": "i8",  # empty slots that the domU has
         "verdict": "i8",  # why the channel must be closed, 0 while it need not
         "faults": "4*i8",  # returns refused, in the order of FAULTS
-        "kept": "i8",  # packets whose slots have come back, but not they
+        "kept": "i8",  # packets that stay in the domU after their slots came back
         "table": ("i8", APART),  # set once: address of one word a slot: kind, generation, time stamp
         "notes": "i8",  # set once: address of one NOTE a slot
         "free": "i8",  # set once: address of a ring of free slots' numbers
@@ -56,9 +56,9 @@ CHANNEL = Layout(
         "up": "i8",  # set once: address of UP
         "open": ("i8", 2 * APART),  # supervisor: 1 while there is a domU to lend to
         "lost": "i8",  # supervisor: packets that went with a domU
-        "incarnation": "i8",  # supervisor: counts the memory given to it: workers map it anew
+        "incarnation": "i8",  # supervisor: counts the memories given to it: workers remap when it changes
         "owner": "i8",  # supervisor: process that holds that memory
-        "down_fd": "i8",  # supervisor: under these descriptors
+        "down_fd": "i8",  # supervisor: its descriptors in that process
         "up_fd": "i8",
     },
     size=3 * APART,
@@ -76,7 +76,7 @@ FREE, LENT, GIFT = 0, 1, 2
 DROPPED, FAILED, KEPT = 0x80, 0x81, 0x82
 #: Most packets that a domU may keep: beyond, they count as dropped.
 MOST_KEPT = 1 << 16
-#: Outputs that it may name.
+#: Outputs that a return may name.
 OUTPUTS = 16
 #: Why a return is refused.
 FAULTS = ("no_such_slot", "replayed", "bad_length", "bad_verdict")
@@ -131,7 +131,7 @@ def lend(core, channel, kind, length, entry, marks, time):
 
 @kernel
 def slot_address(channel, slot):
-    """Return where a slot's bytes are."""
+    """Return the address of a slot's bytes."""
     return load64(channel + _UP) + DATA + slot * SLOT_BYTES
 
 
@@ -151,7 +151,7 @@ def has_returns(channel):
 
 @kernel
 def returned(channel, wanted):
-    """Return how many returns may be taken, at most `wanted`: a visit is bounded, whatever the domU says."""
+    """Return how many returns may be taken, at most `wanted`, so a visit is bounded whatever the domU writes."""
     if is_open(channel) == 0:
         return 0
     ready = acquire64(load64(channel + _UP)) - load64(channel + _NEXT_TAIL)
@@ -178,7 +178,7 @@ def keep_returns(channel, index):
 
 @kernel
 def fetch(channel, index):
-    """Return the word of a return: the only time that it is read."""
+    """Return the word of a return. This is the only time that it is read."""
     return acquire64(load64(channel + _UP) + _RETURNS + RETURN_BYTES * (index & _MASK))
 
 
@@ -190,25 +190,25 @@ def slot_in(word):
 
 @kernel
 def length_in(word):
-    """Return how long it says the packet is."""
+    """Return the packet's length in bytes, as the domU claims it."""
     return word >> 32 & 0xFFFF
 
 
 @kernel
 def offset_in(word):
-    """Return where in the slot it says that the packet begins."""
+    """Return the packet's offset in the slot, as the domU claims it."""
     return word >> 48 & 0xFF
 
 
 @kernel
 def verdict_in(word):
-    """Return what it says shall become of the packet."""
+    """Return the packet's verdict, as the domU claims it: an output, DROPPED, FAILED or KEPT."""
     return word >> 56 & 0xFF
 
 
 @kernel
 def kind_of(channel, word):
-    """Return what was lent with the slot that a return is about: LENT, GIFT; NO_SLOT, or REPLAYED where it was not."""
+    """Return what a returned slot was lent as, LENT or GIFT; NO_SLOT or REPLAYED if it was not lent."""
     slot = slot_in(word)
     if slot > _MASK:
         return NO_SLOT
@@ -221,13 +221,13 @@ def kind_of(channel, word):
 
 @kernel
 def time_of(channel, slot):
-    """Return the stamp of the packet that a slot was lent with."""
+    """Return the time stamp of the packet in a lent slot."""
     return load64(load64(channel + _TABLE) + 8 * slot) >> 32 & 0xFFFFFFFF
 
 
 @kernel
 def outcome_of(word):
-    """Return the output that a return names, DROPPED, FAILED, KEPT; or why it cannot be meant."""
+    """Return the output that a return names, DROPPED, FAILED or KEPT; or the reason to refuse it."""
     verdict = verdict_in(word)
     if verdict in (DROPPED, FAILED, KEPT):
         return verdict
@@ -247,7 +247,7 @@ def count_fault(core, channel, fault):
 
 @kernel
 def keeps(core, channel):
-    """Let the domU keep a packet; return whether it may keep one more."""
+    """Count a packet that stays in the domU; return whether it may keep one more."""
     kept = load64(channel + _KEPT)
     if kept >= MOST_KEPT:
         return False
@@ -257,7 +257,7 @@ def keeps(core, channel):
 
 @kernel
 def kept_before(core, channel):
-    """Return whether an empty slot that comes back is about a packet that the domU kept: then it does so no more."""
+    """Match a returned empty slot with a kept packet, if there is one; return whether there was."""
     kept = load64(channel + _KEPT)
     if kept:
         logged(core, channel + _KEPT, kept - 1)
@@ -266,7 +266,7 @@ def kept_before(core, channel):
 
 @kernel
 def retrieve(core, channel, slot):
-    """Let a slot be free again: dom0 has copied out what it wanted."""
+    """Free a slot whose content dom0 has copied out."""
     word = load64(channel + _TABLE) + 8 * slot
     known = load64(word)
     if known & 3 == GIFT:
@@ -279,15 +279,15 @@ def retrieve(core, channel, slot):
 
 @kernel
 def commit_channel(channel):
-    """Publish what the turn has lent, and settle what it has taken back."""
+    """Publish what the turn has lent, and free the slots that it has taken back."""
     head = load64(channel + _NEXT_HEAD)
     if head != load64(channel + _HEAD):
         store64(channel + _HEAD, head)
         down = load64(channel + _DOWN)
         # Pairs with the domU's acquire: it sees the requests and the packets.
         release64(down, head)
-        # It says that it sleeps before it looks for the last time. One that always says so pays for the calls itself,
-        # in its router's time; none of them can block.
+        # The domU sets this before its last poll. If it is always set, its own router's time pays for the calls;
+        # none of them can block.
         fence()
         if relaxed64(load64(channel + _UP) + _ASLEEP):
             wake(down)
@@ -295,11 +295,11 @@ def commit_channel(channel):
     store64(channel + _TAIL, load64(channel + _NEXT_TAIL))
 
 
-# What the supervisor does, while nobody uses the channel.
+# For the supervisor, while no worker uses the channel.
 
 
 def reset(channel: int) -> int:
-    """Make all slots free: the memory is another, or will be. Return how many packets the domU had."""
+    """Free all slots, because the memory is replaced; return how many packets the domU had."""
     table, free = load64(channel + _TABLE), load64(channel + _FREE)
     lost = lent(channel)
     for slot in range(SLOTS):
@@ -313,16 +313,16 @@ def reset(channel: int) -> int:
 
 
 def lent(channel: int) -> int:
-    """Return how many packets a domU has: in slots, and kept."""
+    """Return how many packets a domU has, in slots and kept."""
     table = load64(channel + _TABLE)
     words = (ctypes.c_int64 * SLOTS).from_address(table)
     return sum(word & 3 == LENT for word in words) + load64(channel + _KEPT)
 
 
 def undo_claims(channel: int) -> int:
-    """Bring a channel back from a turn that was cut off and undone; return how many packets are lost.
+    """Recover a channel after a turn that was cut off and rolled back; return how many packets are lost.
 
-    What it had lent was not published; the returns that it had claimed are not taken again, but their slots are.
+    What the turn lent was not published. The returns that it took are not processed again, but their slots are freed.
     """
     store64(channel + _NEXT_HEAD, load64(channel + _HEAD))
     store64(channel + _NEXT_FREED, load64(channel + _FREED))

@@ -263,7 +263,7 @@ def _layout_field(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return I64(sig.args[0].layout[args[1]])
 
 
-#: For functions that only compiled code calls: what Python, or C, would call them by is not made.
+#: For functions that only compiled code calls: no wrappers for Python or C.
 UNCALLED: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 _registered = 0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Sleeping until a shared word changes (futex(2)): what a doorbell is made of.
 
-Whoever changes the word wakes those who wait for it, and never waits himself.
+The process that changes the word wakes those that wait for it, and never waits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class _Timespec(ctypes.Structure):
 
 
 def sleep_on(address: int, value: int, seconds: float) -> None:
-    """Sleep while the 32-bit word at `address` is the low half of `value`, at most so long."""
+    """Sleep while the 32-bit word at `address` is the low half of `value`, at most for the timeout."""
     limit = _Timespec(int(seconds), int(seconds % 1 * 1e9))
     low = ctypes.c_uint32(value & 0xFFFFFFFF)
     _libc.syscall(ctypes.c_long(FUTEX), ctypes.c_void_p(address), ctypes.c_int(WAIT), low, ctypes.byref(limit), None, 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Print what is in segments: of a running platform, or of a copy that its owner made of a dead one.
+"""Print segments of a running platform, or copies from a dead one.
 
 `python -m shm.inspect FILE...` takes segment files, as in `/dev/shm`; `python -m shm.inspect FOLDER` takes a
 folder with copies of them and of the run directory's `manifest.json`. Nothing is mapped or written, so a
@@ -22,7 +22,7 @@ _FIRST = {"core": CORE, "wire": WIRE}
 
 
 class NotASegment(ValueError):
-    """A file that no platform of this version has made."""
+    """A file that is no segment of this version."""
 
 
 class Image:
@@ -76,7 +76,7 @@ def describe(image: Image, manifest: dict[str, Any] | None = None) -> Iterator[s
 
 
 def _records(manifest: dict[str, Any]) -> Iterator[tuple[Layout, int, str]]:
-    """Yield (layout, address, label) of all that a manifest knows of."""
+    """Yield (layout, address, label) of all records that a manifest lists."""
     for router in manifest["routers"]:
         for client in router["clients"]:
             yield CLIENT, client, f"of {router['name']}"

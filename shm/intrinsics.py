@@ -94,7 +94,7 @@ def acquire64(address: int) -> int:
 
 
 def release64(address: int, value: int) -> None:
-    """Store a 64-bit word; all this process stored before is visible to who acquires it."""
+    """Store a 64-bit word; all that this process stored before is visible after an acquire of it."""
     ctypes.c_int64.from_address(int(address)).value = int(value)
 
 
@@ -104,7 +104,7 @@ def relaxed64(address: int) -> int:
 
 
 def settle() -> None:
-    """Keep the compiler from moving stores across this point.
+    """Compiler barrier: keep the compiler from moving stores across this point.
 
     No instruction is emitted: it orders what a *dead* process has left behind, not what another
     processor sees. A kill is precise, so program order is enough.
@@ -121,11 +121,11 @@ def copy(target: int, source: int, size: int) -> None:
 
 
 def prefetch(address: int) -> None:
-    """Ask for the cache line at `address`, to be written soon."""
+    """Prefetch the cache line at `address` for writing."""
 
 
 def prefetch_read(address: int) -> None:
-    """Ask for the cache line at `address`, to be read: its owner keeps it."""
+    """Prefetch the cache line at `address` for reading: its owner keeps it."""
 
 
 def ticks() -> int:
@@ -139,16 +139,16 @@ def cpu_time_ns() -> int:
 
 
 def pause() -> None:
-    """Tell the processor that this is a polling loop."""
+    """Spin-wait hint: tell the processor that this is a polling loop."""
 
 
 def bit_length(value: int) -> int:
-    """Return how many bits a non-negative value takes."""
+    """Return the bit length of a non-negative value."""
     return int(value).bit_length()
 
 
 def unlikely(condition: Any) -> Any:
-    """Return `condition`; the compiler lays out code and registers as if it nearly never held."""
+    """Return `condition`, with a branch weight: the compiler lays out code as if it nearly never held."""
     return condition
 
 
@@ -168,7 +168,7 @@ def record(address: int, dtype: Any) -> Any:
 def stack_record(dtype: Any) -> Any:
     """Return a fresh record that lives as long as the calling kernel.
 
-    Its fields become registers where the compiler sees all their uses.
+    Its fields become registers if the compiler sees all their uses.
     """
     import numpy as np
 

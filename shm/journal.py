@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Journals: what a worker has to tell people, told without ever waiting for anybody.
+"""Journals: a worker's messages, written without ever blocking.
 
 A journal is a ring of bytes in shared memory with one writer, the process that is a core or the wire, and one reader,
 the platform. What finds no room is dropped and counted for its router. Every core has one, `CORE["journal"]`, and the
@@ -9,15 +9,15 @@ To report a packet that raised, from a core's own process and nowhere else::
 
     put(load64(core + CORE["journal"]), FAULT, router, element, f"{type(error).__name__}: {error} at file.py:12")
 
-`router` is the router's index (`CLIENT["router"]`; NOBODY where none is to blame), `element` the element's number in
-its shape (-1 where none is). The platform shows a fault of the same (router, element, what is before the first colon)
+`router` is the router's index (`CLIENT["router"]`; NOBODY if no router is at fault), `element` the element's number in
+its shape (-1 for none). The platform shows a fault of the same (router, element, what is before the first colon)
 as an event the 1st, 10th, 100th ... time, and counts it each time. LINE is for what elements print: it goes to standard
 error, line by line. Text is escaped here, and cut to LONGEST of its kind in bytes.
 
 The writer stores a record and publishes it by storing `head`, last. So a writer that is killed leaves no part of a
-record behind, and the next one goes on at `head`. The interpreter's stores are in program order only where the
+record behind, and the next one goes on at `head`. The interpreter's stores are in program order only if the
 processor keeps them so; therefore a record carries a checksum and its own position, and one that does not match is left
-for the reader's next look.
+for the reader's next poll.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ JOURNAL = Layout(
 )
 #: What a record is: a line that an element printed, or an exception that was raised about a packet.
 LINE, FAULT = 1, 2
-#: The router index of records that no router is to blame for.
+#: The router index of records that belong to no router.
 NOBODY = CLIENTS
-#: Longest text of each kind, in bytes: Print shows all of a frame where it is asked to.
+#: Longest text of each kind, in bytes: Print can show a whole frame.
 LONGEST = {LINE: 8192, FAULT: 400}
-#: Bytes of a core's journal: some 2,000 lines of Print; what comes between two looks is a tenth of that.
+#: Bytes of a core's journal: some 2,000 lines of Print, ten times what comes between two polls.
 CORE_BYTES = 1 << 18
-#: Bytes of the wire's journal, which tells of its own mistakes only.
+#: Bytes of the wire's journal, which reports only the wire's own faults.
 WIRE_BYTES = 1 << 14
 
 # Checksum of all that follows, bytes of text, kind, router, element, position.
@@ -81,7 +81,7 @@ def set_up(journal: int, size: int) -> None:
 
 
 def put(journal: int, kind: int, router: int, element: int, text: str) -> bool:
-    """Add a record; False where there is no room, and that is counted. Only for the journal's one writer."""
+    """Add a record; if there is no room, count it and return False. Only for the journal's one writer."""
     most = LONGEST[kind]
     said = escape(text, most).encode()[:most]
     head = load64(journal + JOURNAL["head"])
@@ -97,7 +97,7 @@ def put(journal: int, kind: int, router: int, element: int, text: str) -> bool:
 
 
 def take(journal: int, most: int) -> list[Record]:
-    """Return the next records, at most `most`, and give their room back. Only for the journal's one reader."""
+    """Return the next records, at most `most`, and free their room. Only for the journal's one reader."""
     tail, head = load64(journal + JOURNAL["tail"]), acquire64(journal + JOURNAL["head"])
     found: list[Record] = []
     while tail < head and len(found) < most:

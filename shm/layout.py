@@ -8,7 +8,7 @@ different writers are on different pairs of cache lines, since processors prefet
 Ranges: what counts (packets, bytes, turns, slots of a ring), ticks, and times in ns are whole numbers below 2**62: 146
 years of ns, as many packets. What is added to one of them in one step, an interval or a length of time, is at most
 2**61. A product keeps its factors apart, or has a bound beside it. `tests/ranges.py` names what each field counts, and
-a platform whose numbers are all that far on does what it did before.
+a platform whose numbers are all that large behaves as before.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ SLOT = Layout(
     },
     size=16,
 )
-#: Set in SLOT.offset where the frame is in the large buffer.
+#: Set in SLOT.offset if the frame is in the large buffer.
 IN_LARGE = 0x8000
 #: 32 bits of 32 ns wrap after 137 s; longer latencies are not told apart.
 TIME_UNIT_NS = 32
@@ -121,11 +121,11 @@ RING = Layout(
         "tail": ("i8", APART),  # consumer: slots given back
         "next_head": ("i8", 2 * APART),  # producer: slots filled, published at its next commit
         "seen_tail": "i8",  # producer: the consumer's tail when it last looked
-        "full": "i8",  # producer: packets it could not place
+        "full": "i8",  # producer: packets that found no room
         "next_tail": ("i8", 3 * APART),  # consumer: slots claimed, given back at its next commit
         "seen_head": "i8",  # consumer: the producer's head when it last looked
         "slots": ("i8", 4 * APART),  # set once: address of the slots
-        "notes": "i8",  # set once: address of the notes, 0 where none are kept
+        "notes": "i8",  # set once: address of the notes, 0 if none are kept
         "mask": "i8",  # set once: number of slots, a power of two, less one
         "capacity": "i8",  # set once: how many slots may be in use
         "pool": "i8",  # set once: address that buffer references count from
@@ -140,13 +140,13 @@ NOTE = Layout(
     "note",
     {
         "dst": "u4",  # destination address annotation, network order as an integer
-        "net": "i4",  # IP header, relative to the start of the frame; MISSING where unset
+        "net": "i4",  # IP header, relative to the start of the frame; MISSING if unset
         "mac": "i4",  # Ethernet header, likewise
         "entry": "u4",  # punt and inject rings: which element and port the packet is for
         "vlan": "u2",  # VLAN tag control information
         "paint": "u1",
         "type": "u1",  # HOST, BROADCAST, MULTICAST, OTHERHOST
-        "param_off": "u1",  # where an IP option is wrong (RFC 792, parameter problem)
+        "param_off": "u1",  # offset of the wrong IP option (RFC 792, parameter problem)
         "fix_src": "u1",  # the source address is to be set on the way out
         "device": "u2",  # index of the port it came in by
         "stripped": "u2",  # bytes in front of the frame that it carried once
@@ -163,7 +163,7 @@ CORE = Layout(
         "stage": ("i8", 0),  # IDLE, RUNNING or COMMITTING: what a kill interrupts
         "task": "i8",  # address of the task that runs, 0 between tasks (the watchdog's stamp)
         "since": "i8",  # ticks when it was entered
-        "swap_a": "i8",  # address of one word of the swap begun last in this turn, 0 where there was none
+        "swap_a": "i8",  # address of one word of the swap begun last in this turn, 0 if none
         "swap_b": "i8",  # address of the other
         "swap_first": "i8",  # what the word at a held before
         "undo_count": "i8",  # entries in the undo log
@@ -172,8 +172,8 @@ CORE = Layout(
         "spare_used": "i8",  # spare pairs in use
         "pool": "i8",  # set once
         "line_due": "i8",  # ticks when its next memory access is due
-        "line_part": "i8",  # what comes after the point of that, MODEL_BITS
-        "clock_ns": ("i8", APART),  # the core's own clock: wall, or CPU time in slices where dilated
+        "line_part": "i8",  # the fraction of that, MODEL_BITS
+        "clock_ns": ("i8", APART),  # the core's own clock: wall, or CPU time in slices if dilated
         "clock_base": "i8",  # dilated: clock at the start of the slice
         "now": "i8",  # ticks at the last decision
         "slice_ticks": "i8",  # ticks charged in this slice
@@ -185,9 +185,9 @@ CORE = Layout(
         "slices": "i8",
         "preemptions": "i8",
         "window_ns": "i8",  # the core's clock when the window began, see workers.core.contest
-        "clients": ("i8", 2 * APART),  # set once: address of a table of CLIENT addresses, 0 where free
+        "clients": ("i8", 2 * APART),  # set once: address of a table of CLIENT addresses, 0 if free
         "client_count": "i8",  # supervisor: entries of the table that have ever been used
-        "passes": "i8",  # set once: address of their passes, one i8 each; IDLE_PASS where idle
+        "passes": "i8",  # set once: address of their passes, one i8 each; IDLE_PASS if idle
         "recorder": "i8",  # set once: address of the flight recorder, DECISIONS records
         "least_pass": "i8",  # the least pass of a runnable client when last decided
         "next_poll": "i8",
@@ -227,7 +227,7 @@ IDLE, RUNNING, COMMITTING = 0, 1, 2
 #: The pass of a client with nothing to do: never the least.
 IDLE_PASS = (1 << 63) - 1
 
-#: A word that a turn has changed and what it held before, so that a turn cut short can be taken back.
+#: A word that a turn has changed and what it held before, so that a turn that was cut off can be rolled back.
 UNDO = Layout("undo", {"word": "i8", "before": "i8"}, size=16)
 #: A task's turn changes such words at most this often; its driver ends the turn before.
 UNDO_ENTRIES = 4096
@@ -240,7 +240,7 @@ DECISION = Layout(
     {"now": "i8", "task": "i8", "pass": "i8", "ticks": "u4", "packets": "u4"},
     size=32,
 )
-#: Decisions that a core remembers, a power of two.
+#: Decisions that a core records, a power of two.
 DECISIONS = 4096
 
 #: A router's presence on one core: what the stride scheduler picks.
@@ -248,7 +248,7 @@ CLIENT = Layout(
     "client",
     {
         "stride": "i8",  # pass per tick, fixed point, STRIDE_BITS after the point
-        "tasks": "i8",  # supervisor: address of its first TASK on this core, 0 where it has none
+        "tasks": "i8",  # supervisor: address of its first TASK on this core, 0 if it has none
         "last": "i8",  # address of the task that ran last
         "used_ticks": "i8",  # ticks charged
         "used_lines": "i8",  # memory accesses of its packets
@@ -263,10 +263,10 @@ CLIENT = Layout(
         "most": "i8",  # most that one turn is charged, so that the product with the stride is a word
         "rebases": "i8",  # the core's count when its passes were moved back last
         "window_used": "i8",  # what it had used when the window began, see workers.core.contest
-        "window_joins": "i8",  # its joins then, -1 where it was idle
+        "window_joins": "i8",  # its joins then, -1 if it was idle
         "backlogged_ns": "i8",  # core's time in windows in which it had something to do throughout
         "contested_ns": "i8",  # the part of that in which another had, too
-        "contested_used": "i8",  # what it used then: ticks, or accesses where memory is what is shared out
+        "contested_used": "i8",  # what it used then: ticks, or accesses if memory is what is shared
         "contested_due": "i8",  # what it was entitled to then
         "window_turn": "i8",  # longest turn in the window, in ticks; below 0: of the last that had one
         "contested_step": "i8",  # how far it can be from its due, as turns are whole: in the unit of that
@@ -283,10 +283,10 @@ TASK = Layout(
     {
         "function": "i8",  # worker: address of the compiled path
         "block": "i8",  # set once: address of the router's state block
-        "input": "i8",  # set once: ring, or channel, whose packets wake it, 0 where it has none
+        "input": "i8",  # set once: ring, or channel, whose packets wake it, 0 if none
         "inject": "i8",  # set once: ring of packets coming back from the slow path, or 0
         "punt": "i8",  # set once: ring of packets going to the slow path, or 0
-        "polled": "i8",  # set once: ALWAYS where only a turn tells whether there is work; CHANNEL_ENDS: a channel does
+        "polled": "i8",  # set once: ALWAYS if only a turn tells whether there is work; CHANNEL_ENDS: a channel does
         "quantum": "i8",  # set once: packets per turn
         "client": "i8",  # supervisor: its CLIENT
         "slot": "i8",  # supervisor: address of that client's pass
@@ -310,7 +310,7 @@ TASK = Layout(
     },
     size=2 * APART,
 )
-#: How one finds out whether a task has work, where no ring of its router tells.
+#: How to find out whether a task has work if no ring of its router tells.
 ALWAYS, CHANNEL_ENDS = 1, 2
 #: Digits after the point of modelled and estimated costs.
 MODEL_BITS = 8
@@ -320,7 +320,7 @@ CONTROLLER = Layout(
     "controller",
     {
         "free": "i8",  # ticks when it has served all it was asked for
-        "part": "i8",  # what comes after the point of that, MODEL_BITS
+        "part": "i8",  # the fraction of that, MODEL_BITS
         "line_ticks": "i8",  # set once: ticks an access takes, MODEL_BITS after the point
         "lines": "i8",  # accesses served
     },

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Nameless memory that a domU shares with dom0: sealed, passed by descriptor, gone with its last user.
 
-Each incarnation of a domU gets memory of its own. Its size is sealed, so nobody can cut it off under dom0, which
+Each incarnation of a domU gets memory of its own. Its size is sealed, so a domU cannot truncate it under dom0, which
 would die of SIGBUS; what dom0 writes, the domU gets a descriptor of that is open for reading only.
 """
 
@@ -27,7 +27,7 @@ _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
 def make_memory(name: str, size: int) -> int:
-    """Return the descriptor of fresh memory whose size nobody can change any more. Raises OSError."""
+    """Return the descriptor of fresh memory of sealed size. Raises OSError."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, size)
@@ -44,7 +44,7 @@ def read_only(fd: int) -> int:
 
 
 def map_at(address: int, fd: int, size: int, writable: bool = True) -> int:
-    """Map memory at an address, in place of what was there, or anywhere where `address` is 0; return where."""
+    """Map memory at an address, in place of what was there, or at a free one if `address` is 0; return the address."""
     protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
     flags = mmap.MAP_SHARED | (_MAP_FIXED if address else 0)
     got = _libc.mmap(address or None, size, protection, flags, fd, 0)

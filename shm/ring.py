@@ -8,8 +8,8 @@ dropped packet costs nothing (its buffer stays where it is), and no ring can run
 The producer fills slots from `next_head` and publishes them all by storing `head` (release); the
 consumer claims slots up to `next_tail` and gives them back by storing `tail` (release). Both do so in
 :func:`commit_head` and :func:`commit_tail`, at the end of a batch, so a killed process leaves a ring
-either before a batch or after it. Which slot owns which buffer is all the same as long as each has one owner:
-:mod:`workers.core.recovery` need only finish a swap that was cut in two.
+either before a batch or after it. It does not matter which slot owns which buffer as long as each has one owner:
+:mod:`workers.core.recovery` need only complete a half-done swap.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def slot_at(ring, index):
 
 @kernel
 def swap(core, a, b):
-    """Exchange the buffer references in the words at `a` and `b`; `core` notes which, for :func:`mend_swap`."""
+    """Exchange the buffer references in the words at `a` and `b`; record it in `core` for :func:`mend_swap`."""
     one, other = load32(a), load32(b)
     store64(core + _SWAP_FIRST, one)
     store64(core + _SWAP_B, b)
@@ -83,12 +83,12 @@ def swap(core, a, b):
 
 @kernel
 def forget_swap(core):
-    """Forget the swap begun last: the words may be gone before the next one."""
+    """Clear the record of the last swap: its words may be unmapped before the next one."""
     store64(core + _SWAP_A, 0)
 
 
 def mend_swap(core: int) -> None:
-    """Finish the swap that a dead worker was in the middle of.
+    """Complete the swap that a worker was killed in.
 
     Every buffer is in one word, but between the two stores of a swap both words hold the same. Any other two
     words differ, so a note cut in two, of which one half is older, does no harm.
@@ -100,7 +100,7 @@ def mend_swap(core: int) -> None:
 
 @kernel
 def logged(core, word, value):
-    """Store `value` in the 64-bit word at `word`, and note in `core` how to undo it."""
+    """Store `value` in the 64-bit word at `word`, with an entry in the undo log of `core`."""
     count = load64(core + _UNDO_COUNT)
     entry = load64(core + _UNDO) + count * _UNDO_SIZE
     store64(entry, word)
@@ -112,7 +112,7 @@ def logged(core, word, value):
 
 @kernel
 def bump(core, counter):
-    """Add one to the 64-bit word at `counter`, and note in `core` how to undo it."""
+    """Add one to the 64-bit word at `counter`, with an entry in the undo log of `core`."""
     logged(core, counter, load64(counter) + 1)
 
 
@@ -134,5 +134,5 @@ def commit_tail(ring):
 
 @kernel
 def length(ring):
-    """Return how many packets are in the ring, to whoever asks."""
+    """Return how many packets are in the ring; any process may ask."""
     return acquire64(ring + HEAD) - acquire64(ring + TAIL)

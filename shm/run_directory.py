@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The directory of a running platform: its lock, its manifest, its socket; and what a dead one has left.
+"""The directory of a running platform: its lock, manifest and socket; and the removal of what a dead one left.
 
-Whoever finds the lock free removes what the platform has left, so the memory of a killed platform goes away with the
+A command that finds the lock free removes what the platform left, so the memory of a killed platform is freed by the
 next command. Nothing else is ever removed: a directory counts only if its lock file says that it was made here, if it
 belongs to this user and is no link; in it only the files of :data:`_FILES` go, and of shared memory only names that
 begin with the lock file's token, which is random.
@@ -27,7 +27,7 @@ import posix_ipc
 
 from shm.segment import SegmentError
 
-#: All that a run directory ever holds, besides its lock; and its folders.
+#: All files that a run directory may hold, besides its lock; and its folders.
 _FILES = ("manifest.json", "manifest.partial", "control", "groups")
 _FOLDERS = ("jail",)
 #: What a lock file says: that it is one, and the token in the names of its platform's segments.
@@ -80,7 +80,7 @@ class RunDirectory:
 
     @property
     def prefix(self) -> str:
-        """What the names of the platform's segments begin with; "" if there is no such platform."""
+        """The prefix of the platform's segment names; "" if there is no such platform."""
         token = ""
         if self._lock is not None:
             token = _token(self._lock)
@@ -149,7 +149,7 @@ class RunDirectory:
                 os.rmdir(name, dir_fd=self._folder)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Publish what is where, in one step."""
+        """Publish the manifest atomically."""
         partial = self.path / "manifest.partial"
         partial.write_text(json.dumps(manifest))
         partial.replace(self.path / "manifest.json")
@@ -168,12 +168,12 @@ class RunDirectory:
 
 
 def _ours(found: os.stat_result) -> bool:
-    """Return whether this user, and nobody else, may have put something there."""
+    """Return whether only this user can have put something there."""
     return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def _check_root(root: Path) -> None:
-    """Raise SegmentError if somebody else could put something in the place of a run directory."""
+    """Raise SegmentError if another user could replace a run directory."""
     found = os.lstat(root)
     shared = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, os.geteuid()) or shared:
@@ -191,7 +191,7 @@ def _make(path: Path) -> int:
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     if not _ours(os.fstat(folder)):
         os.close(folder)
-        raise SegmentError(f"{path} belongs to somebody else, or others may write to it")
+        raise SegmentError(f"{path} belongs to another user, or others may write to it")
     return folder
 
 

@@ -32,7 +32,7 @@ _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
 class SegmentError(RuntimeError):
-    """A segment that cannot be made or mapped; the message says what would help."""
+    """A segment cannot be made or mapped; the message has a remedy."""
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Segment:
         _libc.munmap(self.base, self.size)
 
     def unlink(self) -> None:
-        """Remove its name; the memory goes with its last mapping."""
+        """Remove its name; the memory is freed with its last mapping."""
         with contextlib.suppress(posix_ipc.ExistentialError):
             posix_ipc.unlink_shared_memory("/" + self.name)
 
@@ -115,9 +115,9 @@ def _map(fd: int, name: str, size: int, base: int) -> None:
 
 
 class Arena:
-    """Hands out parts of a segment that is being laid out, in order.
+    """A bump allocator for a segment that is being laid out.
 
-    Nothing is written here: the segment is made once its size is known (:mod:`vre.memory.address_space`).
+    It writes nothing: the segment is made once its size is known (:mod:`vre.memory.address_space`).
     """
 
     def __init__(self, base: int) -> None:
@@ -132,7 +132,7 @@ class Arena:
 
     @property
     def size(self) -> int:
-        """Bytes handed out so far, the header included."""
+        """Bytes allocated so far, including the header."""
         return self._end - self.base
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Records of what is outside the box: links, the wire that serves them, and who claims which frames.
+"""Records of what is outside the box: links, the wire that serves them, and the routers' claims to frames.
 
 As in :mod:`shm.layout`, each field has one writer.
 """
@@ -13,16 +13,16 @@ SOURCE = Layout(
     "source",
     {
         "ring": "i8",  # set once: RX ring; 0 for frames no router claims
-        "full": "i8",  # set once: where frames without room are counted
+        "full": "i8",  # set once: address of the count of frames without room
         "tag": "i8",  # set once: what to tag slots of a shared ring with, the router's index
         "frames": "i8",  # set once: address of FRAME entries
         "count": "i8",  # set once: entries
         "limit": "i8",  # set once: frames to send in all, -1 without end
-        "part": "i8",  # supervisor: its part of the room in a shared ring, PART_BITS after the point; 0: all
-        "part_back": "i8",  # supervisor: the same where sources are served from the last to the first
-        "credit": "i8",  # what is left of its part, less than a frame
-        "clock": "i8",  # supervisor: address of the core's clock_ns where paced by it, else 0
-        # supervisor, while it rests: ns between frames, SOURCE_INTERVAL_BITS after the point; 0: as fast as they are
+        "part": "i8",  # supervisor: its share of a shared ring's room, PART_BITS after the point; 0: all
+        "part_back": "i8",  # supervisor: the same when sources are served from the last to the first
+        "credit": "i8",  # what is left of its share, less than a frame
+        "clock": "i8",  # supervisor: address of its core's clock_ns if paced by it, else 0
+        # supervisor, while paused: ns between frames, SOURCE_INTERVAL_BITS after the point; 0: as fast as they are
         # taken; -1: as recorded
         "interval": "i8",
         "period_ns": "i8",  # set once: as recorded: length of one round
@@ -36,7 +36,7 @@ SOURCE = Layout(
         "next": "i8",  # index of the next frame in the schedule
         "done": "i8",
         "gate": "i8",  # set once: address of a word that must be 1 before it starts
-        "paused": "i8",  # supervisor: 1 where it alone is to rest
+        "paused": "i8",  # supervisor: 1 if it alone is to pause
     },
     size=2 * APART,
 )
@@ -55,7 +55,7 @@ SINK = Layout(
         "clock": "i8",  # set once: address of the sending core's clock_ns, or 0
         "capture": "i8",  # set once: address of a CAPTURE, or 0
         "cable": "i8",  # set once: address of a CABLE, or 0
-        "line": "i8",  # set once: address of the port's LINK where the link has one, else 0
+        "line": "i8",  # set once: address of the port's LINK if it has one, else 0
     },
     size=LINE,
 )
@@ -66,7 +66,7 @@ LINK = Layout(
     {
         "byte_time": "i8",  # set once: time a byte takes on the wire, in 1 / 2**LINK_BITS ns
         "free": "i8",  # clock in ns when the frame being sent is through
-        "part": "i8",  # what comes after the point of that, in the same unit as byte_time
+        "part": "i8",  # the fraction of that, in the unit of byte_time
     },
     size=LINE,
 )
@@ -120,10 +120,10 @@ CAPTURE_FRAMES = (1 << 31) - 1
 
 #: The far end of a link between two routers' ports.
 CABLE = Layout("cable", {"claims": "i8"}, size=LINE)
-#: Who gets a frame at a port: its MAC (as an integer), its VLAN (-1: any), its RX ring; on a port with a
+#: A router's claim at a port: its MAC (as an integer), its VLAN (-1: any), its RX ring; on a port with a
 #: single queue also that queue, and the router's index.
 CLAIM = Layout("claim", {"mac": "i8", "vlan": "i8", "ring": "i8", "queue": "i8", "router": "i8"}, size=40)
-#: All claims at a port: `count` entries at `first`. The supervisor adds and removes.
+#: All claims at a port: `count` entries at `first`. The supervisor adds and removes them.
 CLAIMS = Layout("claims", {"first": "i8", "count": "i8"}, size=LINE)
 
 #: A port with a single queue: the state of its classifier task.
@@ -132,7 +132,7 @@ CLASSIFIER = Layout(
     {
         "ring": "i8",  # set once: the port's RX ring
         "claims": "i8",  # set once: address of the port's CLAIMS
-        "unclaimed": "i8",  # frames for nobody
+        "unclaimed": "i8",  # frames that no router claims
     },
     size=LINE,
 )
@@ -160,7 +160,7 @@ WIRE = Layout(
         "last_ns": "i8",  # wall clock of the round before
         "virtual": "i8",  # set once: time is logical, and a round is for the time it is told
         "finished": "i8",  # all finite sources are done
-        "patience": "i8",  # rounds in a row that may move nothing before the interpreter has a look
+        "patience": "i8",  # rounds in a row that may move nothing before the interpreter runs
         "journal": "i8",  # set once: address of its JOURNAL, see shm.journal
     },
     size=3 * APART,

@@ -136,7 +136,7 @@ def test_a_root_that_others_can_change_is_not_used(tmp_path, monkeypatch):
 def test_another_users_directory_is_not_used(root):
     (root / "lab").mkdir()
     os.chown(root / "lab", 65534, 65534)
-    with pytest.raises(SegmentError, match="belongs to somebody else"):
+    with pytest.raises(SegmentError, match="belongs to another user"):
         RunDirectory("lab").acquire()
     assert names() == []
 
