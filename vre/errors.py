@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Mistakes of users, and how they are shown: place, line, caret, and what would be right."""
+"""User errors and how they are shown: position, line, caret, and a suggestion."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 
 from shm.escape import escape
 
-#: Most mistakes that are reported at once, and columns that are shown of a line.
+#: Most mistakes that are reported at once; columns shown of a line.
 MISTAKES, SHOWN = 200, 160
-#: Names that are compared with one that is not known, and characters of each.
+#: Names that are compared with an unknown one, and characters of each.
 _COMPARED, _NAME = 1000, 100
 #: Longest message, in characters: names in it are the user's.
 _MESSAGE = 2000
-#: How the text of a mistake with a place begins.
+#: How the text of a mistake with a position begins.
 PLACED = re.compile(r"[^\n]*:\d+:\d+: error: ")
 
 
 @dataclass(frozen=True, order=True)
 class Where:
-    """A place in a configuration: file, line and column, both from 1."""
+    """A position in a configuration: file, line and column, both from 1."""
 
     file: str
     line: int
@@ -43,7 +43,7 @@ class Problem:
     text: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data; `file`, `line` and `column` are None where it has no place."""
+        """Return it as plain data; `file`, `line` and `column` are None if it has no position."""
         place = asdict(self.where) if self.where else {"file": None, "line": None, "column": None}
         return place | {"message": self.message, "text": self.text[:_MESSAGE]}
 
@@ -60,7 +60,7 @@ class Problem:
 
 
 def _window(line: str, column: int) -> tuple[str, int]:
-    """Return what is shown of a line, and the column in it; whatever else is in a line does nothing to a terminal."""
+    """Return what is shown of a line, escaped for a terminal, and the column in it."""
     begin = max(0, column - SHOWN // 2) if len(line) > SHOWN else 0
     part = "".join(c if c.isprintable() or c == "\t" else "?" for c in line[begin : begin + SHOWN])
     head, tail = "..." * (begin > 0), "..." * (begin + SHOWN < len(line))
@@ -72,7 +72,7 @@ class VreError(Exception):
 
 
 class ConfigError(VreError):
-    """Everything that is wrong with a configuration."""
+    """All errors of a configuration."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
@@ -80,12 +80,12 @@ class ConfigError(VreError):
 
 
 class Problems(list[Problem]):
-    """Mistakes that have been found so far; beyond MISTAKES of them nobody looks any further."""
+    """Mistakes found so far; the search ends after MISTAKES of them."""
 
     def append(self, problem: Problem) -> None:
-        """Add one. Raises ConfigError with all of them where it is one too many."""
+        """Add one. Raises ConfigError with all of them if it is one too many."""
         if len(self) >= MISTAKES:
-            raise ConfigError([*self, Problem(None, f"more than {MISTAKES} mistakes: the rest has not been looked at")])
+            raise ConfigError([*self, Problem(None, f"more than {MISTAKES} mistakes: the rest was not checked")])
         super().append(problem)
 
     def extend(self, problems: Iterable[Problem]) -> None:
@@ -99,11 +99,11 @@ class Problems(list[Problem]):
 
 
 class HandlerError(VreError, ValueError):
-    """A handler that is not there, or a value that it does not take."""
+    """There is no such handler, or it does not take the value."""
 
 
 class PlatformError(VreError, RuntimeError):
-    """The platform cannot start; the message says why and what would help."""
+    """The platform cannot start, or refuses a request; the message says why, with a remedy."""
 
     status = 2  #: of the command
 
@@ -115,20 +115,20 @@ class PlatformEnded(PlatformError):
 
 
 class Unexpected(PlatformError):
-    """Something went wrong in the platform itself while it did what it was asked: that alone has failed."""
+    """The platform itself failed while it handled a request: only that request failed."""
 
     status = 1
 
 
 def why_not(error: OSError) -> str:
-    """Return what the system says of a failure, in words and without its number, and of which file."""
+    """Return the system's message for an error, without its number, and the file."""
     if error.strerror is None:
         return str(error)
     return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean ..." for a name that is not known, or nothing."""
+    """Return "; did you mean ..." for an unknown name, or nothing."""
     few = [one for one in islice(known, _COMPARED) if len(one) <= _NAME]
     close = get_close_matches(name, few, n=2, cutoff=0.6) if len(name) <= _NAME else []
     return f"; did you mean {' or '.join(close)}?" if close else ""

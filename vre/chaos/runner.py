@@ -36,7 +36,7 @@ _CONFIG = "RatedSource(RATE 20000, LENGTH 60) -> u :: Untrusted({file}:Attack) -
 WINDOW_S, WINDOWS = 0.1, 10
 #: What a victim may lose in a window, beyond what it lost in the worst one without a fault.
 LOSS = 0.03
-#: Faults before one may come again, where they are random: some 10 s.
+#: Faults before one may come again, if they are random: some 10 s.
 _APART = 8
 #: How long a busy host may take until a rogue has its first packet, in seconds.
 _FED_S = 10.0
@@ -58,7 +58,7 @@ class Fault:
 class Verdict:
     """What came of a fault.
 
-    `noticed_ms` is how long it took from the last sign of life until the domU was closed, None where nothing had to be
+    `noticed_ms` is how long it took from the last sign of life until the domU was closed, None if nothing had to be
     noticed; `victim_loss` the largest part of its packets that a victim lost in a window, beyond that without a fault.
     """
 
@@ -83,7 +83,7 @@ def faults() -> dict[str, Fault]:
 
 
 def chosen(names: tuple[str, ...]) -> list[Fault]:
-    """Return the faults of these names, all where there are none. Raises PlatformError for a name that is not known."""
+    """Return the faults of these names, all if there are none. Raises PlatformError for a name that is not known."""
     known = faults()
     for name in names:
         if name not in known:

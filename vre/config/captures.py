@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Captures as the platform sees them: which files may be written, and what becomes of those that are.
+"""Captures as the platform sees them: which files may be written, and the account of each.
 
-What is written at run time is :mod:`workers.wire.capture_writer`'s; here its words in shared memory are read.
+:mod:`workers.wire.capture_writer` writes the files; here its words in shared memory are read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _links(model: Model, kind: type[Any]) -> Iterator[tuple[Nic, Any]]:
 
 
 def _identity(path: str) -> tuple[Any, ...]:
-    """Return what two names of one file have in common: device and inode, or where it would be made."""
+    """Return the identity of a file: device and inode, or the path where it would be made."""
     try:
         found = os.stat(path)
     except OSError:
@@ -81,7 +81,7 @@ def obstacles(model: Model) -> Iterator[tuple[str, str]]:
 
 
 def allow_overwriting(model: Model) -> None:
-    """Let every capture replace a file that holds something."""
+    """Let every capture overwrite a non-empty file."""
     for nic in model.nics.values():
         nic.links = tuple(replace(one, overwrite=True) if isinstance(one, Capture) else one for one in nic.links)
 
@@ -92,13 +92,13 @@ def row(nic: str, address: int, path: str) -> dict[str, Any]:
     waiting = (in_ring & CAPTURE_FRAMES) + load64(address + CAPTURE["hand"])
     written = load64(address + CAPTURE["written"])
     sent = load64(address + CAPTURE["frames"]) + load64(address + CAPTURE["lost"])
-    # Of different moments while the platform runs.
+    # These are read at different moments while the platform runs.
     lost = max(0, sent - written - waiting)
     return {"port": nic, "file": path, "sent": sent, "written": written, "lost": lost, "waiting": waiting}
 
 
 def finish(address: int) -> None:
-    """Count what waits for a writer that has ended as lost."""
+    """Count as lost what waits for a writer that has ended."""
     store64(address + CAPTURE["emptied"], load64(address + CAPTURE["filled"]))
     store64(address + CAPTURE["hand"], 0)
 
@@ -109,9 +109,9 @@ class Captures:
     Parameters
     ----------
     manifest : dict
-        What is where.
+        The platform's manifest: the layout of its memory.
     report : callable
-        Told of events: once when a file is behind, once when it has failed.
+        Told of events: once when a file falls behind, once when it has failed.
     """
 
     def __init__(self, manifest: dict[str, Any], report: Callable[[str], None]) -> None:

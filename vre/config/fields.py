@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Values of a platform file: each kind returns the value it takes, or raises ValueError with what would be right."""
+"""Values of a platform file: each kind returns the accepted value, or raises ValueError that says what is accepted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.arguments import BITS, RATES, ether, prefix, rate, scaled, seconds
 from workers.datapath.packet import LARGE_ROOM
 from workers.ranges import shown
 
-#: Most cores of a platform: a bound for mistakes, not for the design.
+#: Most cores of a platform: a bound against mistakes, not of the design.
 MAX_CORES = 256
 #: Weights that an entitlement can be, and shares in percent: strides keep their digits over such a ratio.
 WEIGHTS, PERCENT = (1e-3, 1e6), (1e-3, 100.0)
@@ -63,10 +63,10 @@ def choice(*choices: str) -> Callable[[Any], str]:
 
 
 def number(low: float, high: float, what: str = "a number") -> Callable[[Any], float]:
-    """Return a kind: a number from `low` to `high`; `what` says what would be right."""
+    """Return a kind: a number from `low` to `high`; `what` describes what is accepted."""
 
     def kind(value: Any) -> float:
-        # Written so that a NaN is not between them.
+        # In this order, so that a NaN fails the test.
         if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
             raise ValueError(f"must be {what} from {low:g} to {high:g}, not {shown(repr(value))}")
         return float(value)
@@ -75,7 +75,7 @@ def number(low: float, high: float, what: str = "a number") -> Callable[[Any], f
 
 
 def sending_rate(value: Any) -> float | None:
-    """Take a rate in packets a second; None for as fast as it is taken."""
+    """Take a rate in packets a second; None for as fast as the rings take them."""
     if isinstance(value, str):
         return None if value == "max" else rate(value)
     return number(*RATES, 'a rate (as in 1000000, "1Mpps" or "max")')(value)
@@ -107,7 +107,7 @@ def destinations(value: Any) -> tuple[str, ...]:
 
 
 def mac(value: Any) -> int | None:
-    """Take a host's Ethernet address; None for "*", whatever nobody else claims."""
+    """Take a host's Ethernet address; None for "*", all unclaimed frames."""
     if value == "*":
         return None
     address = ether(string(value))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The range of every setting of a model, wherever the model came from: a file's values and Python's meet here."""
+"""The range of every setting of a model, whether from a file or from Python."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ _LINKS: dict[type[Any], dict[str, Kind]] = {
 
 
 def misfits(model: Model, problem: Callable[..., Problem]) -> list[Problem]:
-    """Return what does not fit its range; `problem` gives `(message, *path)` its place."""
+    """Return the settings out of range; `problem` adds the position to `(message, *path)`."""
     return [problem(f"{path[-1]}: {why}", *path) for path, why in _misfits(model)]
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The machines that a platform can be: this host, of which nothing is modelled, or the paper's box.
+"""The machines that a platform can be: this host, which is not modelled, or the paper's box.
 
-The model of the Dell PowerEdge 2950 is made of what the paper measured: its rates fix the constants below.
+The model of the Dell PowerEdge 2950 follows from the paper's measurements: its rates determine the constants below.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ class Machine:
     Attributes
     ----------
     cores : int
-        Most cores that it has; 0: as many as one likes.
+        Most cores that it has; 0: no limit.
     caches : tuple of tuple of int
         Cores that share a second-level cache.
     hz : float
-        Cycles a second, 0 where they are measured.
+        Cycles a second, 0 if they are measured.
     nic_bytes : int
         Receive buffer of a port.
     speed : float
         Bits a second of a port, 0 for no limit.
     lines_per_second : float
-        What the memory controller serves, 0 where nothing is known.
+        Rate of the memory controller, 0 if unknown.
     turn_cycles : int
-        A scheduling decision, and beginning and ending a turn.
+        Of a scheduling decision, and of beginning and ending a turn.
     near_cycles, far_cycles : int
-        What a packet costs more to a core that takes it from another one, with and without a shared cache.
+        Extra cost of a packet that a core takes from another one, with and without a shared cache.
     slow_cycles : int
-        A packet on the slow path.
+        Of a packet on the slow path.
     domu_cycles : int
-        A packet in a domU, its way there and back included; 0 where nothing is known.
+        Of a packet in a domU, both crossings included; 0 if unknown.
     quantum : int
         Packets a turn, by default.
     """
@@ -87,7 +87,7 @@ DELL2950 = Machine(
     quantum=32,
 )
 
-#: Eight of them in one: more cores and routers than anybody has had on that box.
+#: Eight of them in one, for more cores and routers than that box has.
 DELL2950X8 = replace(
     DELL2950,
     name="dell2950x8",

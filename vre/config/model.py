@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a platform is made of, as checked data: the same from a TOML file and from Python."""
+"""A platform as checked data: the same from a TOML file and from Python."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Generator:
     count : int, optional
         Packets in all, None without end.
     rates : dict of str to float, optional
-        Packets a second of single routers, in place of an equal part of `rate`.
+        Packets a second of single routers, in place of an equal share of `rate`.
     destinations : tuple of str
         Destination addresses or prefixes, in turn; addresses of RFC 2544's test network by default.
     seed : int
-        Of everything that is random.
+        Seed of all random choices.
     """
 
     rate: float | None = None
@@ -77,7 +77,7 @@ class Replay:
 class Capture:
     """A link whose far end writes what the port sends to a pcapng file.
 
-    A file that holds something is replaced only with `overwrite`.
+    A non-empty file is overwritten only with `overwrite`.
     """
 
     capture: str
@@ -86,7 +86,7 @@ class Capture:
 
 @dataclass(frozen=True)
 class Cable:
-    """A link to another port of the platform: what one sends the other receives."""
+    """A link to another port of the platform: each receives what the other sends."""
 
     to: str
 
@@ -104,7 +104,7 @@ class Nic:
     """A port of the platform.
 
     `links` may hold one that sends to the port (generator or replay) and one that takes from it. `queues` is
-    "multi" (one RX queue for each router, VMDq) or "single" (one for all, sorted in software); `speed` in bits a
+    "multi" (one RX queue for each router, VMDq) or "single" (one for all, demultiplexed in software); `speed` in bits a
     second, None for no limit.
     """
 
@@ -117,10 +117,10 @@ class Nic:
 
 @dataclass(frozen=True)
 class Domu:
-    """What a router's domU gets.
+    """The limits of a router's domU.
 
     `memory` is in bytes, besides its interpreter's; it may take `deadline_ns` to return the next packet, and `start_s`
-    seconds to load its elements. It runs on the processor of emulated core `core`, where one is given.
+    seconds to load its elements. It runs on the processor of emulated core `core`, if one is given.
     """
 
     memory: int = 256 << 20
@@ -131,9 +131,9 @@ class Domu:
 
 @dataclass
 class RouterPort:
-    """A router's share of a port: it gets the frames for its MAC, on its VLAN; mac None takes the rest.
+    """A router's claim at a port: it gets the frames for its MAC, on its VLAN; mac None takes the rest.
 
-    Where mac is -1 it gets one of its own, `automatic`ally, when all routers are known.
+    If mac is -1, it is assigned one, `automatic`ally, when all routers are known.
     """
 
     nic: str
@@ -148,8 +148,8 @@ class Router:
 
     `cores` are those it may run on, None for any; `pins` and `tickets` are by task number, from the
     configuration's StaticThreadSched and ScheduleInfo; `cost` is declared, in cycles a packet. A turn of its paths that
-    takes longer than `deadline_ns` is ended by the watchdog. Where the whole graph runs in its domU, that is `inner`,
-    and `graph` what takes packets there and back; with `direct` that is done by the NIC, and costs no core anything.
+    takes longer than `deadline_ns` is ended by the watchdog. If the whole graph runs in its domU, it is `inner`, and
+    `graph` is the bridge to it; with `direct` the bridge is run by the NIC and uses no core time.
     """
 
     name: str
@@ -182,12 +182,11 @@ class Router:
 class Model:
     """A whole platform, checked.
 
-    `discipline` is one of :data:`workers.core.stride.DISCIPLINES`; `sample` says of how many packets "measured"
-    times one; `turn_ns` is how long a task may hold its core; `memory` in cache lines a second, None where it
-    is no bottleneck, and `memory_shares` divides them between cores where it is; `sandbox` is one of
-    :data:`workers.sandbox.jail.TIERS`; `wire` says whether cores run on its processor, too, see
-    :func:`vre.supervision.cpus.fit`; `seed` is
-    of all that is random in virtual time.
+    `discipline` is one of :data:`workers.core.stride.DISCIPLINES`; "measured" times one packet in `sample`; `turn_ns`
+    is how long a task may hold its core; `memory` is in cache lines a second, None if it is no bottleneck, and
+    `memory_shares` divides them between cores if it is; `sandbox` is one of :data:`workers.sandbox.jail.TIERS`; `wire`
+    says whether cores share its processor, see :func:`vre.supervision.cpus.fit`; `seed` is of all random choices in
+    virtual time.
     """
 
     name: str = "default"
@@ -214,5 +213,5 @@ class Model:
 
     @property
     def places(self) -> int:
-        """Cores, and one more where routers are mapped directly: the NIC's own, which costs nobody anything."""
+        """Cores, and one more if routers are mapped directly: the NIC's internal core, charged to no router."""
         return self.cores + any(router.direct for router in self.routers.values())

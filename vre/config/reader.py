@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """From a platform file, or from Python, to a checked model.
 
-Everything wrong with it is reported at once, before anything starts.
+All errors are reported at once, before anything starts.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from workers.sandbox.jail import TIERS
 from workers.wire.capture_reader import CaptureError, Findings, read_records
 from workers.wire.traffic import MOST_FLOWS
 
-#: What can only be meant as a file: one word with a dot or a slash in it, which no configuration is.
+#: What must be a file name: one word with a dot or a slash in it, which no configuration is.
 _FILE = re.compile(r"[\w./-]*[./][\w./-]*")
-#: Links of a port that are looked at: it has one each way.
+#: Links of a port that are read: it has one each way.
 _LINKS = 16
 
 
@@ -41,7 +41,7 @@ def load_model(file: Path, name: str | None = None) -> Model:
     Raises
     ------
     ConfigError
-        With every mistake and its place.
+        All mistakes with their positions.
     """
     document = Document(file)
     reader = _Reader(document, file.parent)
@@ -72,7 +72,7 @@ class _Reader:
     ) -> dict[str, Any]:
         """Return the values of a table by `kinds`: key to a function that returns the value or raises ValueError.
 
-        `others`: keys that would make the table one of another kind, and that may have been meant.
+        `others`: keys of other kinds of table, for suggestions.
         """
         if not isinstance(table, dict):
             self._problem(f"{'.'.join(path)} must be a table", *path)
@@ -243,7 +243,7 @@ class _Reader:
         return router
 
     def _domu(self, table: Any, path: tuple[str, ...]) -> tuple[Domu, str | None]:
-        """Return what a domU gets, and the configuration that runs in it, where there is one."""
+        """Return a domU's limits, and the configuration that runs in it, if any."""
         kinds: dict[str, Callable[[Any], Any]] = {
             "memory": fields.memory,
             "deadline": fields.deadline_ns,

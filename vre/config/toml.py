@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""TOML with places: which line and column a key stands on."""
+"""TOML with positions: the line and column of each key."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Document:
         return row + 1, at - self._starts[row] + 1
 
     def place(self, *path: str) -> tuple[int, int]:
-        """Return the line and column of a key, or of the nearest table around it that is written."""
+        """Return the line and column of a key, or of the nearest enclosing table that is written."""
         for size in range(len(path), 0, -1):
             if path[:size] in self._spans:
                 return self._line_and_column(self._spans[path[:size]].key)
@@ -66,7 +66,7 @@ class Document:
         return Problem(Where(str(self.file), line, column), message, self.lines[line - 1])
 
     def value_place(self, *path: str) -> tuple[int, int]:
-        """Return where the text of a string value begins."""
+        """Return the position of the text of a string value."""
         span = self._spans.get(path)
         if span is None:
             return self.place(*path)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Where in the text of a TOML file each key stands, and where its value begins.
+"""The position of each key of a TOML file, and of its value.
 
 Keys in inline tables and arrays count, too, over any number of lines: the third rate of
 `link = [{ rate = 1 }, { rate = 2 }]` is at `("link", "2", "rate")`. The text has been read by :mod:`tomllib` before, so
-it is TOML, and this needs to tell apart only what may stand where.
+it is TOML, and this only needs to tell keys from values.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Nest:
 
 
 class _Scan:
-    """Goes through the tokens once; what may come next is one of `key`, `header`, `value` and `after`."""
+    """Scans the tokens once; the next one is one of `key`, `header`, `value` and `after`."""
 
     def __init__(self) -> None:
         self.spans: dict[Path, Span] = {}
@@ -57,7 +57,7 @@ class _Scan:
         self._next = self.key
 
     def take(self, kind: str, text: str, at: int) -> None:
-        """Take a token."""
+        """Consume a token."""
         self._next(kind, text, at)
 
     def key(self, kind: str, text: str, at: int) -> None:
@@ -96,7 +96,7 @@ class _Scan:
         return full
 
     def _note(self, path: Path, written: int, at: int) -> None:
-        # The tables around it that are written nowhere else are where it is.
+        # Enclosing tables that are written nowhere else have its position.
         for size in range(len(path) - written + 1, len(path) + 1):
             self.spans.setdefault(path[:size], Span(at, at))
 
@@ -131,14 +131,14 @@ class _Scan:
 
 
 def _plain(text: str) -> str:
-    """Return what a key as it is written stands for."""
+    """Return the value of a key as it is written."""
     if text[0] == '"' and "\\" in text:
         return str(tomllib.loads(f"x = {text}")["x"])
     return text[1:-1] if text[0] in "\"'" else text
 
 
 def spans(text: str) -> dict[Path, Span]:
-    """Return the places of all keys of a text that is TOML; its lines end with `\\n`."""
+    """Return the positions of all keys of a TOML text; its lines end with `\\n`."""
     scan = _Scan()
     for found in _TOKEN.finditer(text):
         if found.lastgroup != "skip":

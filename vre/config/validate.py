@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is wrong between the parts of a model, once each part is right by itself."""
+"""Errors between the parts of a model, each of which is correct by itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vre.config.model import Cable, Capture, Generator, Model, Replay, RouterPor
 from vre.errors import Problem, nearest
 from workers.arguments import show_ether
 
-#: Of a port and a router: it becomes part of the names of segments, control groups and files.
+#: Longest name of a port or a router: it becomes part of the names of segments, control groups and files.
 LONGEST_NAME = 64
 _NAME_CHARS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 #: Ports of a platform: their numbers are in annotations of 16 bits, and each has rings for each core.
@@ -24,10 +24,10 @@ _NICS = 256
 
 
 def complete(model: Model) -> None:
-    """Fill in what a model leaves open: ports named only in graphs, and MAC addresses."""
+    """Complete a model: ports named only in graphs, and MAC addresses."""
     for router in model.routers.values():
         if router.direct and router.inner and model.clock == "virtual":
-            # Nobody is let into this process. The machine's model is of rings mapped directly: as if it were dom0's.
+            # No untrusted code may run in this process. The machine's model is of directly mapped rings, as in dom0.
             router.graph, router.inner, router.direct = router.inner, None, False
             router.cores = router.cores if router.domu.core is None else (router.domu.core,)
         for node in router.graph.nodes:
@@ -51,13 +51,13 @@ Place = Callable[..., Problem]
 
 
 def validate(model: Model, problem: Place) -> list[Problem]:
-    """Complete a model and return what is wrong between its parts.
+    """Complete a model and return the errors between its parts.
 
     Parameters
     ----------
     model : Model
     problem : callable
-        `(message, *path)` to a Problem with its place.
+        `(message, *path)` to a Problem with its position.
     """
     complete(model)
     found: list[Problem] = []

@@ -40,7 +40,7 @@ class CpuShares:
         return list(self._plan.domu_cpus) if cpu is None else [cpu]
 
     def give(self, domu: DomuProcess) -> None:
-        """Give a domU its part, where that is another than before, or is not known to be had yet."""
+        """Give a domU its part, if that is another than before, or is not known to be had yet."""
         routers = self._model.routers
         part = routers[domu.name].entitlement / sum(r.entitlement for r in routers.values())
         if part == domu.part and domu.share.means:

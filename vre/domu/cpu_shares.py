@@ -84,7 +84,7 @@ class Shares:
         Returns
         -------
         Part
-            What came of it. Where its means is not known yet this must be asked for again.
+            What came of it. If its means is not known yet this must be asked for again.
         """
         weight = max(2.0, min(weight, 10 * NORMAL))
         done = self._groups.put(router, pid, {"cpu": weight, "memory": memory + _MORE_MEMORY, "pids": _PIDS})

@@ -91,7 +91,7 @@ class DomuLifecycle:
         self._domu_zygote: DomuZygote | None = None
         self._ready = False
         self._slow_look = 0.0
-        #: When a zygote that was lost is started again, 0 where there is one; and how many were.
+        #: When a zygote that was lost is started again, 0 if there is one; and how many were.
         self._lost, self._losses = 0.0, 0
         #: What deadlines are measured in.
         self._attention = Attention()

@@ -48,7 +48,7 @@ class Log:
         self._since = time.monotonic()
 
     def lines(self, ended: bool = False) -> list[str]:
-        """Return what is to be shown of what has been written since the last call; all where its writer has `ended`."""
+        """Return what is to be shown of what has been written since the last call; all if its writer has `ended`."""
         data = b""
         with contextlib.suppress(OSError):
             data = os.read(self.fd, _LOG_BYTES)
@@ -115,7 +115,7 @@ class DomuProcess:
     noticed : float
         Seconds from its last sign of life until it was closed.
     killed : float
-        Since when it is known to have been killed and has not ended; -1 where that is not so.
+        Since when it is known to have been killed and has not ended; -1 if that is not so.
     part : float
         Of the platform, that its router is entitled to; what its processor time is shared out by.
     cpu_ns : int

@@ -42,7 +42,7 @@ class DomuSupervisor(DomuLifecycle):
     # Starting.
 
     def prepare(self) -> DomuZygote:
-        """Start the zygote, where it has not been: it takes a second, more where it has to compile."""
+        """Start the zygote, if it has not been: it takes a second, more where it has to compile."""
         if self._domu_zygote is None:
             self._domu_zygote = DomuZygote(self._say)
         return self._domu_zygote
@@ -172,7 +172,7 @@ class DomuSupervisor(DomuLifecycle):
         return domu is not None and domu.policy.state == QUARANTINED
 
     def release_quarantine(self, name: str) -> None:
-        """Start a quarantined domU again. Raises PlatformError where it is not quarantined."""
+        """Start a quarantined domU again. Raises PlatformError if it is not quarantined."""
         domu = self.domus.get(name)
         if domu is None or not self.quarantined(name):
             state = domu.policy.state if domu else "no domU"
@@ -197,9 +197,9 @@ class DomuSupervisor(DomuLifecycle):
             wait(0.002)
 
     def dismiss(self, name: str, wait: Callable[[float], None]) -> None:
-        """End a router's domU, where it has one; what it still had is counted as lost. It may be done again.
+        """End a router's domU, if it has one; what it still had is counted as lost. It may be done again.
 
-        Raises PlatformError where it, or a core that uses its channels, does not come to an end.
+        Raises PlatformError if it, or a core that uses its channels, does not come to an end.
         """
         domu = self.domus.get(name)
         if domu is None:

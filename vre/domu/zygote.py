@@ -39,7 +39,7 @@ class DomuZygote:
             wait(0.005)
 
     def ready(self, tier: str) -> bool:
-        """Return whether it is ready. Raises PlatformError where it ended, or the host lacks what `tier` needs."""
+        """Return whether it is ready. Raises PlatformError if it ended, or the host lacks what `tier` needs."""
         if self.namespaces:
             return True
         answer: dict[str, Any] = {}
@@ -61,7 +61,7 @@ class DomuZygote:
         return True
 
     def send(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        """Ask for a domU. Raises PlatformError where it cannot be asked for: it has too many elements or channels."""
+        """Ask for a domU. Raises PlatformError if it cannot be asked for: it has too many elements or channels."""
         data = json.dumps(message).encode()
         if len(data) > MESSAGE or len(descriptors) > DESCRIPTORS:
             raise PlatformError(
@@ -75,7 +75,7 @@ class DomuZygote:
             pass  # a zygote that is gone shows when it is next listened to
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """Yield what it has said since it was last listened to. Raises PlatformError where it is gone."""
+        """Yield what it has said since it was last listened to. Raises PlatformError if it is gone."""
         self._zygote.overheard.look()
         while True:
             try:

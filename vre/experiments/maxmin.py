@@ -21,7 +21,7 @@ _START, _GROWTH, _CORE = 100.0, (150.0, 100.0, 50.0), 1300.0
 
 #: CpuShares of a measured window.
 _PART_S = 0.05
-#: How much more a packet may cost in one part than in the next, where nothing has changed.
+#: How much more a packet may cost in one part than in the next, if nothing has changed.
 _CALM = 0.2
 
 

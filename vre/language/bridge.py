@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Graphs that run in their router's domU: what is left of them outside takes packets there and back."""
+"""Graphs that run in their router's domU: the bridge in dom0 takes packets there and back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def problems_inside(graph: Graph) -> list[Problem]:
 
 
 def clusters(graph: Graph) -> list[dict[str, Any]]:
-    """Return what its untrusted elements are, those together that are connected (:mod:`vre.language.fusion`)."""
+    """Return its untrusted elements, grouped by connection (:mod:`vre.language.fusion`)."""
     return [node.values["cluster"] for node in graph.nodes if node.cls.driver == "domu"]
 
 

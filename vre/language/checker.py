@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Configuration-time checks of a router: arguments, ports, push and pull.
 
-Everything that is wrong is reported at once; what is right becomes a :class:`vre.language.graph.Graph`.
+All errors are reported at once; a correct configuration becomes a :class:`vre.language.graph.Graph`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check(source: Source, overrides: dict[str, str] | None = None) -> Graph:
     Raises
     ------
     ConfigError
-        All mistakes, each with its place.
+        All mistakes, each with its position.
     """
     elements, edges, problems = flatten(source, overrides or {})
     checker = _Checker(source, elements, edges, problems)
@@ -54,7 +54,7 @@ class _Checker:
     def run(self) -> Graph:
         nodes = [self._bind(e) for e in self.elements]
         complete = not self.problems
-        # An element that could not be understood would make its neighbours' ports look unused.
+        # An element with an error would make its neighbours' ports look unused.
         if complete:
             self._ports(nodes)
         pull = self._processing(nodes)
@@ -70,7 +70,7 @@ class _Checker:
         return graph
 
     def _untrusted(self, graph: Graph) -> Graph:
-        """Look into the files of untrusted elements; let those that are connected be one."""
+        """Check the files of untrusted elements; fuse those that are connected."""
         untrusted = [i for i, node in enumerate(graph.nodes) if node.cls.driver == "domu"]
         if len(untrusted) > MOST:
             self._problem(self.elements[untrusted[MOST]].at, f"more than {MOST} untrusted elements in a router")
@@ -87,7 +87,7 @@ class _Checker:
         return merged
 
     def _copies(self, graph: Graph) -> None:
-        """Refuse what would make more of one packet than a core has room for while it handles it."""
+        """Refuse a graph that could make more of one packet than a core has room for."""
         spread = Spread(graph.shape)
         for most, limit, what in (
             (spread.entries, PACKET_ENTRIES - MARGIN, "copies and drops may come of one packet"),
@@ -142,7 +142,7 @@ class _Checker:
                 self._problem(at, f"{label} {side} {port} unused")
 
     def _processing(self, nodes: list[Node]) -> set[tuple[int, str, int]]:
-        """Settle which ports pull: codes spread along connections, and through agnostic elements."""
+        """Resolve which ports pull: codes propagate along connections, and through agnostic elements."""
         spread = _Spread(nodes, self.edges)
         while spread.connections or spread.elements:
             while spread.connections:
@@ -182,7 +182,7 @@ class _Checker:
                 seen.add((i, side, number))
 
     def _drivers(self, nodes: list[Node], pull: set[tuple[int, str, int]]) -> None:
-        """Each pull path must end in something that pulls, and it may hold only one of them."""
+        """Each pull path must end in exactly one puller."""
         after = {(e[0], e[1]): e[2] for e in self.edges}
         for i, node in enumerate(nodes):
             if node.cls.processing != "h/l":
@@ -199,7 +199,7 @@ class _Checker:
 
 
 class _Spread:
-    """Push and pull, spreading from ports whose code is fixed: each connection is looked at when an end of it changes.
+    """Push and pull, propagated from ports whose code is fixed: a connection is examined when an end of it changes.
 
     A port is (element, "in" or "out", number); its code is `h` push, `l` pull, `a` agnostic, or `x` once it clashed.
     """
@@ -229,7 +229,7 @@ class _Spread:
             self.elements.append(place[0])
 
     def connect(self, number: int) -> bool:
-        """Let the ends of a connection be alike; return whether they clash."""
+        """Unify the ends of a connection; return whether they clash."""
         a, b = self._ends[number]
         one, other = self.kinds[a], self.kinds[b]
         if one == other or "x" in (one, other):
@@ -245,7 +245,7 @@ class _Spread:
         return False
 
     def pass_on(self, i: int) -> bool:
-        """Let all agnostic ports of an element be alike; return whether they clash."""
+        """Unify all agnostic ports of an element; return whether they clash."""
         ports = self._agnostic[i]
         settled = {self.kinds[p] for p in ports} - {"a", "x"}
         if len(settled) > 1:

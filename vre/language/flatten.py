@@ -2,7 +2,7 @@
 """From scopes to a flat graph: names, compound classes, variables, groups and port lists resolved.
 
 Compound elements and groups become relays, nodes that only join what is connected to either side; at the
-end they are taken out. An element inside compound `outer` is called `outer/inner`.
+end they are removed. An element inside compound `outer` is called `outer/inner`.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from vre.language.parser import Compound, Connection, ElementRef, Endpoint, Port
 from workers.arguments import split, words
 from workers.element import BROKEN, Element, load
 
-#: Compounds inside compounds at most: deeper is a class that contains itself.
+#: Deepest nesting of compounds: deeper is a class that contains itself.
 _DEPTH = 32
-#: What a text may stand for once its compounds and variables are expanded: elements, connections, characters.
+#: Most that a text may expand to: elements, connections, characters.
 ELEMENTS, WIRES, CHARACTERS = 20_000, 100_000, 1 << 24
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)(?:\[([^\]]*)\]|-([^}]*))?\}|([A-Za-z0-9_]+))|'[^']*'")
 
 
 @dataclass
 class FlatElement:
-    """An element of the flat graph: its class, its substituted configuration and where both stand."""
+    """An element of the flat graph: its class, its substituted configuration and their positions."""
 
     name: str
     cls: type[Element]
     config: str
     at: int
     config_at: int
-    #: Whether `config` is the text in the file, so that offsets into it are places.
+    #: Whether `config` is the text in the file, so that offsets into it are positions.
     literal: bool
 
 
 @dataclass
 class Environment:
-    """What is visible in a scope: classes and variables, with those of the scopes around."""
+    """What is visible in a scope: classes and variables, including those of the enclosing scopes."""
 
     classes: dict[str, Compound | str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     outer: Environment | None = None
 
     def find_class(self, name: str) -> tuple[Compound | str | None, Environment | None]:
-        """Return what a class name stands for here, and the scope that says so."""
+        """Return what a class name refers to here, and the scope that defines it."""
         here: Environment | None = self
         while here:
             if name in here.classes:
@@ -55,7 +55,7 @@ class Environment:
         return None, None
 
     def variable(self, name: str) -> str | None:
-        """Return a variable's value, None where it has none."""
+        """Return a variable's value, None if it has none."""
         here: Environment | None = self
         while here:
             if name in here.variables:
@@ -73,7 +73,7 @@ class Environment:
         return names
 
 
-#: Gives a variable's value, None where it has none.
+#: Gives a variable's value, None if it has none.
 Lookup = Callable[[str], str | None]
 #: A node of the graph while relays are in it: ("element", number) or ("relay", number, side).
 Node = tuple[str, int, str]
@@ -93,16 +93,16 @@ class Flattener:
         self._edge_ports: dict[int, tuple[int, int]] = {}
 
     def _bounded(self, count: int, most: int, what: str, at: int) -> None:
-        """Raise ConfigError where expanding has come to too much: compounds and variables double quickly."""
+        """Raise ConfigError if the expansion is too large: compounds and variables double quickly."""
         if count > most:
             raise ConfigError([*self.problems, self.source.problem(at, f"more than {most} {what}")])
 
     def _fill(self, text: str, lookup: Lookup, at: int) -> str:
-        """Return a text with its variables filled in."""
+        """Return a text with its variables substituted."""
         left = CHARACTERS - self._characters
         filled = _substitute(text, lookup, left) if left >= 0 else None
         self._characters += len(text) + left if filled is None else len(filled)
-        self._bounded(self._characters, CHARACTERS, "characters once variables are filled in", at)
+        self._bounded(self._characters, CHARACTERS, "characters once variables are substituted", at)
         return filled or ""
 
     def problem(self, at: int, message: str) -> None:
@@ -118,7 +118,7 @@ class Flattener:
         return self.elements, self._join()
 
     def _defines(self, scope: Scope) -> dict[str, str]:
-        """Return a scope's variables, with those that they mention filled in, in any order."""
+        """Return a scope's variables, with those that they refer to substituted, in any order."""
         values = dict(scope.defines)
         for _ in scope.defines:
             known = values
@@ -139,7 +139,7 @@ class Flattener:
             by_name["output"] = (("relay", boundary, "out"),) * 2
         number = 0
         seen: dict[str, ElementRef] = {}
-        # Declarations first: a connection may name an element that is declared further down.
+        # Declarations first: a connection may name an element that is declared later.
         for ref in scope.elements:
             is_new = ref.declared or (ref.name not in declared and ref.name not in by_name)
             if not is_new:
@@ -170,7 +170,7 @@ class Flattener:
         return self._relays
 
     def _count_ports(self, scope: Scope) -> None:
-        """Note how many ports of each mention are used: overloads are chosen by them."""
+        """Record how many ports of each mention are used: overloads are chosen by them."""
         self._used: dict[str, list[int]] = {}
         for c in scope.connections:
             for pairs, side in (
@@ -184,7 +184,7 @@ class Flattener:
     def _instance(
         self, ref: ElementRef, env: Environment, prefix: str, number: int, depth: int
     ) -> tuple[Node, Node] | None:
-        """Add the element that a mention stands for; return the nodes of its input and its output side."""
+        """Add the element that a mention refers to; return the nodes of its input and output side."""
         class_name = ref.class_name or ("" if ref.compound else ref.name)
         if class_name.startswith("$"):
             class_name = self._fill(class_name, env.variable, ref.at)
@@ -288,7 +288,7 @@ class Flattener:
                 self.wires.append((source, output, target, input_, connection.at))
 
     def _join(self) -> list[tuple[int, int, int, int, int]]:
-        """Take the relays out: whatever comes in on one of their ports goes on to all behind it."""
+        """Remove the relays: connect each input of a relay to all that follow its output."""
         behind: dict[tuple[Node, int], list[tuple[Node, int]]] = {}
         for source, output, target, port, _ in self.wires:
             if source[0] == "relay":
@@ -370,7 +370,7 @@ def _signature(scope: Scope) -> str:
 
 
 def _bind(formals: list[tuple[str, str]], given: list[str]) -> dict[str, str] | None:
-    """Match a compound's arguments with its formals; None where they do not fit."""
+    """Match a compound's arguments with its formals; None if they do not fit."""
     positional = [v for k, v in formals if not k]
     keywords = {k: v for k, v in formals if k and k != "__REST__"}
     rest = next((v for k, v in formals if k == "__REST__"), None)
@@ -396,7 +396,7 @@ def _bind(formals: list[tuple[str, str]], given: list[str]) -> dict[str, str] | 
 def _substitute(text: str, lookup: Lookup, most: int) -> str | None:
     """Replace `$x`, `${x}`, `${x-default}`, `${a[2]}`, but not inside single quotes; unknown ones stay.
 
-    None where more than `most` characters would come of it.
+    None if the result would have more than `most` characters.
     """
     if "$" not in text:
         return text if len(text) <= most else None
@@ -412,7 +412,7 @@ def _substitute(text: str, lookup: Lookup, most: int) -> str | None:
 
 
 def _value(found: re.Match[str], lookup: Lookup) -> str:
-    """Return what a mention of a variable stands for."""
+    """Return the value of a mention of a variable."""
     if found[0].startswith("'"):
         return found[0]
     name, index, default = found[1] or found[4], found[2], found[3]
@@ -434,7 +434,7 @@ def flatten(
     Returns
     -------
     elements, edges, problems
-        Where there are problems the graph is what could be made of the rest.
+        If there are problems, the graph contains what was correct.
 
     Raises
     ------

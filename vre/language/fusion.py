@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Untrusted elements of a router: what can be said of them without running them, and which cross together.
+"""Untrusted elements of a router: static checks, and the fusion of connected ones.
 
-Untrusted elements that are connected become one: packets cross into the domU once, whatever way they take there.
+Connected untrusted elements become one node: packets cross into the domU once, whichever way they take there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def find_file(node: Node) -> Path:
 
 
 def problem_with(node: Node) -> str | None:
-    """Return what is wrong with an untrusted element, as far as reading its file tells."""
+    """Return what is wrong with an untrusted element, as far as its file tells without running it."""
     file, name = find_file(node), node.values["class"][1]
     if file.suffix != ".py":
         return f"{file} is no element's file: that is called NAME.py"
@@ -43,7 +43,7 @@ def problem_with(node: Node) -> str | None:
 
 
 def unfit(name: str, told: Class, config: str) -> str | None:
-    """Return why a class cannot be made with these arguments, or handles no packets, as far as that can be told."""
+    """Return why a class cannot be constructed with these arguments, or handles no packets; None if unknown."""
     if told.kind == "unknown":
         return None
     if not told.handles:
@@ -66,14 +66,14 @@ def unfit(name: str, told: Class, config: str) -> str | None:
 
 
 def _kind(said: list[Any] | None) -> Callable[[str], Any]:
-    """Return what takes the text of an argument: one of :mod:`workers.arguments`, or whatever there may be."""
+    """Return the parser of an argument: one of :mod:`workers.arguments`, or one that accepts any text."""
     if said and said[0] == "between" and len(said) == 3 and all(isinstance(bound, int) for bound in said[1:]):
         return between(*said[1:])
     return KINDS.get(said[0], str) if said and len(said) == 1 else str
 
 
 def merge(graph: Graph) -> Graph:
-    """Return a graph in which untrusted elements that are connected are one.
+    """Return a graph in which connected untrusted elements are one node.
 
     Its `values["cluster"]` says what is inside: `elements` (file, class, arguments; where each output leads), and
     `entries`, (element, input) for each input.
@@ -107,7 +107,7 @@ def _place(clusters: list[list[int]], owner: dict[int, int], number: dict[int, i
 
 
 def _connected(graph: Graph) -> list[list[int]]:
-    """Return the untrusted elements by number, those together that are connected."""
+    """Return the untrusted elements by number, grouped by connection."""
     parent = {i: i for i, node in enumerate(graph.nodes) if node.cls.driver == "domu"}
 
     def root(i: int) -> int:

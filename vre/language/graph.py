@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A router's flat graph of elements, and what can be known of it before anything runs."""
+"""A router's flat graph of elements, and its static properties."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.graph.shape import Shape, reach, upstream
 class Node:
     """One element of a flat graph.
 
-    `values` are its bound arguments; `config` is the text they came from, `where` its place in the file.
+    `values` are its bound arguments; `config` is the text they came from, `where` its position in the file.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Node:
     config: str
     where: Where
     values: dict[str, Any] = field(default_factory=dict)
-    #: Where it is in which text: a mistake shows its line, which may be long and that of many elements.
+    #: The text and its offset there: an error shows its line, which may be long and that of many elements.
     source: Source | None = field(default=None, compare=False, repr=False)
     at: int = field(default=0, compare=False, repr=False)
 
@@ -46,7 +46,7 @@ class Graph:
     pull: set[tuple[int, str, int]] = field(default_factory=set)
 
     def index(self, name: str) -> int | None:
-        """Return the number of the element called `name`."""
+        """Return the number of the element `name`."""
         return next((i for i, n in enumerate(self.nodes) if n.name == name), None)
 
     @cached_property
@@ -82,9 +82,9 @@ class Graph:
 
     @cached_property
     def groups(self) -> list[list[int]]:
-        """Tasks by number, those together that share an element or one end of a queue.
+        """Tasks by number, grouped if they share an element or one end of a queue.
 
-        A group runs on one core: its elements have one writer. Only a Queue joins two cores.
+        A group runs on one core: its elements have one writer. Only a Queue connects two cores.
         """
         owner: dict[tuple[int, str], int] = {}
         parent = list(range(len(self.tasks)))
@@ -106,7 +106,7 @@ class Graph:
         return list(together.values())
 
     def fed_by(self, tasks: list[int]) -> list[int]:
-        """Return the other groups, by number, whose queues some tasks take from."""
+        """Return the other groups, by number, from whose queues some tasks take."""
         found = set()
         for number in tasks:
             kind, driver = self.tasks[number]
@@ -119,12 +119,12 @@ class Graph:
         return sorted(found)
 
     def scheduling(self, element: str) -> dict[int, int]:
-        """Return task number to value, of all that configuration elements of class `element` say of tasks."""
+        """Return task number to value, from all configuration elements of class `element`."""
         said = {name: value for n in self.nodes if n.cls.__name__ == element for name, value in n.values["element"]}
         return {t: said[self.task_name(t)] for t in range(len(self.tasks)) if self.task_name(t) in said}
 
     def task_name(self, number: int) -> str:
-        """Return what a task is called: its driver's name."""
+        """Return a task's name: its driver's."""
         return self.nodes[self.tasks[number][1]].name
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Tokens of the Click language, each with its place.
+"""Tokens of the Click language, each with its position.
 
-Blanks and comments go; `# 100 "file"` and `#line 100 "file"` at the start of a line move the places that
-follow. A configuration string is taken raw, up to the parenthesis that balances, by the parser's request.
+Blanks and comments are skipped; `# 100 "file"` and `#line 100 "file"` at the start of a line change the positions
+that follow. A configuration string is read raw, up to the balancing parenthesis, at the parser's request.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from vre.errors import ConfigError, Problem, Where
 from workers.arguments import skip_quote
 
-#: Identifiers may have slashes, but not first, last or doubled, and no part of digits alone.
+#: Identifiers may have slashes, but not first, last or doubled, and no component of digits alone.
 _NAME = r"[A-Za-z0-9_@]+(?:/[A-Za-z0-9_@]+)*"
 _TOKEN = re.compile(
     r"(?P<arrow>->|=>|~/?(?:IP)?>|~/>)|(?P<mark>::|\.\.\.|\|\||[-;,()\[\]{}|])|(?P<variable>\$\{?[A-Za-z0-9_]+\}?)"
@@ -34,7 +34,7 @@ class Token:
 
 
 class Source:
-    """The text of a configuration and where its characters stand."""
+    """The text of a configuration and the positions of its characters."""
 
     def __init__(self, text: str, file: str, line: int = 1, column: int = 1) -> None:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -43,7 +43,7 @@ class Source:
 
     def _index(self, file: str, line: int) -> None:
         self._lines = [0, *(m.end() for m in re.finditer("\n", self.text))]
-        # Where a line directive begins to hold: (offset, file, number of the line at the offset).
+        # Where each line directive takes effect: (offset, file, number of the line at the offset).
         self._marks: list[tuple[int, str, int]] = [(0, file, line)]
         for i, start in enumerate(self._lines):
             found = _DIRECTIVE.match(self.text, start)
@@ -52,7 +52,7 @@ class Source:
                 self._marks.append((after, found[2] or self._marks[-1][1], int(found[1])))
 
     def splice(self, at: int, text: str, file: str) -> None:
-        """Put the text of another file in at offset `at`; line directives keep every place right."""
+        """Insert the text of another file at offset `at`; line directives keep every position right."""
         here = self.where(at)
         back = f'\n# {here.line} "{here.file}"\n' + " " * (here.column - 1)
         self.text = f'{self.text[:at]}\n# 1 "{file}"\n{text}{back}{self.text[at:]}'
@@ -60,7 +60,7 @@ class Source:
         self._index(first, line)
 
     def where(self, at: int) -> Where:
-        """Return the place of the character at offset `at`."""
+        """Return the position of the character at offset `at`."""
         start, file, first = self._marks[bisect_right(self._marks, at, key=lambda m: m[0]) - 1]
         row = bisect_right(self._lines, at) - 1
         begin = bisect_right(self._lines, start) - 1
@@ -81,7 +81,7 @@ class Source:
 
 
 class Lexer:
-    """Reads tokens one after the other, with one to look ahead."""
+    """Reads tokens one after the other, with one token of lookahead."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -89,7 +89,7 @@ class Lexer:
         self._ahead: Token | None = None
 
     def fail(self, at: int, message: str) -> ConfigError:
-        """Return the error for a mistake that parsing cannot go past."""
+        """Return the error for a mistake that parsing cannot recover from."""
         return ConfigError([self.source.problem(at, message)])
 
     def peek(self) -> Token:
@@ -149,12 +149,12 @@ class Lexer:
         return token
 
     def include(self, text: str, file: str) -> None:
-        """Go on with the text of another file, then with what follows here."""
+        """Continue with the text of another file, then with what follows here."""
         assert self._ahead is None
         self.source.splice(self._at, text, file)
 
     def config(self) -> tuple[str, int]:
-        """Take the configuration string after a `(` already taken, up to its `)`.
+        """Return the configuration string after a `(` that has been consumed, up to its `)`.
 
         Returns
         -------

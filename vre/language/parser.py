@@ -4,13 +4,13 @@
 | syntax | meaning |
 | --- | --- |
 | `name :: Class(args);` | declares an element; `a, b :: Class;` declares several |
-| `a [1] -> [2] b` | connects; ports are 0 where not given |
+| `a [1] -> [2] b` | connects; ports are 0 if not given |
 | `a, b -> c`, `a => b, c` | many to one; port by port |
 | `( ... )` | a group: its own input and output, no new scope |
 | `{ $a, KEY $k | ... || ... }` | a compound class, with overloads |
 | `elementclass N { ... }`, `define($X v)`, `require(...)` | statements |
 
-What names mean is settled by :mod:`vre.language.flatten`.
+Names are resolved by :mod:`vre.language.flatten`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FORMALS = re.compile(r"[^|;{}()>]*\|(?!\|)")
 
 @dataclass
 class Ports:
-    """A port list: numbers, and from where on "all the rest" (None: not open)."""
+    """A port list: numbers, and the number from which on all are meant (None: none)."""
 
     numbers: list[int]
     rest: int | None = None
@@ -42,7 +42,7 @@ class Ports:
 class ElementRef:
     """An element as it is written: a name, a class with configuration, a compound or a group.
 
-    A bare name is kept in `name`: whether it refers to an element or is a class, the whole scope tells.
+    A bare name is in `name`: only the whole scope tells whether it refers to an element or is a class.
     """
 
     at: int
@@ -98,7 +98,7 @@ class Compound:
 
 
 class Parser:
-    """A recursive-descent parser; collects mistakes that it can go past in `problems`."""
+    """A recursive-descent parser; collects mistakes that it can recover from in `problems`."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -106,14 +106,14 @@ class Parser:
         self.problems: list[Problem] = Problems()
         self.requirements: list[str] = []
         self._scope = Scope()
-        self._inside: list[int] = []  # ids of the groups that we are in
-        self._compounds = 0  # how many compound classes we are in
+        self._inside: list[int] = []  # ids of the enclosing groups
+        self._compounds = 0  # depth of compound classes
         self._libraries: set[Path] = set()
         self._depth = 0
         self._mentioned = 0
 
     def parse(self) -> Scope:
-        """Return the file's scope. Raises ConfigError where the text cannot be read on."""
+        """Return the file's scope. Raises ConfigError if parsing cannot go on."""
         self._statements("end")
         return self._scope
 
@@ -121,7 +121,7 @@ class Parser:
         self.problems.append(self.source.problem(at, message))
 
     def _statements(self, *closers: str) -> str:
-        """Parse up to one of `closers`; return it, taken."""
+        """Parse up to one of `closers`; consume and return it."""
         if self._depth > DEPTH:
             raise self.lexer.fail(self.lexer.peek().at, f"groups and classes are nested more than {DEPTH} deep")
         self._depth += 1
@@ -287,7 +287,7 @@ class Parser:
                 return found
 
     def _declare(self, found: list[Endpoint]) -> None:
-        """`a, b :: Class`: all of them where it stands alone, else only the last."""
+        """`a, b :: Class`: declares all of them if it is a statement, else only the last."""
         self.lexer.take()
         last = found[-1].ref
         model = self._element(anonymous=False)
@@ -406,7 +406,7 @@ class Parser:
         return compound
 
     def _formals(self) -> None:
-        """Parse `$a, KEY $k, __REST__ $r |` where a compound begins with them."""
+        """Parse `$a, KEY $k, __REST__ $r |` at the start of a compound."""
         token = self.lexer.peek()
         if token.text == "|":
             self.lexer.take()
@@ -425,6 +425,6 @@ class Parser:
 
 
 def parse(source: Source) -> tuple[Scope, Parser]:
-    """Parse a configuration; the parser holds the mistakes it went past."""
+    """Parse a configuration; the parser has the mistakes that it recovered from."""
     parser = Parser(source)
     return parser.parse(), parser

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Step 1: which path runs on which core (the paper, section 3.1). Pure functions.
 
-Tasks that share elements form a group, which is placed as a whole. First it is worked out what each group
-would get if the platform were one big core: max-min fair by entitlement, no group more than one core or than
-it asks for. Groups are then packed so that those loads are balanced, and the halves of a pipeline
-stay near each other. Small problems are solved exactly, others by the largest group first and then by moves and
-swaps while they help. Last, each router's entitlement is split over its cores.
+Tasks that share elements form a group, which is placed as a whole. First comes the load that each group would get if
+the platform were one big core: max-min fair by entitlement, no group more than one core or than its demand. Groups are
+then packed so that those loads are balanced, and the halves of a pipeline stay near each other. Small problems are
+solved exactly; others by the largest group first, then by local search: moves and exchanges while they improve it.
+Last, each router's entitlement is split over its cores.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from dataclasses import dataclass, replace
 from vre.config.machines import MACHINES, Machine
 from vre.config.model import Model
 
-#: Placements that are simply all tried.
+#: Most placements that are searched exhaustively.
 _EXACT = 20_000
-#: What it costs to cut a pipeline between cores that share a cache, and that do not, in squared core loads.
+#: Cost of a pipeline cut, in squared core loads: on one core, between cores that share a cache, between others.
 _CUT = (0.0, 0.05, 0.15)
-#: What it costs to move a group that runs: below it, balance is not worth the change.
+#: Cost of moving a running group: balance that improves by less is not worth it.
 _MOVE = 0.02
-#: Most that a router's weight on one of its cores is raised, in its entitlements.
+#: Largest weight of a router on one of its cores, in units of its entitlement.
 _TOP = 50.0
-#: Tickets of a path that says nothing (Click: Task).
+#: Default tickets of a path (Click: Task).
 TICKETS = 1024
 
-#: (router, task number) to what part of a core the task can use.
+#: (router, task number) to the fraction of a core that the task can use.
 Demands = dict[tuple[str, int], float]
 
 
@@ -36,8 +36,8 @@ Demands = dict[tuple[str, int], float]
 class Group:
     """Tasks to be placed together.
 
-    `demand` is the part of a core that they can use, infinite where that is unknown or more than one;
-    `load` what they get if all goes well; `after` the groups of the same router that feed them through a queue.
+    `demand` is the fraction of a core that they can use, infinite if that is unknown or more than one; `load`
+    the fraction that they are expected to use; `after` the groups of the same router that feed them through a queue.
     """
 
     router: str
@@ -51,7 +51,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Placed:
-    """One group and where it goes: `load` is the part of that core that it is expected to use."""
+    """One group and its core: `load` is the fraction of that core that it is expected to use."""
 
     router: str
     tasks: tuple[int, ...]
@@ -86,7 +86,7 @@ def groups_of(model: Model, demands: Demands | None = None) -> list[Group]:
     ----------
     model : Model
     demands : dict, optional
-        (router, task number) to the part of a core that the task can use. Tasks not named can use any.
+        (router, task number) to the fraction of a core that the task can use; 1 for tasks that are not listed.
     """
     demands = demands or {}
     groups: list[Group] = []
@@ -108,7 +108,7 @@ def groups_of(model: Model, demands: Demands | None = None) -> list[Group]:
 
 
 def entitlements(model: Model) -> dict[str, float]:
-    """Return every router's entitlement, and a port's classifier's: that of all it works for."""
+    """Return every router's entitlement, and a port's classifier's: the sum of the routers' that it serves."""
     found = {router.name: router.entitlement for router in model.routers.values()}
     for nic in model.nics.values():
         if nic.queues == "single":
@@ -133,7 +133,7 @@ def with_loads(groups: list[Group], weights: dict[str, float], cores: int) -> li
 
 
 def objective(groups: list[Group], cores: list[int], machine: Machine, count: int) -> float:
-    """Return how bad a placement is: squared core loads, and what cut pipelines cost."""
+    """Return the cost of a placement: squared core loads, and the cost of cut pipelines."""
     load = [0.0] * count
     for group, core in zip(groups, cores, strict=True):
         load[core] += group.load
@@ -152,7 +152,7 @@ def solve(groups: list[Group], count: int, machine: Machine, before: list[int] |
     machine : Machine
         Says which cores are near each other.
     before : list of int, optional
-        Where the groups run now: they move only where that is worth it.
+        Where the groups run now: they move only if that is worth the cost.
     """
     choices = math.prod(len(g.allowed) for g in groups) if len(groups) < 64 else math.inf
     search = _Search(groups, count, machine, before)
@@ -160,7 +160,7 @@ def solve(groups: list[Group], count: int, machine: Machine, before: list[int] |
 
 
 class _Search:
-    """Looks for the placement with the least objective."""
+    """Searches for the placement with the least objective."""
 
     def __init__(self, groups: list[Group], count: int, machine: Machine, before: list[int] | None) -> None:
         self.groups, self.machine, self.before = groups, machine, before
@@ -173,7 +173,7 @@ class _Search:
                 self.near[j].append(i)
 
     def price(self, i: int, core: int) -> float:
-        """Return what it adds to the objective to put group `i`, which is nowhere, on a core."""
+        """Return what assigning group `i`, so far unassigned, to a core adds to the objective."""
         load = self.groups[i].load
         found = load * (2 * self.load[core] + load)
         for j in self.near[i]:
@@ -193,7 +193,7 @@ class _Search:
         return core
 
     def exact(self) -> list[int]:
-        """Try everything, but for what is already worse than the best."""
+        """Branch and bound: try all placements, except those that are already worse than the best."""
         best: tuple[float, list[int]] = (math.inf, [])
         order = sorted(range(len(self.groups)), key=lambda i: -self.groups[i].load)
 
@@ -215,7 +215,7 @@ class _Search:
         return best[1]
 
     def descend(self) -> list[int]:
-        """Begin where the groups are, or with the largest first; then move and swap while it helps."""
+        """Begin with the present placement, or with the largest group first; move and exchange while that helps."""
         if self.before:
             for i, core in enumerate(self.before):
                 self.put(i, core)
@@ -238,7 +238,7 @@ class _Search:
         return moved
 
     def _swaps(self) -> bool:
-        """Swap groups of the fullest core with groups elsewhere."""
+        """Exchange groups of the fullest core with groups elsewhere."""
         fullest = max(range(len(self.load)), key=lambda c: self.load[c])
         here = [i for i, core in enumerate(self.at) if core == fullest]
         for i in here:
@@ -269,7 +269,7 @@ def allocate(
     before: dict[tuple[str, int], int] | None = None,
     fixed: bool = False,
 ) -> list[Placed]:
-    """Place every group of every router; what is mapped directly is on the NIC's own core, behind the last.
+    """Place every group of every router; directly mapped routers are on the NIC's internal core, after the last core.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def allocate(
     before : dict, optional
         The placement that runs now, (router, task number) to core.
     fixed : bool
-        Whatever runs stays where it is.
+        Running groups stay where they are.
     """
     groups = groups_of(model, demands)
     now = None
@@ -307,9 +307,9 @@ def placement(placed: Iterable[Placed]) -> dict[tuple[str, int], int]:
 def split(model: Model, placed: list[Placed]) -> dict[tuple[str, int], float]:
     """Return the weight of each router on each of its cores.
 
-    On one core it is its entitlement. On several, its shares of them shall add up to what it is to get in all:
-    its weights are scaled until they do, no weight beyond _TOP entitlements, so that nobody is starved for a
-    router that cannot get there. Disciplines that know no entitlements count paths, or tickets.
+    On one core the weight is the entitlement. On several, the router's shares of them are to add up to its total load:
+    its weights are scaled until they do, none beyond _TOP entitlements, so that a router that cannot get there starves
+    no other. Disciplines without entitlements count paths, or tickets.
     """
     if model.discipline in ("roundrobin", "stride"):
         return _tickets(model, placed)
@@ -343,7 +343,7 @@ def _tickets(model: Model, placed: list[Placed]) -> dict[tuple[str, int], float]
         count = 1.0
         if model.discipline == "stride":
             router = model.routers.get(p.router)
-            # A queue's own task idles while packets pass it by: what was said of another one counts.
+            # A queue's own task idles while packets bypass it: the tickets of another task count.
             said = [router.tickets[t] for t in p.tasks if router and t in router.tickets]
             count = max(said, default=TICKETS)
         weights[p.router, p.core] = weights.get((p.router, p.core), 0.0) + count
@@ -351,7 +351,7 @@ def _tickets(model: Model, placed: list[Placed]) -> dict[tuple[str, int], float]
 
 
 def expected_shares(model: Model, placed: list[Placed]) -> dict[str, float]:
-    """Return each router's share of the whole platform where all are overloaded."""
+    """Return each router's share of the whole platform if all are overloaded."""
     weights = split(model, placed)
     total: dict[int, float] = {}
     for (_, core), weight in weights.items():

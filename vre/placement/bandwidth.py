@@ -8,18 +8,21 @@ from dataclasses import dataclass
 
 from vre.placement.allocate import fill_up
 
-#: CpuShares of what the memory controller serves: from the first on, turns are charged their memory accesses; below the
-#: second, their time again.
-MEMORY_BOUND, MEMORY_FREE = 0.9, 0.7
-#: A core that was idle for less of the time wanted more; so did one that made so much of its share.
-_BUSY, _AT_ITS_SHARE = 0.1, 0.9
-#: What a core that wanted less gets beyond what it used.
+#: Fraction of the memory controller's rate from which on turns are charged their memory accesses.
+MEMORY_BOUND = 0.9
+#: Below this fraction they are charged their time again.
+MEMORY_FREE = 0.7
+#: A core wants more if it was idle for less than this fraction of the time.
+_BUSY = 0.1
+#: So does a core that used at least this fraction of its allowance.
+_AT_ITS_SHARE = 0.9
+#: Headroom of a core that wanted less: its allowance in units of what it used.
 _ROOM = 1.25
 
 
 @dataclass(frozen=True)
 class Core:
-    """What a core did since the last look: accesses a second, idle part of the time, and what it was allowed."""
+    """One core since the last sample: accesses a second, idle fraction of the time, and its allowance."""
 
     weight: float
     rate: float
@@ -28,12 +31,12 @@ class Core:
 
 
 def by_memory(now: bool, rate: float, limit: float) -> bool:
-    """Return whether turns are to be charged memory accesses, at `rate` of `limit` a second; `now` they are or not."""
+    """Return whether turns are to be charged memory accesses, at `rate` of `limit` a second; `now`: if they are."""
     return rate >= (MEMORY_FREE if now else MEMORY_BOUND) * limit
 
 
 def paces(cores: list[Core], limit: float) -> list[float]:
-    """Return how many accesses a second each core may make, infinite where it wants no more than its share.
+    """Return how many accesses a second each core may make, infinite if it wants no more than its share.
 
     Max-min fair by weight (Bertsekas and Gallager, Data Networks, section 6.5.2).
     """

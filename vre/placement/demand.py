@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""What a path asks for, and what its packets cost, from two looks at its counters. Pure functions."""
+"""A path's demand and its packets' cost, from two samples of its counters. Pure functions."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-#: A cost or a demand that has changed by less is the same.
+#: Relative change of a cost or a demand below which it counts as the same.
 THRESHOLD = 0.25
-#: Fewer packets say nothing about a cost.
+#: Least number of packets from which a cost is computed.
 _ENOUGH = 1000
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A path's counters at a look."""
+    """One sample of a path's counters."""
 
     ticks: int
     packets: int
@@ -22,7 +22,7 @@ class Seen:
 
 
 def demand(before: Seen, now: Seen, ticks: float) -> float:
-    """Return what part of a core a path can use; infinite where it is not known, or overflows."""
+    """Return the fraction of a core that a path can use; infinite if it is unknown, or the path's queue overflows."""
     packets = now.packets - before.packets
     if now.missed > before.missed or packets < _ENOUGH:
         return math.inf
@@ -30,7 +30,7 @@ def demand(before: Seen, now: Seen, ticks: float) -> float:
 
 
 def cost(before: Seen, now: Seen) -> float | None:
-    """Return the ticks a packet took, None where too few came."""
+    """Return the ticks per packet, None if too few packets came."""
     packets = now.packets - before.packets
     return (now.ticks - before.ticks) / packets if packets >= _ENOUGH else None
 

@@ -32,7 +32,7 @@ def cpus() -> list[int]:
 
 
 def shm_free() -> int:
-    """Return the bytes free in /dev/shm; raises OSError where there is none."""
+    """Return the bytes free in /dev/shm; raises OSError if there is none."""
     return shutil.disk_usage(SHM).free
 
 

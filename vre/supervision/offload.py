@@ -82,7 +82,7 @@ def apart(what: str, wait: Callable[[float], None], function: Callable[P, T], *a
 
 
 def _hear(told: int, wait: Callable[[float], None]) -> bytes | None:
-    """Return what the process says until it closes the pipe; None where that takes too long."""
+    """Return what the process says until it closes the pipe; None if that takes too long."""
     said, end = bytearray(), time.monotonic() + _WAIT_S
     while time.monotonic() < end and len(said) < _ANSWER:
         try:

@@ -43,7 +43,7 @@ class Outlet:
         self.dropped: Counter[str] = Counter()
 
     def say(self, text: str, whose: str = "") -> None:
-        """Queue a line; where there is no room, drop and count it. Never waits for a reader."""
+        """Queue a line; if there is no room, drop and count it. Never waits for a reader."""
         if not self._threaded:
             self._out(text, whose)
             return

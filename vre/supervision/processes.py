@@ -134,9 +134,9 @@ class ProcessGroup:
             self._send(core=core, cpu=self.plan.cpus[core], number=number, gently=True)
 
     def _wake(self, core: int) -> None:
-        """Tell the worker whose turn it is now, where it has been forked already."""
+        """Tell the worker whose turn it is now, if it has been forked already."""
         pid = self.pid(core)
-        # Where it is not there yet, or has not blocked the signal yet, it would die of it: it looks by itself then.
+        # If it is not there yet, or has not blocked the signal yet, it would die of it: it looks by itself then.
         if pid and load64(self._cores[core] + CORE["standby"]) == self._numbers[pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)
@@ -279,7 +279,7 @@ class ProcessGroup:
     def _lose_zygote(self) -> None:
         """Start the zygote, which has ended, again: the processes go on meanwhile, and the next ones come later.
 
-        Raises PlatformError where a change needs the zygote, PlatformEnded where the platform cannot go on.
+        Raises PlatformError if a change needs the zygote, PlatformEnded where the platform cannot go on.
         """
         assert self._zygote
         self._poll.unregister(self._zygote.channel)
@@ -339,7 +339,7 @@ class ProcessGroup:
         elif "ns_per_tick" in message:
             self.manifest["ns_per_tick"] = message["ns_per_tick"]
         elif "failed" in message:
-            # Where nobody changes anything it is a zygote that cannot be started again.
+            # If nobody changes anything it is a zygote that cannot be started again.
             kind = PlatformEnded if self._launched and not self._changing else PlatformError
             raise kind(f"cannot start: {message['failed']}")
         elif "capture" in message:
@@ -453,7 +453,7 @@ class ProcessGroup:
         with contextlib.suppress(ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, pid, 19)
             os.kill(pid, signal.SIGKILL)
-        # Where that takes long, the zygote's word is waited for as after any other death.
+        # If that takes long, the zygote's word is waited for as after any other death.
         if pid in self._numbers and will_not_run(pid):
             self._expelled.add(pid)
             self._exited(pid, -signal.SIGKILL)

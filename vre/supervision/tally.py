@@ -17,7 +17,7 @@ class Tally(OrderedDict[K, int], Generic[K]):
         self._most = most
 
     def note(self, kind: K) -> str | None:
-        """Count one more; return what to add where it is told, None where it is not to be told."""
+        """Count one more; return what to add where it is told, None if it is not to be told."""
         count = self.pop(kind, 0) + 1
         self[kind] = count
         if len(self) > self._most:

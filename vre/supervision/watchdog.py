@@ -166,7 +166,7 @@ class Watchdog:
 
 
 def path_of(manifest: dict[str, Any], task: int) -> Stamped | None:
-    """Return which router's path a task is, None where it is none's: a port's classifier, or gone."""
+    """Return which router's path a task is, None if it is none's: a port's classifier, or gone."""
     for router in manifest["routers"]:
         for one in router["tasks"]:
             if one["address"] == task:

@@ -22,7 +22,7 @@ class ZygoteProcess:
     overheard: StandardError
 
     def end(self) -> int:
-        """Kill it where it runs; return its status."""
+        """Kill it if it runs; return its status."""
         self.process.kill()
         status = self.process.wait()
         self.channel.close()
