@@ -54,7 +54,7 @@ LARGE = {
         "FromDevice(eth0) -> " + "A -> " * 60 + "Discard;",
         "",
     ),
-    "variables": ("".join(f"define($v{i} $v{i + 1}$v{i + 1})" for i in range(40)) + "define($v40 xxxx) Idle($v0);", "once variables are filled in"),
+    "variables": ("".join(f"define($v{i} $v{i + 1}$v{i + 1})" for i in range(40)) + "define($v40 xxxx) Idle($v0);", "once variables are substituted"),
     "itself": ("define($a $a$a) Idle($a);", ""),
     "groups": ("(" * 100_000, "nested more than 64 deep"),
     "classes": ("{" * 100_000, "nested more than 64 deep"),

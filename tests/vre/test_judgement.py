@@ -195,7 +195,7 @@ def test_a_wire_that_is_stopped_ends_the_platform_with_its_account():
         os.kill(box.parts.runtime.engine.wire_holder(), signal.SIGSTOP)
         with pytest.raises(PlatformError, match="wire process was killed"):
             box.tend(20)
-        assert any("the wire did nothing for 1 s" in event for event in box.events)
+        assert any("the wire made no round for 1 s" in event for event in box.events)
         box.halt()
         assert_accounts(box)
 

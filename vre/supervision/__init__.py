@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Keeping processes alive, watching them, and what they have to say."""
+"""Processes kept alive, watched, and their output."""

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""Time as who watches others sees it: it stands still while he himself could not look.
+"""The supervisor's time: it stands still while the supervisor itself could not run.
 
-A container may be frozen, a group of processes stopped, a quota of processor time used up. Who then judged the others
-by the clock on the wall would find them all late. So deadlines are measured in time in which looks came regularly.
+A container may be frozen, a group of processes stopped, a quota of processor time used up. By the wall clock all
+processes would then be late. So deadlines are measured in time in which the supervisor looked regularly.
 """
 
 from __future__ import annotations
 
-#: Longest time between two looks that counts, in seconds: some times what is intended.
+#: Longest time between two looks that counts, in seconds: several times the intended one.
 GAP_S = 0.02
 
 
 class Attention:
     """A clock that is told of each look; `now` is in seconds, from 0 on.
 
-    A gap that is longer than :data:`GAP_S` does not count: who is watched must first have had a chance to run again. Of
-    gaps that follow each other each but the first counts that much: nobody gets away with keeping the looks apart.
+    A gap longer than :data:`GAP_S` does not count: the watched process must first have had a chance to run again. Of
+    long gaps in a row each after the first counts that much: looking rarely does not stop the clock.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Attention:
         self._late = False
 
     def look(self, wall: float) -> float:
-        """Take note of a look at `wall`, in seconds of any steady clock; return `now`."""
+        """Record a look at `wall`, in seconds of any steady clock; return `now`."""
         gap = 0.0 if self._at is None else max(0.0, wall - self._at)
         late = gap > GAP_S
         if not late:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Where what others ask for is done: whatever it raises is their answer, and the platform goes on.
+"""The boundary around requests: an exception becomes the request's answer, and the platform goes on.
 
 | raised | what follows |
 | --- | --- |
-| VreError, ValueError: something is wrong with what was asked | the answer says so |
-| any other Exception: something is wrong with the platform | an answer, an event with its place, a count |
-| PlatformEnded, KeyboardInterrupt, SystemExit | it goes through: nobody's request is to blame |
+| VreError, ValueError: an error in the request | the answer says so |
+| any other Exception: an error in the platform | an answer, an event with its position, a count |
+| PlatformEnded, KeyboardInterrupt, SystemExit | it propagates: no request caused it |
 
-The same mistake of the same party is an event when it is the first, the 10th, the 100th ...: repeating it fills no log.
+The same error of the same party is an event the first, the 10th, the 100th ... time, so repeating it fills no log.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from vre.supervision.tally import Tally
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Different mistakes that are counted apart; beyond that the oldest is forgotten.
+#: Different errors that are counted separately; beyond that the oldest is forgotten.
 _KINDS = 256
-#: Longest answer, in characters: a configuration's mistakes are shown with their lines.
+#: Longest answer, in characters: a configuration's errors are shown with their lines.
 _LONGEST = 100_000
 
 
@@ -49,14 +49,14 @@ class Boundary:
         Parameters
         ----------
         kind, who : str
-            What is asked for, as in "write", and by whom or about whom: "router red".
+            The request, as in "write", and the party it comes from or is about: "router red".
 
         Raises
         ------
         VreError, ValueError
-            Something is wrong with what was asked.
+            The request is wrong.
         Unexpected
-            Anything else went wrong.
+            Any other exception.
         """
         try:
             return function(*args, **kwargs)
@@ -80,7 +80,7 @@ class Boundary:
         return {"error": text[:_LONGEST]}
 
     def note(self, kind: str, who: str, error: Exception) -> str:
-        """Count an exception that nobody expected, and report it if it is new; return what is to be answered."""
+        """Count an unexpected exception, and report it if it is new; return the answer."""
         what = f"{type(error).__name__} at {place(error)}"
         said = f"{kind} failed: {what}: {_text(error)}"
         times = self.unexpected.note((who, kind, what))
@@ -102,5 +102,5 @@ def place(error: BaseException) -> str:
 def _text(error: Exception) -> str:
     try:
         return escape(str(error))
-    except Exception:  # an exception of a plug-in may not know how to show itself
+    except Exception:  # an exception of a plug-in may fail in __str__
         return "it has no text"

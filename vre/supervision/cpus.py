@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the host offers, and what follows for a platform: its clock and which processor runs what."""
+"""The host's processors, and what follows for a platform: its clock, and which processor runs what."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SHM = Path("/dev/shm")
 class Plan:
     """How a platform runs on this host: `cpus` has one entry a core, None for "anywhere".
 
-    `domu_cpus` are the processors of its domUs: those that are left, or else those with the fewest cores; the wire's
-    only where there is none but that and one for cores.
+    `domu_cpus` are the processors of its domUs: the remaining ones, or else those with the fewest cores; the wire's
+    only if there are no others but one for cores.
     """
 
     cpus: tuple[int | None, ...]
@@ -37,7 +37,7 @@ def shm_free() -> int:
 
 
 def host_hz() -> float:
-    """Return how many cycles a second a processor here has, as far as the system says; 3e9 where it does not."""
+    """Return how many cycles a second a processor here has, as far as the system says; 3e9 if it does not."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -51,7 +51,7 @@ def _several(count: int, what: str) -> str:
 
 
 def fit(cores: int, clock: str, available: list[int], domus: bool = False, wire: str = "apart") -> Plan:
-    """Decide on clock and processors for `cores` emulated cores, one wire, and domUs where there are any.
+    """Decide on clock and processors for `cores` emulated cores, one wire, and domUs if there are any.
 
     Each emulated core wants a processor, so does the wire, and so do all domUs together. With fewer, the platform is
     dilated: a core's clock is the CPU time it has had, and its traffic follows that clock (Gupta et al., NSDI 2006).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reading the journals of cores and wire: lines go to people, faults become events.
+"""Reads the journals of cores and wire: lines go to the output, faults become events.
 
 The same fault of the same element is an event the 1st, the 10th, the 100th ... time; all are counted.
 """
@@ -12,9 +12,9 @@ from typing import Any
 from shm.journal import FAULT, NOBODY, Record, dropped, take
 from vre.supervision.tally import Tally
 
-#: Records that are taken from one journal at one look: some milliseconds of the platform's time.
+#: Records that are taken from one journal per poll: some milliseconds of the platform's time.
 _MOST = 256
-#: Different faults that are counted apart; beyond that the oldest is forgotten.
+#: Different faults that are counted separately; beyond that the oldest is forgotten.
 _KINDS = 1024
 
 
@@ -24,7 +24,7 @@ class Journals:
     Parameters
     ----------
     manifest : dict
-        What is where.
+        The platform's manifest: the layout of its memory.
     report : callable
         Told of events.
     show : callable
@@ -35,7 +35,7 @@ class Journals:
         self, manifest: dict[str, Any], report: Callable[[str], None], show: Callable[[str, str], None]
     ) -> None:
         self._manifest, self._report, self._show = manifest, report, show
-        #: (router, element, type of the exception) to how many packets it was raised about.
+        #: (router, element, type of the exception) to the number of packets that raised it.
         self.faults: Tally[tuple[str, str, str]] = Tally(_KINDS)
 
     def _all(self) -> list[int]:

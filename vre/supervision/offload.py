@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Work on other people's texts and files, done in a process of its own while the platform goes on.
+"""Work on untrusted texts and files, done in a forked process while the platform goes on.
 
-A configuration may be long, name files on a dead server, or be made to cost whoever reads it minutes and gigabytes. A
-process that is forked for it has little time and memory; it hands back what it has made, or what it found wrong.
+A configuration may be long, name files on a dead server, or be crafted to take minutes and gigabytes to read. The
+forked process has limited time and memory; it returns its result, or the errors that it found.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ _LOOK_S = 0.002
 
 
 def apart(what: str, wait: Callable[[float], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what `function` returns, in a process of its own; its result is copied.
+    """Call `function` in a forked process; return a copy of its result.
 
     Parameters
     ----------
     what : str
         What it does, as in "reading lab.toml".
     wait : callable
-        Lets so many seconds pass; called again and again meanwhile.
+        Lets the given seconds pass; called repeatedly meanwhile.
 
     Raises
     ------
     ConfigError, ValueError
         As `function` does.
     PlatformError
-        As `function` does; or it took too much of anything, or ended.
+        As `function` does; or it took too much time or memory, or ended.
     RuntimeError
         It failed in another way.
     """
@@ -53,7 +53,7 @@ def apart(what: str, wait: Callable[[float], None], function: Callable[P, T], *a
     os.set_blocking(told, False)
     parent = os.getpid()
     with warnings.catch_warnings():
-        # Other threads are not in the child, and it asks nothing of them.
+        # Other threads are not in the child, and it does not need them.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
@@ -82,7 +82,7 @@ def apart(what: str, wait: Callable[[float], None], function: Callable[P, T], *a
 
 
 def _hear(told: int, wait: Callable[[float], None]) -> bytes | None:
-    """Return what the process says until it closes the pipe; None if that takes too long."""
+    """Return what the process writes until it closes the pipe; None if that takes too long."""
     said, end = bytearray(), time.monotonic() + _WAIT_S
     while time.monotonic() < end and len(said) < _ANSWER:
         try:
@@ -97,7 +97,7 @@ def _hear(told: int, wait: Callable[[float], None]) -> bytes | None:
 
 
 def _end(pid: int) -> int:
-    """Kill the process, if it lives; return how it ended. One that the system does not let go of is left behind."""
+    """Kill the process, if it lives; return its status. One that hangs in the kernel is abandoned."""
     os.kill(pid, signal.SIGKILL)
     for _ in range(100):
         ended, status = os.waitpid(pid, os.WNOHANG)
@@ -108,7 +108,7 @@ def _end(pid: int) -> int:
 
 
 def _work(tell: int, parent: int, function: Callable[[], Any]) -> NoReturn:
-    """Be the process: do it, say what came of it, end."""
+    """Run in the child: call the function, write the result, exit."""
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
@@ -138,5 +138,5 @@ def _outcome(function: Callable[[], Any]) -> bytes:
         return b""
     except PlatformError as error:
         return pickle.dumps(("platform", str(error)))
-    except Exception as error:  # handed on, as what it is
+    except Exception as error:  # passed on by its type
         return pickle.dumps(("failed", f"{type(error).__name__}: {error}"))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Lines for people, written by a thread of their own: nobody who has something to say waits for who reads it.
+"""Output lines, written by a thread: no writer waits for a reader.
 
-What is said goes into a queue of bounded size. What finds no room there is dropped and counted, and what cannot be
-written (a pipe whose reader has gone) is, too.
+Lines go into a bounded queue. A line that finds no room there, or that cannot be written (a pipe whose reader has
+exited), is dropped and counted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-#: How long what was said is given to be read at the end of a command, in seconds.
+#: Seconds that readers have at the end of a command.
 _LAST_S = 0.5
 #: Characters that may wait to be written.
 _ROOM = 1 << 20
@@ -29,7 +29,7 @@ class Outlet:
     write : callable
         Called with each line, in the outlet's own thread. What it raises drops the line.
     threaded : bool
-        False: lines are written at once, by who says them; for who may wait, as in virtual time.
+        False: lines are written at once by the caller, for callers that may block, as in virtual time.
     """
 
     def __init__(self, write: Callable[[str], None], threaded: bool = True) -> None:
@@ -37,9 +37,9 @@ class Outlet:
         self._lines: deque[tuple[str, str]] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._waiting = 0  # characters in the queue, and of the line in hand
-        self._in_hand: str | None = None  # whose line is being written
-        #: Lines that nobody took, by whose they were.
+        self._waiting = 0  # characters in the queue, and of the line being written
+        self._in_hand: str | None = None  # the owner of the line being written
+        #: Dropped lines by owner.
         self.dropped: Counter[str] = Counter()
 
     def say(self, text: str, whose: str = "") -> None:
@@ -74,15 +74,15 @@ class Outlet:
     def _out(self, text: str, whose: str) -> None:
         try:
             self._write(text)
-        except Exception:  # whatever is wrong with who reads: it costs a line
+        except Exception:  # whatever is wrong with the stream: it costs a line
             self.dropped[whose] += 1
 
     def finish(self, seconds: float) -> bool:
-        """Wait, at most so long, until all that was said is written; drop and count the rest. Return whether it is."""
+        """Wait until all lines are written, at most for the timeout; drop and count the rest. Return if all were."""
         with self._changed:
             done = self._changed.wait_for(lambda: self._waiting == 0, seconds)
             if self._in_hand is not None:
-                # Nobody knows how much of it has been written.
+                # It is unknown how much of it has been written.
                 self.dropped[self._in_hand] += 1
                 self._in_hand = None
             while self._lines:
@@ -94,7 +94,7 @@ class Outlet:
 
 @contextlib.contextmanager
 def speaking(end: str = "\n") -> Iterator[Callable[[str], None]]:
-    """Give what says a line on standard error and waits for nobody; at the block's end the rest has a moment."""
+    """Yield a function that writes a line to standard error without blocking; flush at the block's end, bounded."""
     outlet = Outlet(to_stream(end=end))
     try:
         yield outlet.say
@@ -103,7 +103,7 @@ def speaking(end: str = "\n") -> Iterator[Callable[[str], None]]:
 
 
 def to_stream(stream: Any = None, end: str = "\n") -> Callable[[str], None]:
-    """Return what writes a line and `end` to a stream, standard error if none is given, past the stream's own buffer.
+    """Return a function that writes a line and `end` to a stream (standard error by default), bypassing its buffer.
 
     A thread that blocks in a buffered write would hold the buffer's lock, and the interpreter would wait for that at
     its end.
@@ -113,7 +113,7 @@ def to_stream(stream: Any = None, end: str = "\n") -> Callable[[str], None]:
         target = stream or sys.stderr
         try:
             fd = target.fileno()
-        except (AttributeError, OSError, ValueError):  # a notebook's, or one that a test has put in place
+        except (AttributeError, OSError, ValueError):  # a notebook's, or a test's replacement
             target.write(text + end)
             return
         data = (text + end).encode(errors="backslashreplace")

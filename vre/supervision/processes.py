@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The processes of a platform: a zygote, a worker for each core, a wire. Starts, replaces and ends them."""
+"""The processes of a platform: a zygote, a worker per core, a wire. Starts, replaces and ends them."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from workers.core.recovery import channels_on, recover, ring_ends
 from workers.process import take_processor
 
 Say = Callable[[str], None]
-#: How long processes are given to end by themselves before they are killed.
+#: How long processes may take to end by themselves before they are killed.
 GRACE_S = 1.0
-#: How long the writers of captures are given to write what waits.
+#: How long capture writers may take to write what waits.
 _FLUSH_S = 2.0
 _PF_EXITING = 4
 _EXPEL_S = 0.02
-#: How long processes that are to go on may take to be ready, and how many of them may end meanwhile.
+#: How long standbys may take to be ready, and how many of them may end meanwhile.
 _STANDBYS_S, _STANDBY_DEATHS = 60.0, 3
 #: How long a core, or the wire, may take to come to the end of a slice: the watchdog is much faster.
 _QUIESCE_S = 10.0
-#: How long after a process could not be started it is tried again.
+#: Pause before a failed fork is tried again.
 _AGAIN_S = 0.1
-#: How long the zygote may say nothing while it compiles, or take to read what it is sent.
+#: How long the zygote may be silent while it compiles, or take to read a message.
 _SILENT_S, _SEND_S = 300.0, 1.0
-#: How long it may say nothing when it has been asked for a process: a fork takes ms, getting ready again 20 s.
+#: How long it may be silent when it has been asked for a process: a fork takes ms, a restart 20 s.
 _DEAF_S = 60.0
 #: How long processes may take to hand over: the watch over each of them is much faster.
 _HAND_OVER_S = 60.0
 _ZYGOTE = "workers.zygote.workers"
-#: How often workers and domUs are looked at.
+#: Period at which workers and domUs are checked.
 LOOK_S = 0.005
 
 
@@ -56,7 +56,7 @@ class ProcessGroup:
     Parameters
     ----------
     manifest : dict
-        What is where; read anew whenever something is replaced.
+        The layout of its memory; read anew whenever something is replaced.
     plan : Plan
         Which processor runs what.
     say, report : callable
@@ -67,14 +67,14 @@ class ProcessGroup:
         self.manifest, self.plan, self._say, self._report = manifest, plan, say, report
         self._zygote: ZygoteProcess | None = None
         self._unread = b""
-        #: The manifest that the processes know, as text: a zygote that is started again knows the same.
+        #: The manifest that the processes have, as text: a zygote that is started again gets the same.
         self._served = ""
         self._launched = self._changing = False
-        #: Wakes when a message has come or a process has ended; a descriptor of each of them, by its pid.
+        #: Wakes when a message has come or a process has ended; the processes' pidfds, by pid.
         self._poll, self._ends = select.poll(), dict[int, int]()
-        #: How many processes the zygote has been asked for and has not answered for; when it last said anything.
+        #: How many requests for a process the zygote has not answered; when its last message came.
         self._owed, self._heard = 0, 0.0
-        #: Killed, and not yet buried.
+        #: Killed, and not yet reaped.
         self._expelled: set[int] = set()
         #: Workers that end because their zygote has: no path is to blame.
         self._blameless: set[int] = set()
@@ -89,7 +89,7 @@ class ProcessGroup:
         self._short = False
         #: Called every LOOK_S.
         self.watch: Callable[[], None] = lambda: None
-        #: Called with what must not run any more, while no worker runs on its core.
+        #: Called with what is quarantined, while no worker runs on its core.
         self.quarantine: Callable[[Quarantine], None] = lambda what: None
         self.supervisor = Supervisor()
 
@@ -99,7 +99,7 @@ class ProcessGroup:
 
     @property
     def _cores(self) -> list[int]:
-        """Addresses of the cores that are processes; the NIC's own is the wire's."""
+        """Addresses of the cores that have a worker; the NIC's internal core is run by the wire."""
         return [core["address"] for core in self.manifest["cores"] if not core["nic"]]
 
     def launch(self, manifest: Path) -> None:
@@ -121,7 +121,7 @@ class ProcessGroup:
         self._launched = True
 
     def _keep_standbys(self) -> None:
-        """Fork the next worker of each core, so that it is there when it is needed."""
+        """Fork the next worker of each core, as its standby."""
         for core in range(len(self._cores)):
             self._fork_standby(core)
 
@@ -134,18 +134,18 @@ class ProcessGroup:
             self._send(core=core, cpu=self.plan.cpus[core], number=number, gently=True)
 
     def _wake(self, core: int) -> None:
-        """Tell the worker whose turn it is now, if it has been forked already."""
+        """Wake the worker that is to take the core over, if it has been forked."""
         pid = self.pid(core)
-        # If it is not there yet, or has not blocked the signal yet, it would die of it: it looks by itself then.
+        # Before it blocks SIGUSR1 the signal would kill it; a standby polls anyway.
         if pid and load64(self._cores[core] + CORE["standby"]) == self._numbers[pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)
 
     def nudge(self) -> None:
-        """Let workers that had no task look whether they have one now."""
+        """Wake idle workers, which may have a task now."""
         for core, place in enumerate(self._cores):
             pid = self.pid(core)
-            # Only who has been the core's before has blocked the signal.
+            # Only a process that has taken over the core has surely blocked the signal.
             if pid and load64(place + CORE["pid"]) == pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGUSR1)
@@ -155,7 +155,7 @@ class ProcessGroup:
         for pid, core in list(self.supervisor.cores.items()):
             if self._numbers[pid] > load64(self._cores[core] + CORE["incarnation"]):
                 self.supervisor.cores.pop(pid)
-                # It may have died already, and nobody has been told yet.
+                # It may have died already, which has not been noticed yet.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 while pid in self._numbers:
@@ -173,7 +173,7 @@ class ProcessGroup:
         self._unforked.clear()
 
     def change(self, manifest: Path) -> None:
-        """Put fresh workers and a fresh wire, which know another manifest, in place of those that run."""
+        """Replace the workers and the wire by new ones, which have another manifest."""
         text = manifest.read_text()
         self._changing = True
         try:
@@ -204,9 +204,9 @@ class ProcessGroup:
             and all(load64(p + CORE["standby"]) == n for p, n in zip(places, numbers, strict=True))
         ):
             if self._standby_deaths > _STANDBY_DEATHS:
-                raise PlatformError("the processes that were to go on ended while they started")
+                raise PlatformError("the new processes ended while they started")
             if time.monotonic() >= end:
-                raise PlatformError(f"the processes that were to go on were not ready after {_STANDBYS_S:g} s")
+                raise PlatformError(f"the new processes were not ready after {_STANDBYS_S:g} s")
             self.tend(0.002)
 
     def _hand_over(self, old: list[int]) -> None:
@@ -237,7 +237,7 @@ class ProcessGroup:
         if "number" in message:
             self._heard = self._heard if self._owed else time.monotonic()
             self._owed += 1
-        # A zygote that is gone, or that does not listen, shows when it is next listened to, or not in time.
+        # A zygote that has ended shows when its channel is next read, one that does not read by its silence.
         with contextlib.suppress(OSError):
             self._zygote.channel.sendall(json.dumps(message).encode() + b"\n")
 
@@ -277,22 +277,22 @@ class ProcessGroup:
                 self._exited(pid, status)
 
     def _lose_zygote(self) -> None:
-        """Start the zygote, which has ended, again: the processes go on meanwhile, and the next ones come later.
+        """Restart the zygote, which has ended: the wire goes on meanwhile, and the next workers come later.
 
-        Raises PlatformError if a change needs the zygote, PlatformEnded where the platform cannot go on.
+        Raises PlatformError if a change needs the zygote, PlatformEnded if the platform cannot go on.
         """
         assert self._zygote
         self._poll.unregister(self._zygote.channel)
         status = self._zygote.process.wait()
         if self.supervisor.stopping:
-            return  # nobody needs it any more
+            return  # it is not needed any more
         why = f"the zygote process {cause(status)}"
         decision = self.supervisor.zygote_ended(status, time.monotonic())
         if decision or not self._launched:
             raise PlatformEnded(decision.reason if decision else why)
         self._report(f"{why}; it is started again")
         self._zygote.end()
-        # The next zygote has compiled code elsewhere and writes into tasks where: nobody of the former may run by then.
+        # The next zygote has the code at other addresses and writes these into tasks: no old worker may run then.
         for pid in self.supervisor.cores:
             self._blameless.add(pid)
             os.kill(pid, signal.SIGKILL)
@@ -311,7 +311,7 @@ class ProcessGroup:
             raise PlatformError(f"{why}: try again")
 
     def _ask_for_missing(self) -> None:
-        """Ask a new zygote for the workers that the former one has been asked for and has not forked."""
+        """Ask a new zygote for the workers that the old one did not fork."""
         self._unforked.clear()
         for core, place in enumerate(self._cores):
             now = load64(place + CORE["incarnation"])
@@ -321,7 +321,7 @@ class ProcessGroup:
                 self._fork(core, number)
 
     def _wait(self, done: Callable[[dict[str, Any]], bool]) -> None:
-        """Wait for a message of the zygote. One that says nothing for too long is killed, which ends the wait."""
+        """Wait for a message of the zygote. A zygote that is silent for too long is killed, which ends the wait."""
         found, heard = False, time.monotonic()
         while not found:
             for message in self._messages(LOOK_S):
@@ -339,7 +339,7 @@ class ProcessGroup:
         elif "ns_per_tick" in message:
             self.manifest["ns_per_tick"] = message["ns_per_tick"]
         elif "failed" in message:
-            # If nobody changes anything it is a zygote that cannot be started again.
+            # Without a change in progress, it is a zygote that cannot be started again.
             kind = PlatformEnded if self._launched and not self._changing else PlatformError
             raise kind(f"cannot start: {message['failed']}")
         elif "capture" in message:
@@ -347,7 +347,7 @@ class ProcessGroup:
         elif "forked" in message:
             self._short = False
             self._numbers[message["forked"]] = message["number"]
-            # A kernel that has none lets it be noticed at the next look.
+            # Without pidfds (old kernels) an exit is noticed at the next look.
             with contextlib.suppress(OSError):
                 self._ends[message["forked"]] = os.pidfd_open(message["forked"])
                 self._poll.register(self._ends[message["forked"]], select.POLLIN)
@@ -355,24 +355,24 @@ class ProcessGroup:
         elif "unforked" in message:
             why = message.pop("unforked")
             if not self._short:
-                self._report(f"no process can be started now: {why}; it is tried again")
+                self._report(f"cannot start a process: {why}; retrying")
             self._short = True
             self._unforked.append((time.monotonic() + _AGAIN_S, message))
 
     def _ask_again(self) -> None:
-        """Ask for the processes that there was no room for."""
+        """Repeat the requests for processes that could not be forked."""
         now = time.monotonic()
         due = [message for at, message in self._unforked if at <= now]
         self._unforked = [(at, message) for at, message in self._unforked if at > now]
         for message in due:
             core, number = message.get("core"), message["number"]
-            # Nobody wants one whose turn is over.
+            # A worker whose successor has taken over is not needed.
             if core is None or number >= load64(self._cores[core] + CORE["incarnation"]):
                 self._send(**message)
 
     def _exited(self, pid: int, status: int) -> None:
         if pid in self.supervisor.wires and self._numbers[pid] > load64(self._wire + WIRE["incarnation"]):
-            # A standby of the wire, which another change or another try will fork anew.
+            # A standby of the wire; the next change, or the next try, forks another.
             self.supervisor.wires.discard(pid)
             self._numbers.pop(pid)
             self._standby_deaths = _STANDBY_DEATHS + 1
@@ -387,7 +387,7 @@ class ProcessGroup:
         place = self._cores[decision.core]
         number = load64(place + CORE["incarnation"])
         if isinstance(decision, Restart) and mine > number:
-            # A standby: the core has never been its own.
+            # A standby: it has never had the core.
             self._standby_deaths += 1
             self._asked.get(decision.core, set()).discard(mine)
             self._fork_standby(decision.core)
@@ -398,7 +398,7 @@ class ProcessGroup:
         store64(place + CORE["restarts"], load64(place + CORE["restarts"]) + 1)
         if decision.quarantine:
             self.quarantine(decision.quarantine)
-        # The dead hand nothing over.
+        # A dead worker does not hand over: do it in its place.
         if isinstance(decision, Recover):
             release64(place + CORE["left"], number - 1)
         else:
@@ -411,13 +411,13 @@ class ProcessGroup:
         self._report(f"core {decision.core}: worker {pid} {cause(status)}{within}; {lost} packets lost; replaced")
 
     def _writer_ended(self, number: int, status: int) -> None:
-        """Take note that a capture's writer has ended: where nobody asked it to, its capture ends, and nothing else."""
+        """Record the end of a capture's writer: if it was not asked to end, only its capture ends."""
         address = self.manifest["wire"]["captures"][number][1]
         if status and not load64(address + CAPTURE["error"]) and not load64(address + CAPTURE["stop"]):
             store64(address + CAPTURE["error"], KILLED)
 
     def _finish_captures(self) -> None:
-        """Give the writers of captures a bounded time to write what waits; count the rest as lost."""
+        """Let the capture writers flush for a bounded time; count the rest as lost."""
         captures = [address for _, address, *_ in self.manifest["wire"]["captures"]]
         for address in captures:
             store64(address + CAPTURE["stop"], 1)
@@ -428,7 +428,7 @@ class ProcessGroup:
         for pid in self._writers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        # One that hangs in the kernel ends when that lets it; it writes no words of the account before.
+        # One that hangs in the kernel ends later, and does not change the account before it ends.
         for address in captures:
             finish(address)
 
@@ -444,16 +444,16 @@ class ProcessGroup:
         return path_of(self.manifest, load64(self._cores[core] + CORE["task"]))
 
     def expel(self, core: int) -> None:
-        """Kill a core's worker, and let the standby go on as soon as that will never run again."""
+        """Kill a core's worker, and let the standby take over once the worker cannot run again."""
         pid = self.holder(core)
         if pid == 0:
             return
-        # Taking its memory down takes milliseconds: not of the processor that the standby wants.
+        # Its exit takes milliseconds: move it off the standby's processor.
         take_processor(self.plan.wire_cpu, pid)
         with contextlib.suppress(ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, pid, 19)
             os.kill(pid, signal.SIGKILL)
-        # If that takes long, the zygote's word is waited for as after any other death.
+        # If that takes long, the exit is handled when it is reaped, as any other.
         if pid in self._numbers and will_not_run(pid):
             self._expelled.add(pid)
             self._exited(pid, -signal.SIGKILL)
@@ -473,31 +473,31 @@ class ProcessGroup:
         return time.monotonic()
 
     def quiesce(self, counters: list[int], steps: int) -> None:
-        """Wait until each of some counters in shared memory has gone on by `steps`."""
+        """Wait until each of some counters in shared memory has advanced by `steps`."""
         before = [load64(counter) for counter in counters]
         self.nudge()
         end = time.monotonic() + _QUIESCE_S
         while any(load64(c) < b + steps for c, b in zip(counters, before, strict=True)):
             if time.monotonic() >= end:
-                raise PlatformError(f"cores or wire did not come to the end of a slice within {_QUIESCE_S:g} s")
+                raise PlatformError(f"cores or wire did not finish a slice within {_QUIESCE_S:g} s")
             self.tend(0.0002)
 
     def pid(self, core: int) -> int:
-        """Return the process of a core, 0 while it has none; the NIC's own has none ever."""
+        """Return the worker of a core, 0 while it has none; the NIC's internal core never has one."""
         if core == len(self._cores):
             return 0
         number = load64(self._cores[core] + CORE["incarnation"])
         return next((p for p, c in self.supervisor.cores.items() if c == core and self._numbers[p] == number), 0)
 
     def holder(self, core: int) -> int:
-        """Return the process that has a core now: one that was asked to hand over has it until it does. 0 for none."""
+        """Return the worker that holds a core; one that was asked to hand over holds it until it does. 0 for none."""
         if core == len(self._cores):
             return 0
         pid = load64(self._cores[core] + CORE["pid"])
         return pid if pid in self._numbers else self.pid(core)
 
     def wire_holder(self) -> int:
-        """Return the process that is the wire now, 0 while none is; the next one while that is to take over."""
+        """Return the wire process, the next one while it is to take over, 0 for none."""
         pid = load64(self._wire + WIRE["pid"])
         if pid in self._numbers:
             return pid
@@ -505,12 +505,12 @@ class ProcessGroup:
         return next((p for p in self.supervisor.wires if number and self._numbers[p] == number), 0)
 
     def expel_wire(self) -> None:
-        """Kill the wire; what follows is decided when it has ended."""
+        """Kill the wire; the restart policy decides when it has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.wire_holder(), signal.SIGKILL)
 
     def halt(self) -> None:
-        """Let cores and wire end their work: from then on nothing moves."""
+        """Stop cores and wire: from then on no packet moves."""
         self.supervisor.stopping = True
         with contextlib.suppress(PlatformError):
             self._dismiss_standbys()
@@ -529,7 +529,7 @@ class ProcessGroup:
         """Kill what is left."""
         if self._zygote:
             if self._zygote.process.poll() is None:
-                # Also whom it has forked and not told of.
+                # This includes processes that it has forked and not reported.
                 os.killpg(self._zygote.process.pid, signal.SIGKILL)
             self._zygote.end()
             self._zygote = None
@@ -541,7 +541,7 @@ class ProcessGroup:
         for pid in left:
             while ended(pid) is None and time.monotonic() < end:
                 time.sleep(0.002)
-        # A former zygote may have forked somebody without telling of it, who has ended then.
+        # An old zygote may have forked a process without reporting it; such a process ends at once.
         for group in self._groups:
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-group, os.WNOHANG) != (0, 0):
@@ -552,16 +552,16 @@ class ProcessGroup:
 
 
 def ended(pid: int) -> int | None:
-    """Return how a child has ended, as `Popen.returncode`, None while it has not; bury it."""
+    """Reap a child; return its status as `Popen.returncode`, None while it has not ended."""
     try:
         found, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return -signal.SIGKILL  # buried by somebody else in this process: nobody knows
+        return -signal.SIGKILL  # reaped elsewhere in this process: its status is lost
     return os.waitstatus_to_exitcode(status) if found else None
 
 
 def will_not_run(pid: int) -> bool:
-    """Return whether a process that has been killed will run none of its own code any more, waiting a moment for it."""
+    """Return whether a killed process will run none of its own code any more; wait a moment for that."""
     end = time.monotonic() + _EXPEL_S
     try:
         while time.monotonic() < end:

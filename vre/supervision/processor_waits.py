@@ -13,7 +13,7 @@ from vre.supervision.schedstat import Schedstat
 
 
 class ProcessorWaits:
-    """Looks, now and then, at what the processes of a platform waited for each processor."""
+    """Samples how long the processes of a platform waited for each processor."""
 
     def __init__(self, manifest: dict[str, Any], plan: Plan) -> None:
         self._manifest, self._plan = manifest, plan
@@ -22,7 +22,7 @@ class ProcessorWaits:
         self._at = 0.0
 
     def look(self, now: float) -> dict[int, float]:
-        """Return, by processor, the part of the time since the last look that one who works there waited for it."""
+        """Return, by processor, the fraction of the time since the last sample that its process waited for it."""
         found: dict[int, float] = {}
         passed, self._at = now - self._at, now
         for pid, cpu in self._workers():
@@ -34,7 +34,7 @@ class ProcessorWaits:
         return found
 
     def _workers(self) -> list[tuple[int, int]]:
-        """Return the wire and the workers, each with its processor; and forget who is none any more."""
+        """Return the wire and the workers, each with its processor; forget processes that have been replaced."""
         wire = [(load64(self._manifest["wire"]["address"] + WIRE["pid"]), self._plan.wire_cpu)]
         cores = zip(self._manifest["cores"], self._plan.cpus, strict=False)
         known = wire + [(load64(core["address"] + CORE["pid"]), cpu) for core, cpu in cores]

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 @dataclass
 class Progress:
-    """Judges whether a domU makes progress, by what dom0 sees of it alone.
+    """Judges whether a process makes progress, only by what dom0 sees of it.
 
     Parameters
     ----------
     deadline : float
         Seconds that it may take to return the next packet. Time that it waited for a processor does not count, up to
-        `PATIENCE` times as much: all its threads together could keep its first one waiting.
+        `PATIENCE` deadlines: its other threads together could keep its first one waiting.
     """
 
     deadline: float
     _mark: int = -1
-    since: float = 0.0  #: when it last made some
+    since: float = 0.0  #: when it last made progress
     _waited: float = 0.0
 
-    #: How many deadlines it may take at most, whatever the reason.
+    #: Most deadlines that it may take, whatever the reason.
     PATIENCE = 20
 
     def hung(self, owed: bool, mark: int, now: float, waited: float, untaken: bool = False) -> bool:
@@ -33,11 +33,11 @@ class Progress:
         owed : bool
             It has packets that it has not returned.
         mark : int
-            Something that grows with each packet that it returns, and that is accepted.
+            A count that grows with each packet that it returns and that is accepted.
         now, waited : float
             The time, and how long it has waited for a processor since it began, in seconds.
         untaken : bool
-            It has returned something that nobody has looked at yet: it is not late, but that may be no progress.
+            It has returned something that dom0 has not read yet: it is not late, but this may be no progress.
         """
         if not owed or mark != self._mark:
             self._mark, self.since, self._waited = mark, now, waited

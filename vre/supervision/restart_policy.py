@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What is done when a process of the platform ends: a pure decision, and the words for it.
+"""What follows when a process of the platform ends: pure decisions, and their messages.
 
-| who ended | how | what follows |
+| process | ended | what follows |
 | --- | --- | --- |
 | worker | any way, unasked | its core is recovered and a new worker forked |
 | worker | in the same path: PATH_DEATHS in WINDOW_S | also, the path is quarantined |
@@ -10,10 +10,10 @@
 | wire | any way, unasked | the platform ends |
 | zygote | any way, unasked | it is started again; too often in WINDOW_S: the platform ends |
 | worker, wire | asked to hand over to the next one | nothing |
-| worker | asked to, but killed before it had | its core is recovered; the next one waits already |
+| worker | asked to, but killed before | its core is recovered; its successor takes over |
 
-A worker stamps the path that it is in, so it is known which one ended it. What a router does to workers
-costs it its paths, and never the platform.
+A worker stamps the path that it is in, so the path that ended it is known. A router that ends workers
+loses its paths; the platform goes on.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 
 #: Restart intensity, as Erlang's supervisors limit it.
 MAX_RESTARTS, WINDOW_S = 20, 10.0
-#: How many workers a path may end, and all paths of a router.
+#: How many workers a path may end, and all paths of a router together.
 PATH_DEATHS, ROUTER_DEATHS = 3, 6
-#: How many times the zygote is started again.
+#: How often the zygote is started again.
 ZYGOTE_DEATHS = 3
 
 
@@ -41,7 +41,7 @@ class Stamped:
 
 @dataclass(frozen=True)
 class Quarantine:
-    """Let a path run no more until it is released, or all of a router's where `path` is None."""
+    """Suspend a path until it is released, or all of a router's paths if `path` is None."""
 
     router: str
     path: Stamped | None = None
@@ -57,7 +57,7 @@ class Restart:
 
 @dataclass(frozen=True)
 class Recover:
-    """Recover core `core`, whose next worker waits for it."""
+    """Recover core `core`, whose next worker is waiting."""
 
     core: int
     quarantine: Quarantine | None = None
@@ -72,24 +72,24 @@ class GiveUp:
 
 @dataclass
 class Supervisor:
-    """Decides from exits; the processes themselves are the platform's."""
+    """Decides what follows an exit; it starts and ends no process itself."""
 
     cores: dict[int, int] = field(default_factory=dict)  #: pid to core
     wires: set[int] = field(default_factory=set)
     retired: dict[int, int | None] = field(default_factory=dict)  #: asked to hand over: pid to core, None: wire
     stopping: bool = False
-    #: When workers ended, by core, or by router and path; and when the zygote did, by -1.
+    #: Times of workers' ends, by core, or by router and path; those of the zygote's, by -1.
     _deaths: dict[int | str | Stamped, deque[float]] = field(default_factory=dict)
 
     def forked(self, pid: int, core: int | None) -> None:
-        """Take note of a new worker, or of a wire where `core` is None."""
+        """Record a new worker, or a new wire if `core` is None."""
         if core is None:
             self.wires.add(pid)
         else:
             self.cores[pid] = core
 
     def retire(self, pid: int) -> None:
-        """Take note that a process has been asked to hand over to the next one, and to end."""
+        """Record that a process has been asked to hand over to the next one, and to end."""
         if pid in self.wires:
             self.wires.discard(pid)
             self.retired[pid] = None
@@ -108,7 +108,7 @@ class Supervisor:
         now : float
             In s.
         path : Stamped, optional
-            What a worker was in.
+            The path that a worker was in.
         """
         if pid in self.retired:
             return self._retired(pid, status, now, path)
@@ -150,7 +150,7 @@ class Supervisor:
             self._deaths.pop(path.router)
             return Quarantine(path.router)
         if of_path >= PATH_DEATHS:
-            # Released, it may end as many again.
+            # After a release it may end as many again.
             self._deaths.pop(path)
             return Quarantine(path.router, path)
         return None
@@ -165,7 +165,7 @@ class Supervisor:
 
 
 def cause(status: int) -> str:
-    """Say how a process ended."""
+    """Return in words how a process ended."""
     if status < 0:
         named = -status in signal.Signals._value2member_map_
         return f"was killed by {signal.Signals(-status).name if named else f'signal {-status}'}"

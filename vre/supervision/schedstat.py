@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How long a process has run and waited for a processor: the kernel says so, whatever the process does."""
+"""How long a process has run and waited for a processor, from the kernel's account of it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import contextlib
 import time
 from pathlib import Path
 
-#: The kernel counts a running process's time at its ticks, which are at most so far apart, in seconds.
+#: The kernel accounts a running process's time at its ticks; longest period of these, in seconds.
 _TICK_S = 0.010
-#: What makes a clock's number out of a process's (clock_getcpuclockid(3)): the scheduler's count, of all its threads.
+#: Turns a process id into a clock id (clock_getcpuclockid(3)): the scheduler's count for all its threads.
 _ALL_THREADS = 2
 
 
 class Schedstat:
-    """One process's times, looked at again and again.
+    """One process's times, sampled repeatedly.
 
-    `ran_ns` is the time of all its threads, of those that have ended, too. What it waited is its first thread's: a wait
-    is counted by the kernel when it ends; one that goes on shows as being runnable and not running.
+    `ran_ns` is the time of all its threads, including those that have ended. The time that it waited is its first
+    thread's: the kernel counts a wait when it ends; a wait that goes on shows as being runnable and not running.
     """
 
     def __init__(self, pid: int) -> None:
@@ -28,8 +28,8 @@ class Schedstat:
         self._ran_at = 0.0
 
     def look(self, now: float) -> None:
-        """Bring `ran_ns` and `waited_s` up to date, as far as the kernel says; `now` in seconds."""
-        # Of a process that is gone it says nothing.
+        """Update `ran_ns` and `waited_s`, as far as the kernel says; `now` in seconds."""
+        # There is no account of a process that has ended.
         with contextlib.suppress(OSError):
             self.ran_ns = max(self.ran_ns, time.clock_gettime_ns(~self.pid << 3 | _ALL_THREADS))
         try:
@@ -40,5 +40,5 @@ class Schedstat:
         if int(ran) != self._first_ns or state != "R":
             self._first_ns, self._ran_at = int(ran), now
         waits = now - self._ran_at
-        # Never less than before: an estimate may turn out to have been too high.
+        # Monotonic: an estimate may have been too high.
         self.waited_s = max(self.waited_s, int(waited) / 1e9 + (waits if waits > _TICK_S else 0.0))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the platform's own processes write to their standard error: read by the platform, so that nobody else has to.
+"""Standard error of the platform's own processes, read by the platform.
 
-They write into a pipe that never makes them wait: what finds no room in it is lost. It is little: elements' lines take
-the way of :mod:`shm.journal`, so what comes here is what an interpreter says when it dies.
+They write into a non-blocking pipe: what finds no room in it is lost. It is little: elements' lines go through
+:mod:`shm.journal`, so only an interpreter's last messages come here.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable
 
 from shm.escape import escape
 
-#: Bytes that are read at a look.
+#: Bytes that are read per poll.
 _MOST = 4096
 #: Longest line that is passed on, in characters.
 _LONGEST = 1000
 
 
 class StandardError:
-    """The reading end of a pipe that a child process has for its standard output and error.
+    """The reading end of the pipe that is a child process's standard output and error.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ class StandardError:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        # The child's end does not block either: that is a property of the end, and all its children share it.
+        # The child's end does not block either: that is a property of the end, which its children share.
         self._fd, self.far_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._unread = b""
 
     def look(self) -> bool:
-        """Pass on what has been written; never wait. Return whether there was anything."""
+        """Pass on what has been written, without blocking; return whether there was anything."""
         data = b""
         with contextlib.suppress(OSError):
             data = os.read(self._fd, _MOST)
@@ -50,7 +50,7 @@ class StandardError:
         os.close(self.far_end)
 
     def close(self) -> None:
-        """Pass on the rest, and read no more."""
+        """Pass on the rest, and close."""
         while self.look():
             pass
         os.close(self._fd)

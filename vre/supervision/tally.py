@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How often each kind of thing has happened: the 1st, the 10th, the 100th ... time is told, the others are counted."""
+"""Rate limit of events: the 1st, the 10th, the 100th ... of a kind is reported, the others are only counted."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ K = TypeVar("K")
 
 
 class Tally(OrderedDict[K, int], Generic[K]):
-    """A kind to how often it happened, the latest last; beyond `most` kinds the oldest is forgotten."""
+    """Counts by kind, the latest last; beyond `most` kinds the oldest is forgotten."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most = most
 
     def note(self, kind: K) -> str | None:
-        """Count one more; return what to add where it is told, None if it is not to be told."""
+        """Count one more; return a suffix for the report, None if it is not to be reported."""
         count = self.pop(kind, 0) + 1
         self[kind] = count
         if len(self) > self._most:

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The watchdog over trusted paths: whoever holds a core past its deadline loses it.
+"""The watchdog over trusted paths: a path that holds a core past its deadline loses it.
 
-A worker stamps the task that it is about to run, and since when, and clears the stamp after. Here the stamps are read,
-every 5 ms. A stamp that stays past the deadline costs the worker its life; its core goes on in the standby, without the
-path, which is quarantined until somebody releases it. So is one in which workers end
-(:mod:`vre.supervision.restart_policy`). A worker
-that is in no path, and does not come to the end of a slice either, is replaced, too: it has been stopped, or the system
-holds it up, and nobody's path is to blame.
+A worker stamps the task that it is about to run, and the time, and clears the stamp after. The watchdog reads the
+stamps every 5 ms. If a stamp stays past the deadline, the worker is killed; its core goes on in the standby, without
+the path, which is quarantined until it is released. So is a path in which workers end
+(:mod:`vre.supervision.restart_policy`). A worker that is in no path and finishes no slice is replaced, too: it has been
+stopped, or the system delays it, and no path is at fault.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from vre.supervision.progress import Progress
 from vre.supervision.restart_policy import PATH_DEATHS, ROUTER_DEATHS, WINDOW_S, Quarantine, Stamped
 from vre.supervision.schedstat import Schedstat
 
-#: How long a worker that is in no path may take to the end of a slice: that takes a millisecond, or 20 if it is idle.
+#: How long a worker in no path may take to finish a slice: that takes a millisecond, or 20 if it is idle.
 SILENCE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A path that has been taken from its core, at `at` seconds of the platform's time; 0 ms: workers ended in it."""
+    """A path taken off its core, at `at` seconds of the platform's time; `held_ms` is 0 if workers ended in it."""
 
     router: str
     path: str
@@ -44,13 +43,13 @@ class Watchdog:
     Parameters
     ----------
     manifest : dict
-        What is where.
+        The platform's manifest: the layout of its memory.
     deadline : callable
-        A router's name to how long a turn of its paths may take, in seconds.
+        A router's name to the deadline of its paths' turns, in seconds.
     pid : callable
-        A core's number to the process that has it, 0 while none has.
+        A core's number to its worker's pid, 0 for none.
     expel : callable
-        Called with a core's number: ends its worker, and lets the standby go on.
+        Called with a core's number: kills its worker; the standby takes over.
     report : callable
         Told of events.
     """
@@ -67,7 +66,7 @@ class Watchdog:
         self._pid, self._expel = pid, expel
         self._progress: dict[int, Progress] = {}
         self._beats: dict[int, Progress] = {}
-        #: What deadlines are measured in: a platform that was frozen finds nobody late.
+        #: The time that deadlines are measured in: a freeze of the platform makes no worker late.
         self._attention = Attention()
         self._times: dict[int, Schedstat] = {}
         self.quarantined: list[Quarantined] = []
@@ -80,7 +79,7 @@ class Watchdog:
             pid = 0 if core["nic"] else self._pid(number)
             place = core["address"]
             has = pid != 0 and load64(place + CORE["pid"]) == pid
-            # One that is not ready yet may take its time; one that is takes the core within a moment.
+            # One that is not ready yet has no deadline; one that is ready takes the core at once.
             if pid == 0 or not (has or load64(place + CORE["standby"]) >= load64(place + CORE["incarnation"])):
                 self._beats.pop(number, None)
                 continue
@@ -118,7 +117,7 @@ class Watchdog:
         store64(found.task + TASK["enabled"], 0)
         self._progress.pop(found.core)
         self.quarantined.append(found)
-        # The others wait; a report does not (:mod:`vre.supervision.outlet`).
+        # Reporting does not block (:mod:`vre.supervision.outlet`).
         self._report(
             f"router {found.router}: path {found.path} has held core {found.core} for {found.held_ms:.0f} ms; "
             "quarantined until it is released"
@@ -126,7 +125,7 @@ class Watchdog:
         self._expel(found.core)
 
     def quarantine(self, what: Quarantine, now: float) -> None:
-        """Take away a path, or all of a router's: workers ended in it. Another core's turn of it is its last."""
+        """Quarantine a path in which workers ended, or all of a router's. A turn of it on another core is its last."""
         where = {
             task["address"]: task["core"]
             for router in self._manifest["routers"]
@@ -146,7 +145,7 @@ class Watchdog:
         )
 
     def _hold(self) -> None:
-        """Forget paths that are gone, with a configuration that has been replaced; hold those that have been moved."""
+        """Forget removed paths, after a replaced configuration; keep moved ones quarantined."""
         if self.quarantined:
             self.quarantined = [found for found in self.quarantined if path_of(self._manifest, found.task)]
         for found in self.quarantined:
@@ -160,13 +159,13 @@ class Watchdog:
             store64(found.task + TASK["enabled"], 1)
             self.quarantined.remove(found)
         for core in self._manifest["cores"] if mine else []:
-            # Its worker may have left out what such a path needs in the interpreter.
+            # Its worker may have skipped what such a path needs in the interpreter.
             store64(core["address"] + CORE["roster"], load64(core["address"] + CORE["roster"]) + 1)
         return len(mine)
 
 
 def path_of(manifest: dict[str, Any], task: int) -> Stamped | None:
-    """Return which router's path a task is, None if it is none's: a port's classifier, or gone."""
+    """Return the router's path that a task is, None for a port's classifier or a removed task."""
     for router in manifest["routers"]:
         for one in router["tasks"]:
             if one["address"] == task:

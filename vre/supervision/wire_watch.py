@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The watch over the wire: one that stands still, because it has been stopped or the system holds it up, is noticed.
+"""The watchdog over the wire, which may have been stopped, or be delayed by the system.
 
-No tenant's code runs there, so nobody is to blame. Half a frame's accounts cannot be told from a whole one's, so no
-other wire can go on where it stood: it is killed, and the platform ends with it, as after any other death of the wire.
+No tenant's code runs there, so no router is at fault. A frame that is half accounted for cannot be told from a whole
+one, so no other wire can take over: it is killed, and the platform ends, as after any other death of the wire.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class WireWatch:
     Parameters
     ----------
     manifest : dict
-        What is where.
+        The platform's manifest: the layout of its memory.
     pid : callable
-        Returns the process that is the wire now, 0 while none is.
+        Returns the wire's pid, 0 for none.
     expel : callable
         Ends the wire's process.
     report : callable
@@ -45,7 +45,7 @@ class WireWatch:
         self._progress, self._times = Progress(SILENCE_S), Schedstat(0)
 
     def look(self, now: float) -> None:
-        """Judge the wire once, by the rounds that it makes; `now` in seconds."""
+        """Judge the wire once, by its rounds; `now` in seconds."""
         watched = self._attention.look(now)
         pid, place = self._pid(), self._manifest["wire"]["address"]
         if pid == 0 or load64(place + WIRE["stop"]):
@@ -56,5 +56,5 @@ class WireWatch:
         self._times.look(watched)
         if self._progress.hung(True, load64(place + WIRE["loops"]), watched, self._times.waited_s):
             self._progress = Progress(SILENCE_S)
-            self._report(f"the wire did nothing for {SILENCE_S:g} s: it is killed, and without it nothing moves")
+            self._report(f"the wire made no round for {SILENCE_S:g} s and is killed; the platform ends")
             self._expel()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a zygote is started: with a socket to the platform, what it writes overheard, and a process group of its own."""
+"""Starts zygotes: with a socket to the platform, captured output, and a process group of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vre.supervision.stderr import StandardError
 
 @dataclass
 class ZygoteProcess:
-    """A zygote that runs."""
+    """A running zygote."""
 
     process: subprocess.Popen[bytes]
     channel: socket.socket
@@ -42,20 +42,20 @@ def start_zygote(
     Parameters
     ----------
     module : str
-        What it runs.
+        The module that it runs.
     kind : socket.SocketKind
         Of the socket between it and the platform.
     say : callable
         Given each line that it writes to its standard output or error.
     environment : mapping, optional
-        Its environment, else the platform's.
+        Its environment [the platform's].
     descriptors : sequence of int
-        What else it inherits.
+        Other descriptors that it inherits.
 
     Raises
     ------
     OSError
-        There is no room for one more process, or no descriptor.
+        No process or no descriptor is left.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     overheard = StandardError(say)
