@@ -21,9 +21,10 @@ import vre.chaos.rogues
 from shm.intrinsics import load64
 from shm.layout import CORE
 from vre.chaos.dom0_faults import FAULTS
+from vre.chaos.victims import Harm, Victims
 from vre.config.model import Domu, Model, Router
 from vre.config.reader import from_text
-from vre.domu.policy import QUARANTINED
+from vre.domu.policy import QUARANTINED, STARTING
 from vre.domu.supervisor import DomuSupervisor
 from vre.errors import PlatformEnded, PlatformError, VreError, nearest
 from vre.platform.platform import Platform
@@ -32,10 +33,6 @@ from workers.datapath.turn import DRAIN
 #: The rogues' router, and what it does with packets that come back.
 ROUTER = "vre-chaos"
 _CONFIG = "RatedSource(RATE 20000, LENGTH 60) -> u :: Untrusted({file}:Attack) -> Discard; u[1] -> Discard;"
-#: How long a fault is watched, in windows of this length.
-WINDOW_S, WINDOWS = 0.1, 10
-#: What a victim may lose in a window, beyond what it lost in the worst one without a fault.
-LOSS = 0.03
 #: Faults before one may come again, if they are random: some 10 s.
 _APART = 8
 #: How long a busy host may take until a rogue has its first packet, in seconds.
@@ -59,7 +56,8 @@ class Verdict:
     """What came of a fault.
 
     `noticed_ms` is how long it took from the last sign of life until the domU was closed, None if nothing had to be
-    noticed; `victim_loss` the largest part of its packets that a victim lost in a window, beyond that without a fault.
+    noticed; `victim_loss` the largest part of its packets that a victim lost in a window, beyond that without a fault;
+    `victim_shortfall` the largest part of the share it was due that a victim did not get which is offered too much.
     """
 
     name: str
@@ -67,6 +65,7 @@ class Verdict:
     contained: bool
     noticed_ms: float | None
     victim_loss: float
+    victim_shortfall: float
     outcome: str
     why: str = ""
 
@@ -113,8 +112,9 @@ class Chaos:
 
     def __enter__(self) -> Chaos:
         self.platform.start()
+        self._await_domus()
         self.platform.tend(0.5)
-        self._calm = self._watch(lambda: None)
+        self._watched = Victims(self.platform, self.victims)
         self._descriptors = self._open_descriptors()
         return self
 
@@ -139,14 +139,11 @@ class Chaos:
         """
         self._say(f"{fault.name}: {fault.what}")
         tries = [self._once(fault)]
-        if tries[0].victim_loss > LOSS and not self._costs(fault):
+        if _harm(tries[0]).too_much and not self._costs(fault):
             tries += [self._once(fault) for _ in range(2)]
-        verdict = next(
-            (v for v in tries if not v.contained), sorted(tries, key=lambda v: v.victim_loss)[len(tries) // 2]
-        )
-        if verdict.contained and verdict.victim_loss > LOSS and not self._costs(fault):
-            why = f"a victim lost {verdict.victim_loss:.1%} more of its packets in a window than without the fault"
-            return replace(verdict, contained=False, why=why)
+        verdict = next((v for v in tries if not v.contained), sorted(tries, key=_harm)[len(tries) // 2])
+        if verdict.contained and _harm(verdict).too_much and not self._costs(fault):
+            return replace(verdict, contained=False, why=_harm(verdict).why)
         return verdict
 
     @staticmethod
@@ -165,9 +162,9 @@ class Chaos:
         if fault.file:
             self._load(fault.file)
             given = self._given()
-            loss = max(self._watch(lambda: None), self._watch_until_fed(domu, given))
+            harm = self._watched.watch(lambda: None).worst(self._watch_until_fed(domu, given))
         else:
-            loss = self._watch(lambda: self._hurt_dom0(fault.name))
+            harm = self._watched.watch(lambda: self._hurt_dom0(fault.name))
             # What it added and removed again, and what it started anew, settles.
             self.platform.tend(0.2)
         closed = domu.serial != before + bool(fault.file)
@@ -184,7 +181,8 @@ class Chaos:
             group=fault.group,
             contained=not problems,
             noticed_ms=noticed,
-            victim_loss=round(max(0.0, loss - self._calm), 4),
+            victim_loss=round(harm.loss, 4),
+            victim_shortfall=round(harm.shortfall, 4),
             outcome=outcome,
             why="; ".join(problems) or (said[0] if said else ""),
         )
@@ -207,12 +205,18 @@ class Chaos:
             if not self._accounted(router.name):
                 yield f"router {router.name}: packets are not accounted for"
 
-    def _watch_until_fed(self, domu: Any, given: int) -> float:
-        """Watch on until a rogue has had a packet, or has ended; return the most that a victim lost."""
-        worst, serial, end = 0.0, domu.serial, time.monotonic() + _FED_S
+    def _watch_until_fed(self, domu: Any, given: int) -> Harm:
+        """Watch on until a rogue has had a packet, or has ended; return the most that a victim suffered."""
+        harm, serial, end = Harm(), domu.serial, time.monotonic() + _FED_S
         while self._given() == given and domu.serial == serial and time.monotonic() < end:
-            worst = max(worst, self._watch(lambda: None))
-        return worst
+            harm = harm.worst(self._watched.watch(lambda: None))
+        return harm
+
+    def _await_domus(self) -> None:
+        """Wait until the users' domUs are ready, as long as they may take to start."""
+        end = time.monotonic() + max(domu.tenant.router.domu.start_s for domu in self._domus.domus.values())
+        while any(domu.policy.state == STARTING for domu in self._domus.domus.values()) and time.monotonic() < end:
+            self.platform.tend(0.05)
 
     def _given(self) -> int:
         """Return how many packets the rogues' domU has been given."""
@@ -245,26 +249,6 @@ class Chaos:
     def _restarts(self) -> int:
         return sum(load64(core["address"] + CORE["restarts"]) for core in self.platform.parts.runtime.manifest["cores"])
 
-    def _watch(self, act: Callable[[], None]) -> float:
-        """Let windows pass, `act` after the second; return the most that a victim lost in one of them."""
-        worst = 0.0
-        last = {name: self._account(name) for name in self.victims}
-        for window in range(WINDOWS):
-            if window == 2:
-                act()
-            self.platform.tend(WINDOW_S)
-            for name in self.victims:
-                injected, dropped = self._account(name)
-                came, lost = injected - last[name][0], dropped - last[name][1]
-                last[name] = (injected, dropped)
-                if came > 100:
-                    worst = max(worst, lost / came)
-        return worst
-
-    def _account(self, name: str) -> tuple[int, int]:
-        stats = self.platform.handle(name).stats()
-        return stats.injected, sum(count for reason, count in stats.dropped.items() if reason in _LOSSES)
-
     def leftovers(self) -> list[str]:
         """End the traffic; return what dom0 has kept that it should not, and packets that are missing."""
         self.platform.tend(0.3)
@@ -276,19 +260,12 @@ class Chaos:
         return found + [f"router {s.name}: {s.balance} packets are not accounted for" for s in accounts if s.balance]
 
 
+def _harm(verdict: Verdict) -> Harm:
+    return Harm(verdict.victim_loss, verdict.victim_shortfall)
+
+
 #: Events that say nothing about a fault.
 _NOISE = ("its domU says", "runs again", "not shown")
-#: Drops that others can cause; what a router's own elements drop is its own affair.
-_LOSSES = (
-    "rx_ring_full",
-    "tx_ring_full",
-    "queue_full",
-    "killed",
-    "slow_path_full",
-    "domu_lost",
-    "channel_full",
-    "domu_down",
-)
 
 
 def run(
