@@ -120,9 +120,9 @@ def timed_ring(loops: int) -> float:
     import numba
 
     from shm.codegen import register_kernels
-    from shm.intrinsics import load64, store64
-    from shm.layout import CORE
-    from shm.ring import NEXT_HEAD, NEXT_TAIL, available, commit_head, commit_tail, room, slot_at, swap
+    from shm.intrinsics import add64, load64
+    from shm.layout import CORE, RING
+    from shm.ring import available, commit_head, commit_tail, room, slot_at, swap
     from tests.harness import Bench
 
     register_kernels()
@@ -131,12 +131,12 @@ def timed_ring(loops: int) -> float:
     def kernel(core, ring, word, count):
         for _ in range(count):
             if room(ring, 1):
-                swap(core, slot_at(ring, load64(ring + NEXT_HEAD)), word)
-                store64(ring + NEXT_HEAD, load64(ring + NEXT_HEAD) + 1)
+                swap(core, slot_at(ring, load64(ring + RING["next_head"])), word)
+                add64(ring + RING["next_head"], 1)
                 commit_head(ring)
             if available(ring, 1):
-                swap(core, slot_at(ring, load64(ring + NEXT_TAIL)), word)
-                store64(ring + NEXT_TAIL, load64(ring + NEXT_TAIL) + 1)
+                swap(core, slot_at(ring, load64(ring + RING["next_tail"])), word)
+                add64(ring + RING["next_tail"], 1)
                 commit_tail(ring)
 
     with Bench("FromDevice(eth0) -> q :: Queue(64) -> ToDevice(eth1);") as bench:

@@ -22,7 +22,7 @@ import ctypes
 import mmap
 
 from shm.futex import wake
-from shm.intrinsics import acquire64, fence, kernel, load64, relaxed64, release64, settle, store64
+from shm.intrinsics import acquire64, add64, fence, kernel, load64, relaxed64, release64, settle, store64
 from shm.layout import APART, LINE, Layout
 from shm.ring import bump, logged
 
@@ -84,11 +84,6 @@ NO_SLOT, REPLAYED, BAD_LENGTH, BAD_VERDICT = range(-1, -5, -1)
 #: The verdict on a producer index that no producer can have reached.
 IMPOSSIBLE_INDEX = 1
 
-_HEAD, _NEXT_HEAD, _FREED, _NEXT_FREED = (CHANNEL[n] for n in ("head", "next_head", "freed", "next_freed"))
-_TAIL, _NEXT_TAIL, _GIFTS, _VERDICT = (CHANNEL[n] for n in ("tail", "next_tail", "gifts", "verdict"))
-_TABLE, _NOTES, _FREE, _DOWN, _UP = (CHANNEL[n] for n in ("table", "notes", "free", "down", "up"))
-_OPEN, _FAULTS, _KEPT = CHANNEL["open"], CHANNEL["faults"], CHANNEL["kept"]
-_REQUESTS, _RETURNS, _ASLEEP = DOWN.size, UP.size, UP["asleep"]
 _MASK = SLOTS - 1
 #: Where slots begin in UP.
 DATA = -(-(UP.size + SLOTS * RETURN_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -99,13 +94,13 @@ UP_BYTES = -(-(DATA + SLOTS * SLOT_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
 @kernel
 def is_open(channel):
     """Return whether there is a domU to lend to."""
-    return load64(channel + _OPEN) != 0 and load64(channel + _VERDICT) == 0
+    return load64(channel + CHANNEL["open"]) != 0 and load64(channel + CHANNEL["verdict"]) == 0
 
 
 @kernel
 def can_lend(channel):
     """Return how many slots are free."""
-    return load64(channel + _NEXT_FREED) - load64(channel + _NEXT_HEAD)
+    return load64(channel + CHANNEL["next_freed"]) - load64(channel + CHANNEL["next_head"])
 
 
 @kernel
@@ -115,38 +110,38 @@ def lend(core, channel, kind, length, entry, marks, time):
     `time` is the packet's stamp, which dom0 keeps. The caller has asked :func:`can_lend`. A turn that is cut off leaves
     an undo log in `core`.
     """
-    head = load64(channel + _NEXT_HEAD)
+    head = load64(channel + CHANNEL["next_head"])
     index = head & _MASK
-    slot = load64(load64(channel + _FREE) + 8 * index)
-    word = load64(channel + _TABLE) + 8 * slot
+    slot = load64(load64(channel + CHANNEL["free"]) + 8 * index)
+    word = load64(channel + CHANNEL["table"]) + 8 * slot
     # Never 0: a word of zeros is no return.
     generation = (load64(word) >> 8 & 0xFFFF) % 0xFFFF + 1
     logged(core, word, kind | generation << 8 | time << 32)
-    request = load64(channel + _DOWN) + _REQUESTS + REQUEST_BYTES * index
+    request = load64(channel + CHANNEL["down"]) + DOWN.size + REQUEST_BYTES * index
     store64(request, slot | generation << 16 | length << 32 | entry << 48 | kind << 56)
     store64(request + 8, marks)
-    store64(channel + _NEXT_HEAD, head + 1)
+    store64(channel + CHANNEL["next_head"], head + 1)
     return slot
 
 
 @kernel
 def slot_address(channel, slot):
     """Return the address of a slot's bytes."""
-    return load64(channel + _UP) + DATA + slot * SLOT_BYTES
+    return load64(channel + CHANNEL["up"]) + DATA + slot * SLOT_BYTES
 
 
 @kernel
 def give_gifts(core, channel):
     """Lend empty slots until the domU has as many as it may."""
-    while load64(channel + _GIFTS) < GIFTS and can_lend(channel) > 0:
+    while load64(channel + CHANNEL["gifts"]) < GIFTS and can_lend(channel) > 0:
         lend(core, channel, GIFT, 0, 0, 0, 0)
-        logged(core, channel + _GIFTS, load64(channel + _GIFTS) + 1)
+        logged(core, channel + CHANNEL["gifts"], load64(channel + CHANNEL["gifts"]) + 1)
 
 
 @kernel
 def has_returns(channel):
     """Return whether the domU says that it has returned something."""
-    return is_open(channel) and acquire64(load64(channel + _UP)) != load64(channel + _NEXT_TAIL)
+    return is_open(channel) and acquire64(load64(channel + CHANNEL["up"])) != load64(channel + CHANNEL["next_tail"])
 
 
 @kernel
@@ -154,9 +149,9 @@ def returned(channel, wanted):
     """Return how many returns may be taken, at most `wanted`, so a visit is bounded whatever the domU writes."""
     if is_open(channel) == 0:
         return 0
-    ready = acquire64(load64(channel + _UP)) - load64(channel + _NEXT_TAIL)
+    ready = acquire64(load64(channel + CHANNEL["up"])) - load64(channel + CHANNEL["next_tail"])
     if ready < 0 or ready > SLOTS:
-        store64(channel + _VERDICT, IMPOSSIBLE_INDEX)
+        store64(channel + CHANNEL["verdict"], IMPOSSIBLE_INDEX)
         return 0
     return ready if ready < wanted else wanted
 
@@ -164,8 +159,8 @@ def returned(channel, wanted):
 @kernel
 def take(channel, count):
     """Claim `count` returns; return the index of the first."""
-    tail = load64(channel + _NEXT_TAIL)
-    store64(channel + _NEXT_TAIL, tail + count)
+    tail = load64(channel + CHANNEL["next_tail"])
+    store64(channel + CHANNEL["next_tail"], tail + count)
     settle()
     return tail
 
@@ -173,13 +168,13 @@ def take(channel, count):
 @kernel
 def keep_returns(channel, index):
     """Give back the claim to everything from `index` on."""
-    store64(channel + _NEXT_TAIL, index)
+    store64(channel + CHANNEL["next_tail"], index)
 
 
 @kernel
 def fetch(channel, index):
     """Return the word of a return. This is the only time that it is read."""
-    return acquire64(load64(channel + _UP) + _RETURNS + RETURN_BYTES * (index & _MASK))
+    return acquire64(load64(channel + CHANNEL["up"]) + UP.size + RETURN_BYTES * (index & _MASK))
 
 
 @kernel
@@ -212,7 +207,7 @@ def kind_of(channel, word):
     slot = slot_in(word)
     if slot > _MASK:
         return NO_SLOT
-    known = load64(load64(channel + _TABLE) + 8 * slot)
+    known = load64(load64(channel + CHANNEL["table"]) + 8 * slot)
     kind = known & 3
     if kind == FREE or known >> 8 & 0xFFFF != word >> 16 & 0xFFFF:
         return REPLAYED
@@ -222,7 +217,7 @@ def kind_of(channel, word):
 @kernel
 def time_of(channel, slot):
     """Return the time stamp of the packet in a lent slot."""
-    return load64(load64(channel + _TABLE) + 8 * slot) >> 32 & 0xFFFFFFFF
+    return load64(load64(channel + CHANNEL["table"]) + 8 * slot) >> 32 & 0xFFFFFFFF
 
 
 @kernel
@@ -242,57 +237,57 @@ def outcome_of(word):
 @kernel
 def count_fault(core, channel, fault):
     """Count a return that was refused."""
-    bump(core, channel + _FAULTS + 8 * (-1 - fault))
+    bump(core, channel + CHANNEL["faults"] + 8 * (-1 - fault))
 
 
 @kernel
 def keeps(core, channel):
     """Count a packet that stays in the domU; return whether it may keep one more."""
-    kept = load64(channel + _KEPT)
+    kept = load64(channel + CHANNEL["kept"])
     if kept >= MOST_KEPT:
         return False
-    logged(core, channel + _KEPT, kept + 1)
+    logged(core, channel + CHANNEL["kept"], kept + 1)
     return True
 
 
 @kernel
 def kept_before(core, channel):
     """Match a returned empty slot with a kept packet, if there is one; return whether there was."""
-    kept = load64(channel + _KEPT)
+    kept = load64(channel + CHANNEL["kept"])
     if kept:
-        logged(core, channel + _KEPT, kept - 1)
+        logged(core, channel + CHANNEL["kept"], kept - 1)
     return kept > 0
 
 
 @kernel
 def retrieve(core, channel, slot):
     """Free a slot whose content dom0 has copied out."""
-    word = load64(channel + _TABLE) + 8 * slot
+    word = load64(channel + CHANNEL["table"]) + 8 * slot
     known = load64(word)
     if known & 3 == GIFT:
-        logged(core, channel + _GIFTS, load64(channel + _GIFTS) - 1)
+        logged(core, channel + CHANNEL["gifts"], load64(channel + CHANNEL["gifts"]) - 1)
     logged(core, word, known & ~3)
-    freed = load64(channel + _NEXT_FREED)
-    store64(load64(channel + _FREE) + 8 * (freed & _MASK), slot)
-    store64(channel + _NEXT_FREED, freed + 1)
+    freed = load64(channel + CHANNEL["next_freed"])
+    store64(load64(channel + CHANNEL["free"]) + 8 * (freed & _MASK), slot)
+    store64(channel + CHANNEL["next_freed"], freed + 1)
 
 
 @kernel
 def commit_channel(channel):
     """Publish what the turn has lent, and free the slots that it has taken back."""
-    head = load64(channel + _NEXT_HEAD)
-    if head != load64(channel + _HEAD):
-        store64(channel + _HEAD, head)
-        down = load64(channel + _DOWN)
+    head = load64(channel + CHANNEL["next_head"])
+    if head != load64(channel + CHANNEL["head"]):
+        store64(channel + CHANNEL["head"], head)
+        down = load64(channel + CHANNEL["down"])
         # Pairs with the domU's acquire: it sees the requests and the packets.
         release64(down, head)
         # The domU sets this before its last poll. If it is always set, its own router's time pays for the calls;
         # none of them can block.
         fence()
-        if relaxed64(load64(channel + _UP) + _ASLEEP):
+        if relaxed64(load64(channel + CHANNEL["up"]) + UP["asleep"]):
             wake(down)
-    store64(channel + _FREED, load64(channel + _NEXT_FREED))
-    store64(channel + _TAIL, load64(channel + _NEXT_TAIL))
+    store64(channel + CHANNEL["freed"], load64(channel + CHANNEL["next_freed"]))
+    store64(channel + CHANNEL["tail"], load64(channel + CHANNEL["next_tail"]))
 
 
 # For the supervisor, while no worker uses the channel.
@@ -300,7 +295,7 @@ def commit_channel(channel):
 
 def reset(channel: int) -> int:
     """Free all slots, because the memory is replaced; return how many packets the domU had."""
-    table, free = load64(channel + _TABLE), load64(channel + _FREE)
+    table, free = load64(channel + CHANNEL["table"]), load64(channel + CHANNEL["free"])
     lost = lent(channel)
     for slot in range(SLOTS):
         store64(table + 8 * slot, load64(table + 8 * slot) & ~3)
@@ -314,9 +309,9 @@ def reset(channel: int) -> int:
 
 def lent(channel: int) -> int:
     """Return how many packets a domU has, in slots and kept."""
-    table = load64(channel + _TABLE)
+    table = load64(channel + CHANNEL["table"])
     words = (ctypes.c_int64 * SLOTS).from_address(table)
-    return sum(word & 3 == LENT for word in words) + load64(channel + _KEPT)
+    return sum(word & 3 == LENT for word in words) + load64(channel + CHANNEL["kept"])
 
 
 def undo_claims(channel: int) -> int:
@@ -324,22 +319,22 @@ def undo_claims(channel: int) -> int:
 
     What the turn lent was not published. The returns that it took are not processed again, but their slots are freed.
     """
-    store64(channel + _NEXT_HEAD, load64(channel + _HEAD))
-    store64(channel + _NEXT_FREED, load64(channel + _FREED))
-    table, free, lost = load64(channel + _TABLE), load64(channel + _FREE), 0
-    for index in range(load64(channel + _TAIL), load64(channel + _NEXT_TAIL)):
+    store64(channel + CHANNEL["next_head"], load64(channel + CHANNEL["head"]))
+    store64(channel + CHANNEL["next_freed"], load64(channel + CHANNEL["freed"]))
+    table, free, lost = load64(channel + CHANNEL["table"]), load64(channel + CHANNEL["free"]), 0
+    for index in range(load64(channel + CHANNEL["tail"]), load64(channel + CHANNEL["next_tail"])):
         word = fetch(channel, index)
         kind = kind_of(channel, word)
         if kind < 0:
             continue
-        slot, freed = slot_in(word), load64(channel + _NEXT_FREED)
+        slot, freed = slot_in(word), load64(channel + CHANNEL["next_freed"])
         store64(table + 8 * slot, load64(table + 8 * slot) & ~3)
         store64(free + 8 * (freed & _MASK), slot)
-        store64(channel + _NEXT_FREED, freed + 1)
+        store64(channel + CHANNEL["next_freed"], freed + 1)
         lost += kind == LENT
         if kind == GIFT:
-            store64(channel + _GIFTS, load64(channel + _GIFTS) - 1)
-            if load64(channel + _KEPT):
-                store64(channel + _KEPT, load64(channel + _KEPT) - 1)
+            add64(channel + CHANNEL["gifts"], -1)
+            if load64(channel + CHANNEL["kept"]):
+                add64(channel + CHANNEL["kept"], -1)
                 lost += 1
     return lost

@@ -15,8 +15,15 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.core.datamodel.models import OpaqueModel
 from numba.core.datamodel.registry import register_default as register_model
-from numba.core.imputils import lower_builtin, lower_constant
-from numba.core.typing.templates import AbstractTemplate, infer, infer_global, signature
+from numba.core.imputils import lower_builtin, lower_constant, lower_getattr
+from numba.core.typing.templates import (
+    AbstractTemplate,
+    AttributeTemplate,
+    infer,
+    infer_getattr,
+    infer_global,
+    signature,
+)
 from numba.extending import register_jitable, typeof_impl
 
 from shm import futex, intrinsics
@@ -227,11 +234,11 @@ _lower(intrinsics.stack_record, lambda dtype: dtype.dtype, _stack_record)
 
 
 class LayoutType(types.Type):
-    """A :class:`shm.layout.Layout` inside a kernel: `CORE["task"]` is the constant offset."""
+    """A :class:`shm.layout.Layout` inside a kernel: `CORE["task"]` and `CORE.size` are constants."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        super().__init__(name=f"Layout({layout.name}, {layout.fields})")
+        super().__init__(name=f"Layout({layout.name}, {layout.size}, {layout.fields})")
 
 
 @typeof_impl.register(Layout)
@@ -261,6 +268,19 @@ class _LayoutField(AbstractTemplate):
 @lower_builtin("static_getitem", LayoutType, types.StringLiteral)
 def _layout_field(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return I64(sig.args[0].layout[args[1]])
+
+
+@infer_getattr
+class _LayoutSize(AttributeTemplate):
+    key = LayoutType
+
+    def resolve_size(self, layout: LayoutType) -> Any:
+        return _int64
+
+
+@lower_getattr(LayoutType, "size")
+def _layout_size(context: Any, builder: Any, kind: LayoutType, value: Any) -> Any:
+    return I64(kind.layout.size)
 
 
 #: For functions that only compiled code calls: no wrappers for Python or C.

@@ -68,6 +68,12 @@ def store64(address: int, value: int) -> None:
     ctypes.c_int64.from_address(int(address)).value = int(value)
 
 
+@kernel
+def add64(address: int, amount: int) -> None:
+    """Add `amount` to the 64-bit word at `address`, which has no other writer."""
+    store64(address, load64(address) + amount)
+
+
 def be16(address: int) -> int:
     """Return the 16-bit word at `address` in network order (RFC 791, appendix B)."""
     return int.from_bytes(ctypes.string_at(int(address), 2), "big")

@@ -28,7 +28,7 @@ import zlib
 from typing import NamedTuple
 
 from shm.escape import escape
-from shm.intrinsics import acquire64, load64, release64, store64
+from shm.intrinsics import acquire64, add64, load64, release64, store64
 from shm.layout import APART, CLIENTS, Layout
 
 JOURNAL = Layout(
@@ -122,7 +122,7 @@ def dropped(journal: int, router: int | None = None) -> int:
 
 
 def _bump(word: int) -> None:
-    store64(word, load64(word) + 1)
+    add64(word, 1)
 
 
 def _store(journal: int, place: int, data: bytes) -> None:

@@ -14,7 +14,7 @@ import mmap
 import os
 
 from shm.channel import CHANNEL, DOWN_BYTES, UP_BYTES
-from shm.intrinsics import load64, store64
+from shm.intrinsics import add64, load64, store64
 from shm.segment import SegmentError
 
 _MAP_FIXED = 0x10
@@ -81,7 +81,7 @@ def renew(channel: int) -> tuple[int, int]:
         drop(channel, held)
         store64(channel + CHANNEL[held], fd)
     store64(channel + CHANNEL["owner"], os.getpid())
-    store64(channel + CHANNEL["incarnation"], load64(channel + CHANNEL["incarnation"]) + 1)
+    add64(channel + CHANNEL["incarnation"], 1)
     return passed, also_passed
 
 

@@ -19,7 +19,7 @@ from shm.intrinsics import load16, load64, store64
 from shm.journal import take
 from shm.layout import CORE, RING, SLOT, SPARES, TASK
 from shm.memfd import release, renew
-from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL, available, commit_head, commit_tail, room, slot_at
+from shm.ring import available, commit_head, commit_tail, room, slot_at
 from shm.run_directory import RunDirectory
 from shm.segment import claim_window, free_window
 from vre.config.model import RING_SLOTS, Model, Nic, Router, RouterPort
@@ -154,11 +154,11 @@ class Bench:
             return frames
         ring = self.builder.ports[port].tx[0].address
         while available(ring, 1):
-            index = load64(ring + NEXT_TAIL)
+            index = load64(ring + RING["next_tail"])
             slot = slot_at(ring, index)
             address = frame_address(slot, load64(ring + RING["pool"]))
             frames.append(ctypes.string_at(address, load16(slot + SLOT["length"])))
-            store64(ring + NEXT_TAIL, index + 1)
+            store64(ring + RING["next_tail"], index + 1)
         commit_tail(ring)
         self._sent = getattr(self, "_sent", 0) + len(frames)
         return frames
@@ -210,6 +210,6 @@ class Bench:
         assert len(np.unique(references)) == len(references)
         for plan in self.rings():
             ring = plan.address
-            assert load64(ring + HEAD) == load64(ring + NEXT_HEAD)
-            assert load64(ring + TAIL) == load64(ring + NEXT_TAIL)
-            assert 0 <= load64(ring + HEAD) - load64(ring + TAIL) <= plan.capacity
+            assert load64(ring + RING["head"]) == load64(ring + RING["next_head"])
+            assert load64(ring + RING["tail"]) == load64(ring + RING["next_tail"])
+            assert 0 <= load64(ring + RING["head"]) - load64(ring + RING["tail"]) <= plan.capacity

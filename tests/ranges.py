@@ -20,7 +20,7 @@ import itertools
 from dataclasses import dataclass
 
 from shm import channel, journal, layout, wire_layout
-from shm.intrinsics import load64, store64
+from shm.intrinsics import add64, load64
 from shm.layout import CLIENTS, IDLE_PASS, TIME_UNIT_NS, Layout
 from vre.memory.address_space import view
 from workers.core.clock import RATE_BITS
@@ -226,7 +226,7 @@ def shift(box, by, sign=1):
     for core in box.parts.runtime.builder.cores:
         for at in range(core.passes, core.passes + 8 * CLIENTS, 8):
             if load64(at) != IDLE_PASS:
-                store64(at, load64(at) + sign * by.passes)
+                add64(at, sign * by.passes)
     for tenant in box.parts.runtime.builder.tenants.values():
         for found in tenant.program.channels.values():
             # The stamp of a packet that is lent is in the upper half of a word.

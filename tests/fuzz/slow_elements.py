@@ -14,8 +14,8 @@ import time
 import numpy as np
 
 from shm.intrinsics import load64
-from shm.layout import MISSING, NOTE
-from shm.ring import HEAD, TAIL, commit_head, room
+from shm.layout import MISSING, NOTE, RING
+from shm.ring import commit_head, room
 from tests.harness import Bench
 from tests.workers.frames import arp, udp
 from workers.arguments import REQUIRED
@@ -133,7 +133,7 @@ class Fuzzed:
         assert put_frame(self.slow.punt, Frame(packet, b"", 1, self.note(len(packet))))
         commit_head(self.slow.punt)
         self.sent += 1
-        while load64(self.slow.punt + HEAD) != load64(self.slow.punt + TAIL):
+        while load64(self.slow.punt + RING["head"]) != load64(self.slow.punt + RING["tail"]):
             self._now += self.chance.choice((1000, 10**6, 10**9, 10**11))
             self.bench.clock(self._now)
             self.slow.run()

@@ -34,7 +34,7 @@ from shm.channel import (
     lent,
 )
 from shm.futex import sleep_on
-from shm.intrinsics import load64, store64
+from shm.intrinsics import add64, load64, store64
 from shm.memfd import make_memory, map_at, read_only, renew
 from tests.harness import Bench
 from tests.workers.frames import udp
@@ -375,7 +375,7 @@ def test_no_sequence_of_returns_breaks_an_account(words):
         verdicts = {"good": 0, "drop": DROPPED, "keep": KEPT}
         for one in words:
             if one == "index":
-                store64(rogue.up, load64(rogue.up) + 3)
+                add64(rogue.up, 3)
                 rogue.sent += 3
             elif one == "again" or (one in verdicts and not todo):
                 rogue.returns(word(*last))

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from shm.intrinsics import load64, store64
 from shm.layout import APART, RING
-from shm.ring import NEXT_TAIL, available, commit_head, commit_tail, is_empty, length, room
+from shm.ring import available, commit_head, commit_tail, is_empty, length, room
 from tests.harness import Bench
 from workers.datapath.slow_packet import put_packet, read_packet
 from workers.element import SlowPacket
@@ -52,11 +52,11 @@ class RingMachine(RuleBasedStateMachine):
     @rule()
     def pop(self):
         assert available(self.ring, 1) == 1
-        index = load64(self.ring + NEXT_TAIL)
+        index = load64(self.ring + RING["next_tail"])
         packet, entry = read_packet(self.ring, index)
         data, number = self.published.popleft()
         assert (bytes(packet.data), packet.dst, entry) == (data, number, number % 100)
-        store64(self.ring + NEXT_TAIL, index + 1)
+        store64(self.ring + RING["next_tail"], index + 1)
         self.claimed += 1
 
     @rule()

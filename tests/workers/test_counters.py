@@ -9,7 +9,7 @@ import mmap
 import numpy as np
 import pytest
 
-from shm.intrinsics import load64, store64
+from shm.intrinsics import add64, load64
 from shm.layout import MODEL_BITS, TASK
 from workers.core.perf_counters import PAGE_FAULTS, SLICES, SOFTWARE, Counter, LineMeter, explain, why_not
 
@@ -64,7 +64,7 @@ def test_a_meter_writes_what_packets_take_into_their_tasks():
         one, two = 1 + i % 3, 1 + i % 2
         touch(one + 4 * two)
         for task, count in zip(tasks, (one, two), strict=True):
-            store64(task + TASK["packets"], load64(task + TASK["packets"]) + count)
+            add64(task + TASK["packets"], count)
         meter.after_slice()
     found = [load64(task + TASK["lines"]) / (1 << MODEL_BITS) for task in tasks]
     assert found == pytest.approx([1, 4], abs=0.6)

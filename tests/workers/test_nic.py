@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shm.intrinsics import load16, load64, store64
-from shm.layout import SLOT
-from shm.ring import HEAD, NEXT_HEAD, POOL, TAIL, slot_at
+from shm.layout import RING, SLOT
+from shm.ring import slot_at
 from shm.wire_layout import CLAIM, CLAIMS
 from tests.harness import Bench
 from tests.workers.frames import udp
@@ -33,8 +33,8 @@ def tagged(frame, tag):
 
 def last_of(ring):
     """Return the frame that came last."""
-    slot = slot_at(ring, load64(ring + HEAD) - 1)
-    return ctypes.string_at(frame_address(slot, load64(ring + POOL)), load16(slot + SLOT["length"]))
+    slot = slot_at(ring, load64(ring + RING["head"]) - 1)
+    return ctypes.string_at(frame_address(slot, load64(ring + RING["pool"])), load16(slot + SLOT["length"]))
 
 
 FRAMES = [
@@ -59,10 +59,10 @@ def test_cables_and_replays_agree_on_who_gets_a_frame_and_how(claimed):
         sorter = Sorter(claimed)
         for frame in FRAMES:
             memory = ctypes.create_string_buffer(frame, len(frame) + 64)
-            before = [load64(ring + HEAD) for ring in rings]
+            before = [load64(ring + RING["head"]) for ring in rings]
             found = arrive(at, ctypes.addressof(memory), len(frame), 1)
-            got = {i: last_of(ring) for i, ring in enumerate(rings) if load64(ring + HEAD) != before[i]}
+            got = {i: last_of(ring) for i, ring in enumerate(rings) if load64(ring + RING["head"]) != before[i]}
             takers, data = sorter.sort(frame)
             assert got == dict.fromkeys(takers, data) and found == len(takers), (frame.hex(), claimed)
             for ring in rings:
-                store64(ring + TAIL, load64(ring + NEXT_HEAD))
+                store64(ring + RING["tail"], load64(ring + RING["next_head"]))

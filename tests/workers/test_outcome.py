@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import pytest
 
-from shm.intrinsics import copy, load64, store64
-from shm.layout import CORE, TASK
-from shm.ring import HEAD, NEXT_TAIL, length
+from shm.intrinsics import add64, copy, load64, store64
+from shm.layout import CORE, RING, TASK
+from shm.ring import length
 from tests.workers.frames import IN, OUT, udp
 from vre.language.checker import check
 from vre.language.lexer import Source
@@ -163,7 +163,7 @@ def test_what_raises_when_it_is_visited_loses_nothing_but_its_turn(monkeypatch, 
         function(load64(task + TASK["block"]), b.core, task, 64)
     for _ in range(4):
         b.slow[0].run()
-    assert b.dropped == {} and load64(b.slow[0].inject + HEAD) == 1
+    assert b.dropped == {} and load64(b.slow[0].inject + RING["head"]) == 1
     monkeypatch.setattr(Faulty, "due", staticmethod(lambda state, now: False))
     b.slow[0].__init__(b.core, b.tasks[0], b.shape, lambda: 0)
     b.heed()
@@ -307,7 +307,7 @@ def test_what_an_element_took_out_of_its_ring_before_it_raised_is_dropped_with_i
     def take_and_raise(state, packet, context):
         ring = int(state["hold"])
         context.touched.add(ring)
-        store64(ring + NEXT_TAIL, load64(ring + NEXT_TAIL) + 2)
+        add64(ring + RING["next_tail"], 2)
         for output in sends:
             yield output, packet
             raise ValueError

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from shm.intrinsics import load64, stack_record, store64
-from shm.layout import CORE, SPARES, TASK, UNDO_ENTRIES
-from shm.ring import NEXT_HEAD, POOL, slot_at
+from shm.layout import CORE, RING, SPARES, TASK, UNDO_ENTRIES
+from shm.ring import slot_at
 from tests.workers.frames import udp
 from vre.errors import ConfigError
 from vre.language.checker import check
@@ -99,6 +99,6 @@ def test_a_note_names_any_element_of_a_long_router(bench):
     inject, entry = load64(b.tasks[0] + TASK["inject"]), 100_000 << turn.PORT_BITS | 1
     packet = stack_record(PACKET.dtype)
     assert put_packet(inject, SlowPacket(bytearray(60)), entry)
-    receive(packet, slot_at(inject, 0), load64(inject + POOL))
+    receive(packet, slot_at(inject, 0), load64(inject + RING["pool"]))
     assert read_note(inject, 0, packet) == read_packet(inject, 0)[1] == entry
-    store64(inject + NEXT_HEAD, 0)
+    store64(inject + RING["next_head"], 0)

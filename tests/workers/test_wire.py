@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shm.intrinsics import record
-from shm.layout import TIME_UNIT_NS
-from shm.ring import FULL, HEAD
+from shm.layout import RING, TIME_UNIT_NS
 from shm.wire_layout import FRAME, LINK, LINK_BITS, SOURCE, SOURCE_INTERVAL_BITS, TALLY, TALLY_BUCKETS
 from tests.harness import Bench
 from tests.workers.frames import udp
@@ -47,7 +46,7 @@ class Feed:
         self.ring = bench.builder.tenants["r"].rx["eth0"].address
         settled = {
             "ring": self.ring,
-            "full": self.ring + FULL,
+            "full": self.ring + RING["full"],
             "frames": ctypes.addressof(self._entries),
             "count": 2,
             "limit": -1,
@@ -62,7 +61,7 @@ class Feed:
         from shm.intrinsics import load64
 
         run_source(self.address, ns, 0)
-        return int(self.source["sent"]), load64(self.ring + HEAD), load64(self.ring + FULL)
+        return int(self.source["sent"]), load64(self.ring + RING["head"]), load64(self.ring + RING["full"])
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from shm.intrinsics import load64, store64
+from shm.intrinsics import add64, load64, store64
 from shm.layout import CLIENT
 from vre.config.model import Model
 from vre.domu.cpu_shares import Part, Shares, exceeds, part_beside_one, throttle_for, weight_of
@@ -78,7 +78,7 @@ class CpuShares:
         core = domu.tenant.cores.get(domu.driver)
         if core is not None:
             client = domu.tenant.client(core)
-            store64(client + CLIENT["domu_ns"], load64(client + CLIENT["domu_ns"]) + used)
+            add64(client + CLIENT["domu_ns"], used)
             if set(self.cpus(domu)) & set(self._plan.cpus) and not domu.tenant.router.direct:
                 debt = load64(client + CLIENT["debt"]) + round(used / self._manifest["ns_per_tick"])
                 store64(client + CLIENT["debt"], debt)

@@ -19,7 +19,7 @@ from typing import Any
 
 from shm.channel import CHANNEL
 from shm.escape import escape
-from shm.intrinsics import load64, store64
+from shm.intrinsics import add64, load64, store64
 from shm.layout import CORE
 from shm.memfd import renew
 from vre.config.model import Model
@@ -138,7 +138,7 @@ class DomuLifecycle:
                 theirs.callback(os.close, fd)
             for core in self._cores(domu):
                 # Workers map it when they look round.
-                store64(core + CORE["roster"], load64(core + CORE["roster"]) + 1)
+                add64(core + CORE["roster"], 1)
             message = domu.spec() | {"tier": self.tier, "root": str(self._root), "cpus": self._parts.cpus(domu)}
             self._domu_zygote.send(message, [its_control.fileno(), its_log, *memory])
             domu.asked = True

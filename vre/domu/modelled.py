@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shm.channel import CHANNEL, reset
-from shm.intrinsics import load64, store64
+from shm.intrinsics import add64, load64, store64
 from shm.layout import ALWAYS, APART, CLIENT, MODEL_BITS, TASK
 from shm.memfd import release, renew
 from vre.config.machines import Machine
@@ -102,7 +102,7 @@ class ModelledDomus:
             unlink(self._builder, core, task)
             self._builder.cores[core].dismiss(client)
             if load64(channel + CHANNEL["owner"]):
-                store64(channel + CHANNEL["lost"], load64(channel + CHANNEL["lost"]) + reset(channel))
+                add64(channel + CHANNEL["lost"], reset(channel))
                 release(channel)
             places.pop()
         self._places.pop(name, None)

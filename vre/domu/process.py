@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from shm.channel import CHANNEL, FAULTS, LENT, SLOTS, reset
 from shm.escape import LONGEST_LINE, escape
-from shm.intrinsics import acquire64, load64, store64
+from shm.intrinsics import acquire64, add64, load64
 from vre.domu.cpu_shares import Part
 from vre.domu.image import Image
 from vre.domu.policy import KIND_BITS, QUARANTINED, Loans, Policy
@@ -300,7 +300,7 @@ class DomuProcess:
         lost = 0
         for channel in self.channels:
             count = reset(channel)
-            store64(channel + CHANNEL["lost"], load64(channel + CHANNEL["lost"]) + count)
+            add64(channel + CHANNEL["lost"], count)
             lost += count
         return lost
 

@@ -9,7 +9,7 @@ elsewhere.
 
 from __future__ import annotations
 
-from shm.intrinsics import load64, release64, store64
+from shm.intrinsics import add64, load64, release64, store64
 from shm.layout import CLIENT, CORE, TASK
 from vre.memory.address_space import view
 from vre.memory.layout import Builder
@@ -56,7 +56,7 @@ def unlink(builder: Builder, core: int, task: int) -> None:
 
 def _changed(builder: Builder, core: int) -> None:
     word = builder.cores[core].address + CORE["roster"]
-    store64(word, load64(word) + 1)
+    add64(word, 1)
 
 
 def attach(builder: Builder, tenant: RouterMemory, number: int, core: int, program: ConfigMemory | None = None) -> None:

@@ -14,8 +14,7 @@ import numpy as np
 
 from shm.channel import CHANNEL
 from shm.intrinsics import load64
-from shm.layout import NOTE, SLOT, TASK
-from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL
+from shm.layout import NOTE, RING, SLOT, TASK
 from vre.memory.address_space import RingPlan, view
 from vre.memory.router import ConfigMemory, RouterMemory
 from workers.datapath.turn import DROPS, MADE
@@ -86,7 +85,7 @@ def take_over(tenant: RouterMemory, old: ConfigMemory, new: ConfigMemory) -> Han
                 moved += move_packets(found.stores, before["rings"]["ring"], new.elements[j]["rings"]["ring"])
         else:
             _carry(found, node.cls, before["state"])
-    waiting = sum(load64(ring.address + HEAD) - load64(ring.address + TAIL) for ring in old.rings)
+    waiting = sum(load64(ring.address + RING["head"]) - load64(ring.address + RING["tail"]) for ring in old.rings)
     found.count("replaced", waiting - moved)
     for channel in old.channels.values():
         found.count("domu_lost", load64(channel + CHANNEL["lost"]))
@@ -120,9 +119,9 @@ def move_packets(stores: Stores, old: RingPlan, new: RingPlan) -> int:
 
     Nobody uses either ring meanwhile. Each slot gives its buffers for those of the slot that it fills.
     """
-    tail, head = load64(old.address + TAIL), load64(old.address + HEAD)
-    first = load64(new.address + HEAD)
-    count = min(head - tail, new.capacity - (first - load64(new.address + TAIL)))
+    tail, head = load64(old.address + RING["tail"]), load64(old.address + RING["head"])
+    first = load64(new.address + RING["head"])
+    count = min(head - tail, new.capacity - (first - load64(new.address + RING["tail"])))
     here, there = (tail + np.arange(count)) % old.count, (first + np.arange(count)) % new.count
     source, target = view(old.slots, SLOT.dtype, old.count).copy(), view(new.slots, SLOT.dtype, new.count).copy()
     taken, given = source[here].copy(), target[there].copy()
@@ -133,7 +132,10 @@ def move_packets(stores: Stores, old: RingPlan, new: RingPlan) -> int:
     notes[there] = view(old.notes, NOTE.dtype, old.count)[here]
     for address, what in ((old.slots, source), (new.slots, target), (new.notes, notes)):
         stores.add(address, what.tobytes())
-    for ring, cursors, value in ((new, (NEXT_HEAD, HEAD), first + count), (old, (NEXT_TAIL, TAIL), tail + count)):
+    for ring, cursors, value in (
+        (new, (RING["next_head"], RING["head"]), first + count),
+        (old, (RING["next_tail"], RING["tail"]), tail + count),
+    ):
         for cursor in cursors:
             stores.word(ring.address + cursor, value)
     return count

@@ -8,8 +8,7 @@ from typing import Any
 
 from shm import journal
 from shm.intrinsics import load64, release64, store64
-from shm.layout import CLIENTS, CONTROLLER, CORE
-from shm.ring import FULL
+from shm.layout import CLIENTS, CONTROLLER, CORE, RING
 from shm.wire_layout import (
     CABLE,
     CAPTURE,
@@ -176,12 +175,12 @@ class Links:
         if plan.router:
             tenant = builder.tenants[plan.router]
             ring = tenant.rx[plan.nic].address
-            source["full"], source["tag"] = ring + FULL, tenant.index
+            source["full"], source["tag"] = ring + RING["full"], tenant.index
             source["ring"] = queue.address if queue else ring
             source["clock"] = self.clock(builder.core_of_port(plan.router, plan.nic))
         elif queue:
             # Frames for nobody take room, and time, before that is known.
-            source["ring"], source["full"], source["tag"] = queue.address, queue.address + FULL, CLIENTS
+            source["ring"], source["full"], source["tag"] = queue.address, queue.address + RING["full"], CLIENTS
             source["clock"] = self.clock(builder.ports[plan.nic].core)
 
     def share_rings(self) -> None:

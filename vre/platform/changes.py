@@ -34,8 +34,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from shm.intrinsics import load64, store64
-from shm.layout import CORE, SLOT, TIME_UNIT_NS
-from shm.ring import HEAD, TAIL
+from shm.layout import CORE, RING, SLOT, TIME_UNIT_NS
 from shm.wire_layout import SOURCE
 from vre.config.model import Router
 from vre.config.validate import validate
@@ -341,7 +340,7 @@ def _rest(sources: list[int], resting: bool) -> None:
 
 def _shift_times(stores: Stores, plan: RingPlan, units: int) -> None:
     """Add to the time stamps of the packets that wait in a ring; nobody uses it."""
-    head, tail = load64(plan.address + HEAD), load64(plan.address + TAIL)
+    head, tail = load64(plan.address + RING["head"]), load64(plan.address + RING["tail"])
     slots = view(plan.slots, SLOT.dtype, plan.count).copy()
     for index in range(tail, head):
         at = index % plan.count

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shm.intrinsics import load64, store64
-from shm.layout import CLIENT
-from shm.ring import HEAD, TAIL
+from shm.layout import CLIENT, RING
 from vre.memory.router import ConfigMemory, RouterMemory
 from vre.memory.run_queues import unlink
 from vre.platform.runtime import Runtime
@@ -34,8 +33,8 @@ class Rest:
             store64(self._tenant.client(core) + CLIENT["last"], 0)
         ports = self._runtime.builder.ports.values()
         rings = [(port.nic.name, port.tx[core].address) for port in ports for core in cores]
-        self._sent = [(nic, ring, load64(ring + HEAD)) for nic, ring in rings if nic in self._nics]
+        self._sent = [(nic, ring, load64(ring + RING["head"])) for nic, ring in rings if nic in self._nics]
 
     def waiting(self) -> str:
         """Return a port at which packets wait that were sent before the rest, nothing where there is none."""
-        return next((nic for nic, ring, head in self._sent if load64(ring + TAIL) < head), "")
+        return next((nic for nic, ring, head in self._sent if load64(ring + RING["tail"]) < head), "")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shm.intrinsics import load64, record, store64
+from shm.intrinsics import add64, load64, record, store64
 from shm.layout import CONTROLLER, CORE, MODEL_BITS, TASK
 from shm.wire_layout import CAPTURE, SOURCE, WIRE
 from vre.config.machines import MACHINES
@@ -142,7 +142,7 @@ class Simulation:
             self._turn = (self._turn + 1) % len(places)
             for core in places[self._turn :] + places[: self._turn]:
                 run_slice(core, until)
-                store64(core + CORE["heartbeat"], load64(core + CORE["heartbeat"]) + 1)
+                add64(core + CORE["heartbeat"], 1)
                 self._run_slow(core)
             for capture in self._captures:
                 capture.drain(_PATIENCE_S)
@@ -165,7 +165,7 @@ class Simulation:
         waiting = [task for task in self._slow.get(core, ()) if task.pending()]
         if waiting:
             min(waiting, key=SlowTask.current_pass).run()
-            store64(core + CORE["now"], load64(core + CORE["now"]) + self._machine.slow_cycles)
+            add64(core + CORE["now"], self._machine.slow_cycles)
 
     def quiesce(self, counters: list[int], steps: int) -> None:
         """Let nothing happen: between two steps nobody is in anything."""

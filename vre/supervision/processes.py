@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from shm.intrinsics import load64, release64, store64
+from shm.intrinsics import add64, load64, release64, store64
 from shm.layout import CORE
 from shm.wire_layout import CAPTURE, WIRE
 from vre.config.captures import KILLED, finish
@@ -395,7 +395,7 @@ class ProcessGroup:
         if isinstance(decision, Recover) and load64(place + CORE["left"]) >= mine:
             return  # it had handed over: the core is the next one's
         lost = recover(place, *ring_ends(self.manifest, decision.core), channels_on(self.manifest, decision.core))
-        store64(place + CORE["restarts"], load64(place + CORE["restarts"]) + 1)
+        add64(place + CORE["restarts"], 1)
         if decision.quarantine:
             self.quarantine(decision.quarantine)
         # A dead worker does not hand over: do it in its place.

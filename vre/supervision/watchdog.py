@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from shm.intrinsics import acquire64, load64, store64
+from shm.intrinsics import acquire64, add64, load64, store64
 from shm.layout import CORE, TASK
 from vre.supervision.attention import Attention
 from vre.supervision.progress import Progress
@@ -160,7 +160,7 @@ class Watchdog:
             self.quarantined.remove(found)
         for core in self._manifest["cores"] if mine else []:
             # Its worker may have skipped what such a path needs in the interpreter.
-            store64(core["address"] + CORE["roster"], load64(core["address"] + CORE["roster"]) + 1)
+            add64(core["address"] + CORE["roster"], 1)
         return len(mine)
 
 

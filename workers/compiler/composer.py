@@ -22,9 +22,9 @@ from workers.graph.traces import Traces
 #: What every module begins with.
 _IMPORTS = """\
 from shm.channel import commit_channel, give_gifts, keep_returns, returned, take
-from shm.layout import CORE, TASK
+from shm.layout import CORE, RING, SLOT, TASK
 from shm.intrinsics import load64, record, stack_record, unlikely
-from shm.ring import MASK, POOL, SLOTS, available, commit_head, commit_tail, is_empty, room
+from shm.ring import available, commit_head, commit_tail, is_empty, room, slot_at
 from workers.compiler.guard import guarded
 from workers.datapath.packet import CLONE, PACKET, PUNT, TAKEN, clone, read_note, receive, spare_done, transfer
 from workers.datapath.turn import (
@@ -286,7 +286,7 @@ class Composer:
     first = at = asked = claim(ring, count)
     # Only what is claimed: the line behind belongs to the producer, who is writing it.
     end = claimed = first + count
-    slots, mask, pool = load64(ring + SLOTS), load64(ring + MASK), load64(ring + POOL)
+    slots, mask, pool = load64(ring + RING["slots"]), load64(ring + RING["mask"]), load64(ring + RING["pool"])
     while at < end:
         stop = first + look(core, task, at - first, end - first)
         if stop == at:
@@ -294,7 +294,7 @@ class Composer:
         asked = ask_frames(slots, mask, pool, asked, least(stop + AHEAD, claimed))
         ask_slots(slots, mask, asked, claimed - 1)
         while at < stop:
-            receive(packet, slots + (at & mask) * 16, pool){noted}
+            receive(packet, slots + (at & mask) * SLOT.size, pool){noted}
             {entry}
             at += 1
             if unlikely(log_is_full(core)):
@@ -354,10 +354,10 @@ class Composer:
         w("""\
     if back:
         first = claim(inject, back)
-        pool = load64(inject + POOL)
+        pool = load64(inject + RING["pool"])
         i, stop = 0, back
         while i < stop:
-            receive(packet, load64(inject + SLOTS) + ((first + i) & load64(inject + MASK)) * 16, pool)
+            receive(packet, slot_at(inject, first + i), pool)
             entry = read_note(inject, first + i, packet)
             i += 1""")
         for n, (element, port) in enumerate(resumes):

@@ -17,18 +17,12 @@ host took the processor away in it) is made good once all have had as much by we
 
 from __future__ import annotations
 
-from shm.intrinsics import kernel, load64, store64
+from shm.intrinsics import add64, kernel, load64, store64
 from shm.layout import CLIENT, CORE, IDLE_PASS, MODEL_BITS, STRIDE_BITS
 
 #: Length of a window: some turns of each client, and the time between two visits to the interpreter.
 WINDOW_NS = 1_000_000
 
-_CLOCK, _BEGAN, _BY_MEMORY = CORE["clock_ns"], CORE["window_ns"], CORE["by_memory"]
-_TICKS, _LINES, _STRIDE, _JOINS = CLIENT["used_ticks"], CLIENT["used_lines"], CLIENT["stride"], CLIENT["joins"]
-_SEEN_USED, _SEEN_JOINS = CLIENT["window_used"], CLIENT["window_joins"]
-_BACKLOGGED, _CONTESTED = CLIENT["backlogged_ns"], CLIENT["contested_ns"]
-_TURN, _STEP, _LINE_TICKS = CLIENT["window_turn"], CLIENT["contested_step"], CORE["line_ticks"]
-_HAD, _ENTITLED = CLIENT["contested_used"], CLIENT["contested_due"]
 #: The weight that belongs to a stride of one.
 _WEIGHT = float(1 << STRIDE_BITS)
 
@@ -36,20 +30,20 @@ _WEIGHT = float(1 << STRIDE_BITS)
 @kernel
 def used_by(core, client):
     """Return what a client has used of the resource that its turns are charged: ticks, or accesses to memory."""
-    return load64(client + (_LINES if load64(core + _BY_MEMORY) else _TICKS))
+    return load64(client + (CLIENT["used_lines"] if load64(core + CORE["by_memory"]) else CLIENT["used_ticks"]))
 
 
 @kernel
 def longest_turn(core, client):
     """Return the longest turn of a client in the last window in which it had one, in the unit of :func:`used_by`."""
-    ticks, line = abs(load64(client + _TURN)), load64(core + _LINE_TICKS)
-    return ticks / line * (1 << MODEL_BITS) if load64(core + _BY_MEMORY) and line else float(ticks)
+    ticks, line = abs(load64(client + CLIENT["window_turn"])), load64(core + CORE["line_ticks"])
+    return ticks / line * (1 << MODEL_BITS) if load64(core + CORE["by_memory"]) and line else float(ticks)
 
 
 @kernel
 def competed(client, slot):
     """Return whether a client has had something to do since the window began."""
-    return load64(slot) != IDLE_PASS and load64(client + _SEEN_JOINS) == load64(client + _JOINS)
+    return load64(slot) != IDLE_PASS and load64(client + CLIENT["window_joins"]) == load64(client + CLIENT["joins"])
 
 
 @kernel
@@ -58,21 +52,21 @@ def close_window(core, clients, passes, count):
 
     A worker that is killed in here miscounts one window, of some clients.
     """
-    length = load64(core + _CLOCK) - load64(core + _BEGAN)
+    length = load64(core + CORE["clock_ns"]) - load64(core + CORE["window_ns"])
     if length < WINDOW_NS:
         return
-    store64(core + _BEGAN, load64(core + _CLOCK))
+    store64(core + CORE["window_ns"], load64(core + CORE["clock_ns"]))
     competitors, weights, used, step = 0, 0.0, 0, 0.0
     longest, heaviest = 0.0, 0.0  # turn of all; stride of those that have had none yet
     for c in range(count):
         client = load64(clients + 8 * c)
         if client and competed(client, passes + 8 * c):
             competitors += 1
-            weights += _WEIGHT / load64(client + _STRIDE)
-            turn, stride = longest_turn(core, client), load64(client + _STRIDE) / _WEIGHT
+            weights += _WEIGHT / load64(client + CLIENT["stride"])
+            turn, stride = longest_turn(core, client), load64(client + CLIENT["stride"]) / _WEIGHT
             longest, step = max(longest, turn), max(step, turn * stride)
             heaviest = max(heaviest, stride if turn == 0 else 0.0)
-            used += used_by(core, client) - load64(client + _SEEN_USED)
+            used += used_by(core, client) - load64(client + CLIENT["window_used"])
     # A turn that has not been seen is as long as the longest that has.
     step = max(step, longest * heaviest)
     for c in range(count):
@@ -81,17 +75,17 @@ def close_window(core, clients, passes, count):
             continue
         slot, now = passes + 8 * c, used_by(core, client)
         if competed(client, slot):
-            store64(client + _BACKLOGGED, load64(client + _BACKLOGGED) + length)
+            add64(client + CLIENT["backlogged_ns"], length)
             if competitors > 1:
-                weight = _WEIGHT / load64(client + _STRIDE)
+                weight = _WEIGHT / load64(client + CLIENT["stride"])
                 due, less = int(used * (weight / weights)), min(weight, weights - weight)
-                store64(client + _CONTESTED, load64(client + _CONTESTED) + length)
-                store64(client + _HAD, load64(client + _HAD) + now - load64(client + _SEEN_USED))
-                store64(client + _ENTITLED, load64(client + _ENTITLED) + due)
-                left, mine = load64(client + _STEP) - int(used * (less / weights)), int(step * less)
-                store64(client + _STEP, left if left > mine else mine)
-        store64(client + _SEEN_USED, now)
+                add64(client + CLIENT["contested_ns"], length)
+                add64(client + CLIENT["contested_used"], now - load64(client + CLIENT["window_used"]))
+                add64(client + CLIENT["contested_due"], due)
+                left, mine = load64(client + CLIENT["contested_step"]) - int(used * (less / weights)), int(step * less)
+                store64(client + CLIENT["contested_step"], left if left > mine else mine)
+        store64(client + CLIENT["window_used"], now)
         # Below 0 it is known still, and any turn is longer.
-        store64(client + _TURN, -abs(load64(client + _TURN)))
+        store64(client + CLIENT["window_turn"], -abs(load64(client + CLIENT["window_turn"])))
         # Who is idle joins later, and has not competed throughout.
-        store64(client + _SEEN_JOINS, load64(client + _JOINS) if load64(slot) != IDLE_PASS else -1)
+        store64(client + CLIENT["window_joins"], load64(client + CLIENT["joins"]) if load64(slot) != IDLE_PASS else -1)

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from shm.channel import commit_channel, undo_claims
-from shm.intrinsics import load16, load64, release64, store64
+from shm.intrinsics import add64, load16, load64, release64, store64
 from shm.layout import CLIENT, COMMITTING, CORE, IDLE, IDLE_PASS, RING, RUNNING, TASK, UNDO
-from shm.ring import HEAD, MASK, NEXT_HEAD, NEXT_TAIL, TAGS, TAIL, mend_swap
+from shm.ring import mend_swap
 
 
 def ring_ends(manifest: dict[str, Any], number: int) -> tuple[list[int], list[int]]:
@@ -65,24 +65,24 @@ def recover(core: int, inputs: Sequence[int], outputs: Sequence[int], channels: 
         mend_swap(core)
         _undo(core)
         for ring in inputs:
-            claimed = range(load64(ring + TAIL), load64(ring + NEXT_TAIL))
+            claimed = range(load64(ring + RING["tail"]), load64(ring + RING["next_tail"]))
             lost += len(claimed)
             if load64(ring + RING["killed"]):
                 counted += len(claimed)
                 _count_owners(ring, claimed)
         for ring in outputs:
-            store64(ring + NEXT_HEAD, load64(ring + HEAD))
+            store64(ring + RING["next_head"], load64(ring + RING["head"]))
         lost += sum(undo_claims(channel) for channel in channels)
     if stage in (RUNNING, COMMITTING):
         for ring in outputs:
-            release64(ring + HEAD, load64(ring + NEXT_HEAD))
+            release64(ring + RING["head"], load64(ring + RING["next_head"]))
         for ring in inputs:
-            release64(ring + TAIL, load64(ring + NEXT_TAIL))
+            release64(ring + RING["tail"], load64(ring + RING["next_tail"]))
         for channel in channels:
             commit_channel(channel)
     task = load64(core + CORE["task"])
     if task and lost > counted:
-        store64(task + TASK["killed"], load64(task + TASK["killed"]) + lost - counted)
+        add64(task + TASK["killed"], lost - counted)
     for field in ("undo_count", "spare_used", "task", "stage"):
         store64(core + CORE[field], IDLE)
     _let_all_join(core)
@@ -91,10 +91,10 @@ def recover(core: int, inputs: Sequence[int], outputs: Sequence[int], channels: 
 
 def _count_owners(ring: int, claimed: range) -> None:
     """Count the claimed slots of a ring that routers share, each for the router that its tag names."""
-    tags, mask, table = load64(ring + TAGS), load64(ring + MASK), load64(ring + RING["killed"])
+    tags, mask, table = load64(ring + RING["tags"]), load64(ring + RING["mask"]), load64(ring + RING["killed"])
     for index in claimed:
         counter = table + 8 * load16(tags + 2 * (index & mask))
-        store64(counter, load64(counter) + 1)
+        add64(counter, 1)
 
 
 def _undo(core: int) -> None:

@@ -8,45 +8,46 @@ happens anywhere else.
 from __future__ import annotations
 
 from shm.channel import has_returns
-from shm.intrinsics import acquire64, call, cpu_time_ns, kernel, load64, pause, record, settle, store32, store64, ticks
-from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, CORE, DECISION, DECISIONS, IDLE_PASS, MODEL_BITS, TASK
-from shm.ring import HEAD, TAIL
+from shm.intrinsics import (
+    acquire64,
+    add64,
+    call,
+    cpu_time_ns,
+    kernel,
+    load64,
+    pause,
+    record,
+    settle,
+    store32,
+    store64,
+    ticks,
+)
+from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, CORE, DECISION, DECISIONS, IDLE_PASS, MODEL_BITS, RING, TASK
 from workers.core.clock import to_ns
 from workers.core.contest import close_window
 from workers.core.cost_model import modelled
 from workers.core.stride import MEASURED, REBASE, adopt, charge, join, leave, move_back, pick, price, sample
 
 CORE_RECORD = CORE.dtype
-_TASKS, _LAST, _USED_LINES = CLIENT["tasks"], CLIENT["last"], CLIENT["used_lines"]
-_FUNCTION, _BLOCK, _INPUT, _NEXT = TASK["function"], TASK["block"], TASK["input"], TASK["next"]
-_INJECT, _RUNNABLE, _ENABLED = TASK["inject"], TASK["runnable"], TASK["enabled"]
-_USED, _PACKETS, _TURNS = TASK["used_ticks"], TASK["packets"], TASK["turns"]
-_EMPTY, _POLLED, _QUANTUM = TASK["empty_turns"], TASK["polled"], TASK["quantum"]
-_STRIDE, _WANTED, _REBASES = CLIENT["stride"], CLIENT["wanted"], CLIENT["rebases"]
-_LEAST, _CORE_REBASES = CORE["least_pass"], CORE["rebases"]
-_LINES, _TASK_LINES = TASK["lines"], TASK["used_lines"]
-_DECISION_SIZE, _D_TASK, _D_PASS = DECISION.size, DECISION["task"], DECISION["pass"]
-_D_TICKS, _D_PACKETS = DECISION["ticks"], DECISION["packets"]
 #: How far a dilated core's clock may run ahead of its traffic: less than a ring holds at 10 Mp/s.
 LEAD_NS = 40_000
-_TASK, _SINCE = CORE["task"], CORE["since"]
 
 
 @kernel
 def has_work(task):
     """Return whether a turn of the task would find anything."""
-    if load64(task + _ENABLED) == 0:
+    if load64(task + TASK["enabled"]) == 0:
         return 0
-    polled, ring = load64(task + _POLLED), load64(task + _INPUT)
+    polled, ring = load64(task + TASK["polled"]), load64(task + TASK["input"])
     if polled == ALWAYS:
         return 1
     if polled == CHANNEL_ENDS:
         if has_returns(ring):
             return 1
-    elif ring and acquire64(ring + HEAD) != load64(ring + TAIL):
+    elif ring and acquire64(ring + RING["head"]) != load64(ring + RING["tail"]):
         return 1
-    ring = load64(task + _INJECT)
-    if ring and acquire64(ring + HEAD) != load64(ring + TAIL):
+    ring = load64(task + TASK["inject"])
+    if ring and acquire64(ring + RING["head"]) != load64(ring + RING["tail"]):
         return 1
     return 0
 
@@ -55,34 +56,34 @@ def has_work(task):
 def wake(core, clients, count, passes):
     """Look at every client and idle task; let those with work join. Return how many tasks joined."""
     best = pick(passes, count)
-    floor = load64(core + _LEAST)
+    floor = load64(core + CORE["least_pass"])
     if best >= 0:
         floor = load64(passes + 8 * best)
     if floor >= REBASE:
         floor -= REBASE
-        store64(core + _LEAST, floor)
-        store64(core + _CORE_REBASES, load64(core + _CORE_REBASES) + 1)
-    rebases = load64(core + _CORE_REBASES)
+        store64(core + CORE["least_pass"], floor)
+        add64(core + CORE["rebases"], 1)
+    rebases = load64(core + CORE["rebases"])
     joined = 0
     for c in range(count):
         client = load64(clients + 8 * c)
         if client == 0:
             continue
-        if load64(client + _REBASES) != rebases:
+        if load64(client + CLIENT["rebases"]) != rebases:
             move_back(client, passes + 8 * c, rebases)
-        wanted = load64(client + _WANTED)
+        wanted = load64(client + CLIENT["wanted"])
         if wanted == 0:
             continue
-        if wanted != load64(client + _STRIDE):
+        if wanted != load64(client + CLIENT["stride"]):
             adopt(client, passes + 8 * c, floor)
         runnable = 0
-        task = acquire64(client + _TASKS)
+        task = acquire64(client + CLIENT["tasks"])
         while task:
-            if load64(task + _RUNNABLE) == 0 and has_work(task):
-                store64(task + _RUNNABLE, 1)
+            if load64(task + TASK["runnable"]) == 0 and has_work(task):
+                store64(task + TASK["runnable"], 1)
                 joined += 1
                 runnable = 1
-            task = acquire64(task + _NEXT)
+            task = acquire64(task + TASK["next"])
         if runnable and load64(passes + 8 * c) == IDLE_PASS:
             join(client, passes + 8 * c, floor)
     return joined
@@ -91,21 +92,21 @@ def wake(core, clients, count, passes):
 @kernel
 def next_task(client):
     """Return the client's runnable task after the one that ran last, 0 where none is."""
-    last = load64(client + _LAST)
+    last = load64(client + CLIENT["last"])
     task = last
     if last:
-        task = acquire64(last + _NEXT)
+        task = acquire64(last + TASK["next"])
         while task:
-            if load64(task + _RUNNABLE) and load64(task + _ENABLED):
-                store64(client + _LAST, task)
+            if load64(task + TASK["runnable"]) and load64(task + TASK["enabled"]):
+                store64(client + CLIENT["last"], task)
                 return task
-            task = acquire64(task + _NEXT)
-    task = acquire64(client + _TASKS)
+            task = acquire64(task + TASK["next"])
+    task = acquire64(client + CLIENT["tasks"])
     while task:
-        if load64(task + _RUNNABLE) and load64(task + _ENABLED):
-            store64(client + _LAST, task)
+        if load64(task + TASK["runnable"]) and load64(task + TASK["enabled"]):
+            store64(client + CLIENT["last"], task)
             return task
-        task = acquire64(task + _NEXT)
+        task = acquire64(task + TASK["next"])
     return 0
 
 
@@ -148,25 +149,25 @@ def now_after(core, task, begun, packets):
 @kernel
 def remember(core, number, now, task, weight_pass, elapsed, packets):
     """Write a decision into the flight recorder."""
-    at = load64(core + CORE["recorder"]) + (number & (DECISIONS - 1)) * _DECISION_SIZE
+    at = load64(core + CORE["recorder"]) + (number & (DECISIONS - 1)) * DECISION.size
     store64(at, now)
-    store64(at + _D_TASK, task)
-    store64(at + _D_PASS, weight_pass)
-    store32(at + _D_TICKS, elapsed if elapsed < 0xFFFFFFFF else 0xFFFFFFFF)
-    store32(at + _D_PACKETS, packets)
+    store64(at + DECISION["task"], task)
+    store64(at + DECISION["pass"], weight_pass)
+    store32(at + DECISION["ticks"], elapsed if elapsed < 0xFFFFFFFF else 0xFFFFFFFF)
+    store32(at + DECISION["packets"], packets)
 
 
 @kernel
 def account(core, task, elapsed, packets):
     """Add a turn to its task's account; return what its memory accesses are worth in ticks."""
-    store64(task + _USED, load64(task + _USED) + elapsed)
-    store64(task + _TURNS, load64(task + _TURNS) + 1)
+    add64(task + TASK["used_ticks"], elapsed)
+    add64(task + TASK["turns"], 1)
     if packets == 0:
-        store64(task + _EMPTY, load64(task + _EMPTY) + 1)
+        add64(task + TASK["empty_turns"], 1)
         return elapsed
-    lines = packets * load64(task + _LINES) >> MODEL_BITS
-    store64(task + _PACKETS, load64(task + _PACKETS) + packets)
-    store64(task + _TASK_LINES, load64(task + _TASK_LINES) + lines)
+    lines = packets * load64(task + TASK["lines"]) >> MODEL_BITS
+    add64(task + TASK["packets"], packets)
+    add64(task + TASK["used_lines"], lines)
     return lines * load64(core + CORE["line_ticks"]) >> MODEL_BITS
 
 
@@ -230,13 +231,15 @@ def run_slice(core, until):
             leave(client, slot)
             continue
         # Stamp.
-        store64(core + _SINCE, now)
-        store64(core + _TASK, task)
+        store64(core + CORE["since"], now)
+        store64(core + CORE["task"], task)
         settle()
         # Run.
-        done = call(load64(task + _FUNCTION), load64(task + _BLOCK), core, task, load64(task + _QUANTUM))
+        done = call(
+            load64(task + TASK["function"]), load64(task + TASK["block"]), core, task, load64(task + TASK["quantum"])
+        )
         settle()
-        store64(core + _TASK, 0)
+        store64(core + CORE["task"], 0)
         # Account.
         after = now_after(core, task, now, done)
         elapsed = consumed(core, after - now)
@@ -244,7 +247,7 @@ def run_slice(core, until):
         if done and discipline == MEASURED:
             sample(task, state["sample"], elapsed, done)
         if state["line_pace"] and done:
-            make_due(state, now, done * load64(task + _LINES))
+            make_due(state, now, done * load64(task + TASK["lines"]))
         amount = by_lines if by_memory else price(discipline, task, elapsed, done)
         charge(client, slot, amount, elapsed)
         remember(core, state["decisions"], now, task, least_pass, elapsed, done)
@@ -253,12 +256,12 @@ def run_slice(core, until):
         now = after
         if done:
             state["busy_ticks"] += elapsed
-            store64(client + _USED_LINES, load64(client + _USED_LINES) + (done * load64(task + _LINES) >> MODEL_BITS))
+            add64(client + CLIENT["used_lines"], (done * load64(task + TASK["lines"]) >> MODEL_BITS))
             moved += 1
             idle_since = now
         else:
             state["idle_ticks"] += elapsed
-            store64(task + _RUNNABLE, 0)
+            store64(task + TASK["runnable"], 0)
             if next_task(client) == 0:
                 leave(client, slot)
     state["now"] = now

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from shm.intrinsics import acquire64, load64, record, store64
+from shm.intrinsics import acquire64, add64, load64, record, store64
 from shm.journal import FAULT, NOBODY, put
 from shm.journal import LINE as SAID
-from shm.layout import CLIENT, CORE, IDLE_PASS, TASK
-from shm.ring import HEAD, NEXT_HEAD, NEXT_TAIL, TAIL, available, commit_head, commit_tail, logged, room
+from shm.layout import CLIENT, CORE, IDLE_PASS, RING, TASK
+from shm.ring import available, commit_head, commit_tail, logged, room
 from workers.core.outcome import MOST, Outcome, Raised, settled, told
 from workers.core.stride import charge_aside
 from workers.datapath.slow_packet import Frame, framed, put_frame, read_packet
@@ -62,7 +62,7 @@ class Context:
     def behind(self) -> tuple[int, int]:
         """The next packet of the path that is on its way here, and where they end: none if both are the same."""
         punt = load64(load64(self._core + CORE["task"]) + TASK["punt"])
-        return load64(punt + NEXT_TAIL), acquire64(punt + HEAD)
+        return load64(punt + RING["next_tail"]), acquire64(punt + RING["head"])
 
     @property
     def room(self) -> int:
@@ -95,7 +95,7 @@ class SlowTask:
         return load64(self.task + TASK["enabled"]) != 0 and (self._waiting() or self._due() is not None)
 
     def _waiting(self) -> bool:
-        return acquire64(self.punt + HEAD) != load64(self.punt + TAIL)
+        return acquire64(self.punt + RING["head"]) != load64(self.punt + RING["tail"])
 
     def _due(self) -> int | None:
         """Return an element that has something to do of itself, and room for what comes of it."""
@@ -216,14 +216,14 @@ class SlowTask:
 
     def _charge(self, used: int) -> None:
         core = self.core
-        store64(core + CORE["slow_ticks"], load64(core + CORE["slow_ticks"]) + used)
-        store64(self.task + TASK["slow_ticks"], load64(self.task + TASK["slow_ticks"]) + used)
+        add64(core + CORE["slow_ticks"], used)
+        add64(self.task + TASK["slow_ticks"], used)
         charge_aside(load64(self.task + TASK["client"]), load64(self.task + TASK["slot"]), used)
 
 
 def _held(rings: list[int]) -> int:
     """Return how many packets an element keeps."""
-    return sum(load64(ring + NEXT_HEAD) - load64(ring + NEXT_TAIL) for ring in rings)
+    return sum(load64(ring + RING["next_head"]) - load64(ring + RING["next_tail"]) for ring in rings)
 
 
 def _lost(rings: list[int], held: int, taken: int) -> Outcome[Frame | None]:
@@ -231,7 +231,7 @@ def _lost(rings: list[int], held: int, taken: int) -> Outcome[Frame | None]:
     kept = _held(rings) - held
     for ring in rings:
         # What it has put in meanwhile is the ring's last.
-        store64(ring + NEXT_HEAD, load64(ring + NEXT_HEAD) - max(0, kept))
+        add64(ring + RING["next_head"], -max(0, kept))
     return Outcome([], {RAISED: taken + max(0, -kept)})
 
 

@@ -24,7 +24,7 @@ by :data:`REBASE` when the least of them has come so far, and none is further ah
 
 from __future__ import annotations
 
-from shm.intrinsics import kernel, load64, store64
+from shm.intrinsics import add64, kernel, load64, store64
 from shm.layout import CLIENT, IDLE_PASS, MODEL_BITS, PASS_BITS, STRIDE_BITS, TASK
 
 DISCIPLINES = ("exact", "measured", "weighted", "stride", "roundrobin")
@@ -43,11 +43,6 @@ FARTHEST = 1 << 61
 _AHEAD = float(1 << 59)
 #: The estimate moves towards a sample by a part of 2**EWMA_BITS.
 EWMA_BITS = 4
-
-_STRIDE, _USED, _OWN, _TURNS = CLIENT["stride"], CLIENT["used_ticks"], CLIENT["own_pass"], CLIENT["turns"]
-_TURN = CLIENT["window_turn"]
-_JOINS, _WANTED, _MOST, _REBASES = CLIENT["joins"], CLIENT["wanted"], CLIENT["most"], CLIENT["rebases"]
-_COST, _SAMPLES, _OUTLIERS, _SAMPLE_IN = TASK["cost"], TASK["samples"], TASK["outliers"], TASK["sample_in"]
 
 
 def strides(weights: list[float]) -> list[int]:
@@ -87,7 +82,7 @@ def price(discipline, task, elapsed, packets):
     if discipline == EXACT:
         return elapsed
     if discipline == MEASURED:
-        cost = load64(task + _COST)
+        cost = load64(task + TASK["cost"])
         if packets and cost:
             return packets * cost >> MODEL_BITS
         # An idle poll, or a path that has not been measured yet.
@@ -102,44 +97,44 @@ def sample(task, every, elapsed, packets):
     A packet's cost shows when control returns to the scheduler (the paper, section 3.3.1, footnote 3): it is
     its part of what the turn took.
     """
-    left = load64(task + _SAMPLE_IN) - packets
+    left = load64(task + TASK["sample_in"]) - packets
     if left > 0:
-        store64(task + _SAMPLE_IN, left)
+        store64(task + TASK["sample_in"], left)
         return
-    store64(task + _SAMPLE_IN, every)
-    cost, seen = load64(task + _COST), load64(task + _OUTLIERS)
+    store64(task + TASK["sample_in"], every)
+    cost, seen = load64(task + TASK["cost"]), load64(task + TASK["outliers"])
     taken = (elapsed << MODEL_BITS) // packets
-    store64(task + _SAMPLES, load64(task + _SAMPLES) + 1)
+    add64(task + TASK["samples"], 1)
     if cost and taken > cost * OUTLIER and seen & 1 == 0:
-        store64(task + _OUTLIERS, seen + 2 | 1)
+        store64(task + TASK["outliers"], seen + 2 | 1)
         return
-    store64(task + _OUTLIERS, seen & ~1)
+    store64(task + TASK["outliers"], seen & ~1)
     if cost == 0:
-        store64(task + _COST, taken)
+        store64(task + TASK["cost"], taken)
     else:
-        store64(task + _COST, cost + ((taken - cost) >> EWMA_BITS))
+        store64(task + TASK["cost"], cost + ((taken - cost) >> EWMA_BITS))
 
 
 @kernel
 def charge(client, slot, amount, ticks):
     """Charge a client `amount` for a turn of `ticks`; `slot` is the address of its pass."""
-    store64(client + _USED, load64(client + _USED) + ticks)
-    store64(client + _TURNS, load64(client + _TURNS) + 1)
+    add64(client + CLIENT["used_ticks"], ticks)
+    add64(client + CLIENT["turns"], 1)
     if load64(slot) == IDLE_PASS:
-        slot = client + _OWN
+        slot = client + CLIENT["own_pass"]
     size = amount if amount > ticks else ticks
-    if size > load64(client + _TURN):
-        store64(client + _TURN, size)
-    most = load64(client + _MOST)
+    if size > load64(client + CLIENT["window_turn"]):
+        store64(client + CLIENT["window_turn"], size)
+    most = load64(client + CLIENT["most"])
     amount = amount if amount < most else most
-    store64(slot, load64(slot) + (amount * load64(client + _STRIDE) >> STRIDE_BITS - PASS_BITS))
+    add64(slot, amount * load64(client + CLIENT["stride"]) >> STRIDE_BITS - PASS_BITS)
 
 
 @kernel
 def charge_aside(client, slot, ticks):
     """Charge a client for what was done for it apart from its turns, while others may have been ahead of it."""
     charge(client, slot, ticks, ticks)
-    at = client + _OWN if load64(slot) == IDLE_PASS else slot
+    at = client + CLIENT["own_pass"] if load64(slot) == IDLE_PASS else slot
     if load64(at) > FARTHEST:
         store64(at, FARTHEST)
 
@@ -147,12 +142,12 @@ def charge_aside(client, slot, ticks):
 @kernel
 def move_back(client, slot, rebases):
     """Move a client's passes back with all others' of its core; who is idle, and behind, is at the beginning."""
-    own, current = load64(client + _OWN) - REBASE, load64(slot)
-    store64(client + _OWN, own if own > 0 else 0)
+    own, current = load64(client + CLIENT["own_pass"]) - REBASE, load64(slot)
+    store64(client + CLIENT["own_pass"], own if own > 0 else 0)
     if current != IDLE_PASS:
         store64(slot, current - REBASE if current > REBASE else 0)
     # Last: a worker killed before does it again, which forgives a debt, and starves nobody.
-    store64(client + _REBASES, rebases)
+    store64(client + CLIENT["rebases"], rebases)
 
 
 @kernel
@@ -161,8 +156,8 @@ def adopt(client, slot, floor):
 
     (Waldspurger and Weihl, section 4.2: a client's remaining pass is scaled with its stride.)
     """
-    before, wanted = load64(client + _STRIDE), load64(client + _WANTED)
-    at = client + _OWN if load64(slot) == IDLE_PASS else slot
+    before, wanted = load64(client + CLIENT["stride"]), load64(client + CLIENT["wanted"])
+    at = client + CLIENT["own_pass"] if load64(slot) == IDLE_PASS else slot
     ahead = load64(at) - floor
     if before == 0 or ahead <= 0:
         ahead = 0
@@ -171,8 +166,8 @@ def adopt(client, slot, floor):
     # A worker killed in between forgives a debt, and makes none larger.
     if wanted < before and ahead:
         store64(at, floor + int(scaled))
-    store64(client + _MOST, most_charged(wanted))
-    store64(client + _STRIDE, wanted)
+    store64(client + CLIENT["most"], most_charged(wanted))
+    store64(client + CLIENT["stride"], wanted)
     if wanted > before and ahead:
         store64(at, floor + int(scaled))
 
@@ -180,13 +175,13 @@ def adopt(client, slot, floor):
 @kernel
 def join(client, slot, floor):
     """Let an idle client compete again: at its own pass, but not before the least runnable one."""
-    own = load64(client + _OWN)
+    own = load64(client + CLIENT["own_pass"])
     store64(slot, own if own > floor else floor)
-    store64(client + _JOINS, load64(client + _JOINS) + 1)
+    add64(client + CLIENT["joins"], 1)
 
 
 @kernel
 def leave(client, slot):
     """Take a client out of the competition; it keeps its debt."""
-    store64(client + _OWN, load64(slot))
+    store64(client + CLIENT["own_pass"], load64(slot))
     store64(slot, IDLE_PASS)

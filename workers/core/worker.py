@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from shm.channel import CHANNEL
-from shm.intrinsics import acquire64, load64, release64, store64
+from shm.intrinsics import acquire64, add64, load64, release64, store64
 from shm.layout import CLIENT, CORE, TASK
 from shm.memfd import follow
 from workers.core.perf_counters import LineMeter, line_meter
@@ -135,7 +135,7 @@ class Worker:
         for client, slot in self._charged:
             due = load64(client + CLIENT["debt"]) - load64(client + CLIENT["paid"])
             if due > 0:
-                store64(client + CLIENT["paid"], load64(client + CLIENT["paid"]) + due)
+                add64(client + CLIENT["paid"], due)
                 charge_aside(client, slot, due)
 
     def take_over(self) -> None:
@@ -173,7 +173,7 @@ class Worker:
         self._count_lines()
         handled = run_slow(self.slow, self._ticks, self._slow_ticks)
         self._charge_domus()
-        store64(core + CORE["slices"], load64(core + CORE["slices"]) + 1)
+        add64(core + CORE["slices"], 1)
         # Last: who waits for it may take away what was in hand until now.
         release64(core + CORE["heartbeat"], load64(core + CORE["heartbeat"]) + 1)
         return moved, handled

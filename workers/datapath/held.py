@@ -15,9 +15,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-from shm.intrinsics import load32, load64, store32, store64
-from shm.layout import Layout
-from shm.ring import CAPACITY, MASK, NEXT_HEAD, NEXT_TAIL
+from shm.intrinsics import add64, load32, load64, store32, store64
+from shm.layout import RING, Layout
 from workers.datapath.packet import note_at
 from workers.datapath.slow_packet import read_packet, write_packet
 from workers.element import SlowPacket
@@ -26,15 +25,13 @@ from workers.element import SlowPacket
 QUEUE = Layout("queue", {"first": "i8", "last": "i8", "count": "i8"})
 #: A slot's neighbours in its queue, one up, and the queue's address.
 LINK = Layout("link", {"next": "i8", "before": "i8", "queue": "i8"}, size=32)
-_FIRST, _LAST, _COUNT = QUEUE["first"], QUEUE["last"], QUEUE["count"]
-_NEXT, _BEFORE, _QUEUE, _SIZE = LINK["next"], LINK["before"], LINK["queue"], LINK.size
 #: In front of the links: whether they are whole, and the ring's head and tail that they were made for.
 _WHOLE, _HEAD, _TAIL, _LINKS = 0, 8, 16, 32
 
 
 def links_bytes(capacity: int) -> int:
     """Return what the links of a ring take."""
-    return _LINKS + (1 << (capacity - 1).bit_length()) * _SIZE
+    return _LINKS + (1 << (capacity - 1).bit_length()) * LINK.size
 
 
 class Held:
@@ -42,23 +39,23 @@ class Held:
 
     def __init__(self, ring: int, links: int) -> None:
         self.ring, self._links = ring, links
-        self._mask = load64(ring + MASK)
+        self._mask = load64(ring + RING["mask"])
 
     def __len__(self) -> int:
-        return load64(self.ring + NEXT_HEAD) - load64(self.ring + NEXT_TAIL)
+        return load64(self.ring + RING["next_head"]) - load64(self.ring + RING["next_tail"])
 
     def full(self) -> bool:
         """Return whether there is no room for one more."""
-        return len(self) >= load64(self.ring + CAPACITY)
+        return len(self) >= load64(self.ring + RING["capacity"])
 
     # What is known of a slot.
 
     def _link(self, slot: int) -> int:
-        return self._links + _LINKS + slot * _SIZE
+        return self._links + _LINKS + slot * LINK.size
 
     def queue_at(self, place: int) -> int:
         """Return the queue of the packet that is `place` slots behind the ring's tail."""
-        return load64(self._link((load64(self.ring + NEXT_TAIL) + place) & self._mask) + _QUEUE)
+        return load64(self._link((load64(self.ring + RING["next_tail"]) + place) & self._mask) + LINK["queue"])
 
     # Changes.
 
@@ -66,27 +63,27 @@ class Held:
         """Keep a packet at the end of a queue; False where there is no room."""
         if self.full():
             return False
-        head = load64(self.ring + NEXT_HEAD)
+        head = load64(self.ring + RING["next_head"])
         # Both ends of the ring are this process's: what it has taken out in this turn is free already.
         write_packet(self.ring, head, packet, 0)
-        store64(self.ring + NEXT_HEAD, head + 1)
+        store64(self.ring + RING["next_head"], head + 1)
         self._enqueue(queue, head & self._mask)
         return True
 
     def take(self, queue: int) -> SlowPacket:
         """Take the oldest packet out of a queue, which is not empty."""
-        slot = load64(queue + _FIRST) - 1
+        slot = load64(queue + QUEUE["first"]) - 1
         packet, _ = read_packet(self.ring, slot)
         self._unlink(slot)
-        tail = load64(self.ring + NEXT_TAIL)
+        tail = load64(self.ring + RING["next_tail"])
         if tail & self._mask != slot:
             self._move(tail & self._mask, slot)
-        store64(self.ring + NEXT_TAIL, tail + 1)
+        store64(self.ring + RING["next_tail"], tail + 1)
         return packet
 
     def replace(self, victim: int, queue: int, packet: SlowPacket) -> None:
         """Let a packet have the place of the oldest of the queue `victim`, at the end of `queue`."""
-        slot = load64(victim + _FIRST) - 1
+        slot = load64(victim + QUEUE["first"]) - 1
         self._unlink(slot)
         self._write(slot, packet)
         self._enqueue(queue, slot)
@@ -97,30 +94,34 @@ class Held:
         write_packet(self.ring, slot, packet, 0)
 
     def _enqueue(self, queue: int, slot: int) -> None:
-        last, link = load64(queue + _LAST), self._link(slot)
-        store64(link + _QUEUE, queue)
-        store64(link + _BEFORE, last)
-        store64(link + _NEXT, 0)
-        store64(self._link(last - 1) + _NEXT if last else queue + _FIRST, slot + 1)
-        store64(queue + _LAST, slot + 1)
-        store64(queue + _COUNT, load64(queue + _COUNT) + 1)
+        last, link = load64(queue + QUEUE["last"]), self._link(slot)
+        store64(link + LINK["queue"], queue)
+        store64(link + LINK["before"], last)
+        store64(link + LINK["next"], 0)
+        store64(self._link(last - 1) + LINK["next"] if last else queue + QUEUE["first"], slot + 1)
+        store64(queue + QUEUE["last"], slot + 1)
+        add64(queue + QUEUE["count"], 1)
 
     def _point(self, link: int, after: int, before: int) -> None:
         """Let what comes before and after a link name `after` and `before`."""
-        queue, previous, following = load64(link + _QUEUE), load64(link + _BEFORE), load64(link + _NEXT)
-        store64(self._link(previous - 1) + _NEXT if previous else queue + _FIRST, after)
-        store64(self._link(following - 1) + _BEFORE if following else queue + _LAST, before)
+        queue, previous, following = (
+            load64(link + LINK["queue"]),
+            load64(link + LINK["before"]),
+            load64(link + LINK["next"]),
+        )
+        store64(self._link(previous - 1) + LINK["next"] if previous else queue + QUEUE["first"], after)
+        store64(self._link(following - 1) + LINK["before"] if following else queue + QUEUE["last"], before)
 
     def _unlink(self, slot: int) -> None:
         link = self._link(slot)
-        self._point(link, load64(link + _NEXT), load64(link + _BEFORE))
-        queue = load64(link + _QUEUE)
-        store64(queue + _COUNT, load64(queue + _COUNT) - 1)
+        self._point(link, load64(link + LINK["next"]), load64(link + LINK["before"]))
+        queue = load64(link + LINK["queue"])
+        add64(queue + QUEUE["count"], -1)
 
     def _move(self, source: int, target: int) -> None:
         packet, _ = read_packet(self.ring, source)
         self._write(target, packet)
-        ctypes.memmove(self._link(target), self._link(source), _SIZE)
+        ctypes.memmove(self._link(target), self._link(source), LINK.size)
         self._point(self._link(target), target + 1, target + 1)
 
     # A worker's death.
@@ -131,8 +132,8 @@ class Held:
 
     def end(self) -> None:
         """Say that they are whole again, and for which head and tail of the ring."""
-        store64(self._links + _HEAD, load64(self.ring + NEXT_HEAD))
-        store64(self._links + _TAIL, load64(self.ring + NEXT_TAIL))
+        store64(self._links + _HEAD, load64(self.ring + RING["next_head"]))
+        store64(self._links + _TAIL, load64(self.ring + RING["next_tail"]))
         store64(self._links + _WHOLE, 1)
 
     def links_fit(self) -> bool:
@@ -140,11 +141,11 @@ class Held:
         links, ring = self._links, self.ring
         return (load64(links + _WHOLE), load64(links + _HEAD), load64(links + _TAIL)) == (
             1,
-            load64(ring + NEXT_HEAD),
-            load64(ring + NEXT_TAIL),
+            load64(ring + RING["next_head"]),
+            load64(ring + RING["next_tail"]),
         )
 
     def link_again(self, queue_of: Callable[[int], int]) -> None:
         """Make all links anew; `queue_of` tells the queue, empty so far, of a destination, 0 for what is nobody's."""
-        for index in range(load64(self.ring + NEXT_TAIL), load64(self.ring + NEXT_HEAD)):
+        for index in range(load64(self.ring + RING["next_tail"]), load64(self.ring + RING["next_head"])):
             self._enqueue(queue_of(load32(note_at(self.ring, index))), index & self._mask)

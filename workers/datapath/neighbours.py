@@ -20,8 +20,8 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from shm.intrinsics import acquire64, kernel, load64, release64, store64
-from shm.layout import CORE, TASK, Layout
-from shm.ring import CAPACITY, room
+from shm.layout import CORE, RING, TASK, Layout
+from shm.ring import room
 from workers.datapath.held import QUEUE, Held
 from workers.datapath.packet import DROP, PUNT
 from workers.element import Drop, SlowPacket
@@ -52,13 +52,7 @@ AT_ONCE = 8
 #: How long after a look at all that waits the next one begins.
 SWEEP_NS = 1_000_000_000
 
-_SIZE = ENTRY.size
-_ADDRESS, _MAC, _FRESH, _VALID = (ENTRY[name] for name in ("address", "mac", "fresh_until", "valid_until"))
 _TIMES = {"fresh_until", "valid_until", "asked", "learnt"}
-_COUNT, _ASKED, _LEARNT = NOTES["count"], NOTES["asked"], NOTES["learnt"]
-_OWED, _NEXT_OWED = NOTES["owed"], NOTES["next_owed"]
-_TAIL, _WORDS = POLLS["tail"], POLLS["addresses"]
-_PUNT, _CORE_TASK = TASK["punt"], CORE["task"]
 #: Code of `arp_queue_full` among the reasons of ARPQuerier.
 QUEUE_FULL = DROP - 2
 
@@ -74,7 +68,7 @@ def neighbour(table, address):
     """Return the entry of an address, 0 where it has none."""
     at = first_place(address)
     for _ in range(PROBES):
-        entry = table + at * _SIZE
+        entry = table + at * ENTRY.size
         found = load64(entry)
         if found == address:
             return entry
@@ -87,26 +81,26 @@ def neighbour(table, address):
 @kernel
 def may_be_asked(notes, now):
     """Return whether it is a second since a neighbour was asked for last, or its clock has gone back."""
-    asked = load64(notes + _ASKED)
+    asked = load64(notes + NOTES["asked"])
     return asked == 0 or now - asked >= ASK_NS or now < asked
 
 
 @kernel
 def not_fresh(entry, notes, polls, core, now):
     """Return what becomes of a packet to a neighbour that is not fresh: 0 where it can be sent all the same."""
-    owed = load64(notes + _OWED)
+    owed = load64(notes + NOTES["owed"])
     if owed > 1:
         return QUEUE_FULL
-    if owed == 0 and load64(entry + _MAC) and now < load64(entry + _VALID):
+    if owed == 0 and load64(entry + ENTRY["mac"]) and now < load64(entry + ENTRY["valid_until"]):
         head = load64(polls)
-        if head - load64(polls + _TAIL) <= _MASK and may_be_asked(notes, now):
-            store64(polls + _WORDS + 8 * (head & _MASK), load64(entry))
-            store64(notes + _ASKED, now if now else 1)
+        if head - load64(polls + POLLS["tail"]) <= _MASK and may_be_asked(notes, now):
+            store64(polls + POLLS["addresses"] + 8 * (head & _MASK), load64(entry))
+            store64(notes + NOTES["asked"], now if now else 1)
             store64(polls, head + 1)
         return 0
     # Half of the way to the slow path is left to packets for whom nobody waits yet.
-    ring = load64(load64(core + _CORE_TASK) + _PUNT)
-    half = load64(ring + CAPACITY) // 2
+    ring = load64(load64(core + CORE["task"]) + TASK["punt"])
+    half = load64(ring + RING["capacity"]) // 2
     if room(ring, half) < half:
         return QUEUE_FULL
     return PUNT
@@ -130,9 +124,9 @@ def _check(*words: int) -> int:
 def due(state: Any, now: int) -> bool:
     """Return whether the slow path has something to do though no packet came."""
     return (
-        load64(state["polls"]) != load64(state["polls"] + _TAIL)
+        load64(state["polls"]) != load64(state["polls"] + POLLS["tail"])
         or state["owed_first"] != 0
-        or load64(state["lost"] + _COUNT) != 0
+        or load64(state["lost"] + NOTES["count"]) != 0
         or acquire64(state["commands"]) != load64(state["commands"] + COMMANDS["tail"])
         or now >= state["next_ns"]
         or now < state["now_ns"]
@@ -181,7 +175,7 @@ class Neighbours:
         entry = neighbour(self._table, address) if address else 0
         if entry == 0:
             return self._lost
-        if load64(entry + _MAC):
+        if load64(entry + ENTRY["mac"]):
             self._owe(entry)
         return self._of(entry)
 
@@ -205,26 +199,27 @@ class Neighbours:
         if entry == 0:
             yield Drop("arp_table_full")
             return
-        notes, valid = self._of(entry), self.now < load64(entry + _VALID)
-        if valid and load64(entry + _MAC) and load64(notes + _COUNT) == 0:
-            yield 0, self._framed(packet, load64(entry + _MAC))
+        notes, valid = self._of(entry), self.now < load64(entry + ENTRY["valid_until"])
+        if valid and load64(entry + ENTRY["mac"]) and load64(notes + NOTES["count"]) == 0:
+            yield 0, self._framed(packet, load64(entry + ENTRY["mac"]))
             return
-        if not (valid and load64(entry + _MAC)):
-            for field, value in ((_MAC, 0), (_FRESH, 0), (_VALID, self._after(int(self.state["timeout_ns"])))):
-                store64(entry + field, value)
+        if not (valid and load64(entry + ENTRY["mac"])):
+            store64(entry + ENTRY["mac"], 0)
+            store64(entry + ENTRY["fresh_until"], 0)
+            store64(entry + ENTRY["valid_until"], self._after(int(self.state["timeout_ns"])))
         yield from self._keep(notes, packet)
-        if load64(entry + _MAC) == 0 and may_be_asked(notes, self.now):
+        if load64(entry + ENTRY["mac"]) == 0 and may_be_asked(notes, self.now):
             yield self._query(packet.dst, notes)
 
     def _keep(self, queue: int, packet: SlowPacket) -> Iterator[Any]:
         """Keep a packet; where there is no room, the oldest for the same neighbour goes, or one of who has several."""
         most = int(self.state["entry_packet_capacity"])
-        victim = queue if load64(queue + _COUNT) else 0
-        if not (most and load64(queue + _COUNT) >= most) and self.held.append(queue, packet):
+        victim = queue if load64(queue + NOTES["count"]) else 0
+        if not (most and load64(queue + NOTES["count"]) >= most) and self.held.append(queue, packet):
             return
         if victim == 0:
             waiting = [self.held.queue_at(i) for i in range(min(AT_ONCE, len(self.held)))]
-            victim = next((q for q in waiting if load64(q + _COUNT) > 1), waiting[0])
+            victim = next((q for q in waiting if load64(q + NOTES["count"]) > 1), waiting[0])
         self.held.replace(victim, queue, packet)
         yield Drop("arp_queue_full")
 
@@ -234,31 +229,31 @@ class Neighbours:
         at = first_place(address)
         for i in range(PROBES):
             entry = self._table + ((at + i) & (SLOTS - 1)) * ENTRY.size
-            count, worth = load64(self._of(entry) + _COUNT), self._worth(entry)
+            count, worth = load64(self._of(entry) + NOTES["count"]), self._worth(entry)
             if worth < least and count <= AT_ONCE:
                 found, least = entry, worth
             if load64(entry) == 0:
                 break
         if found:
             notes = self._of(found)
-            while load64(notes + _COUNT):
+            while load64(notes + NOTES["count"]):
                 self.held.take(notes)
                 yield Drop("arp_given_up")
-            for field, value in ((_FRESH, 0), (_MAC, 0), (_VALID, 0), (_ADDRESS, address)):
-                store64(found + field, value)
-            store64(notes + _ASKED, 0)
+            for field, value in (("fresh_until", 0), ("mac", 0), ("valid_until", 0), ("address", address)):
+                store64(found + ENTRY[field], value)
+            store64(notes + NOTES["asked"], 0)
         return found
 
     def _worth(self, entry: int) -> tuple[int, int, int]:
         """Return how useful an entry is: one that expired least, then one that has not answered, then the oldest."""
-        valid, waiting = load64(entry + _VALID), load64(self._of(entry) + _COUNT)
+        valid, waiting = load64(entry + ENTRY["valid_until"]), load64(self._of(entry) + NOTES["count"])
         if load64(entry) in (0, GONE) or valid <= self.now:
             return 0, waiting, 0
-        return (2 if load64(entry + _MAC) else 1), waiting, min(valid, NEVER_NS)
+        return (2 if load64(entry + ENTRY["mac"]) else 1), waiting, min(valid, NEVER_NS)
 
     def _query(self, target: int, notes: int) -> tuple[int, SlowPacket]:
         state = self.state
-        store64(notes + _ASKED, max(self.now, 1))
+        store64(notes + NOTES["asked"], max(self.now, 1))
         state["queries"] += 1
         query = SlowPacket(arp_frame(1, int(state["eth"]), int(state["ip"]), 0, target))
         return (1 if self._context.connected(1) else 0), query
@@ -279,12 +274,12 @@ class Neighbours:
         if entry == 0:
             return
         state, notes = self.state, self._of(entry)
-        store64(notes + _LEARNT, self.now)
-        store64(entry + _VALID, self._after(int(state["timeout_ns"])))
-        store64(entry + _MAC, mac)
-        if load64(notes + _COUNT) or load64(notes + _OWED):
+        store64(notes + NOTES["learnt"], self.now)
+        store64(entry + ENTRY["valid_until"], self._after(int(state["timeout_ns"])))
+        store64(entry + ENTRY["mac"], mac)
+        if load64(notes + NOTES["count"]) or load64(notes + NOTES["owed"]):
             # What comes meanwhile waits behind them: it is fresh when all are sent.
-            store64(entry + _FRESH, 0)
+            store64(entry + ENTRY["fresh_until"], 0)
             self._owe(entry)
         else:
             self._freshen(entry)
@@ -292,17 +287,17 @@ class Neighbours:
 
     def _freshen(self, entry: int) -> None:
         """Let packets to a neighbour be sent at once until it is to be asked for again."""
-        state, learnt = self.state, load64(self._of(entry) + _LEARNT)
-        store64(entry + _FRESH, learnt + min(int(state["poll_ns"]), int(state["timeout_ns"])))
+        state, learnt = self.state, load64(self._of(entry) + NOTES["learnt"])
+        store64(entry + ENTRY["fresh_until"], learnt + min(int(state["poll_ns"]), int(state["timeout_ns"])))
 
     def _owe(self, entry: int) -> None:
         notes, state = self._of(entry), self.state
-        if load64(notes + _OWED):
+        if load64(notes + NOTES["owed"]):
             return
-        store64(notes + _OWED, 1)
-        store64(notes + _NEXT_OWED, 0)
+        store64(notes + NOTES["owed"], 1)
+        store64(notes + NOTES["next_owed"], 0)
         if state["owed_last"]:
-            store64(int(state["owed_last"]) + _NEXT_OWED, notes)
+            store64(int(state["owed_last"]) + NOTES["next_owed"], notes)
         else:
             state["owed_first"] = notes
         state["owed_last"] = notes
@@ -312,35 +307,35 @@ class Neighbours:
         state, left = self.state, min(AT_ONCE, self._context.room)
         while state["owed_first"]:
             notes = int(state["owed_first"])
-            mac = load64(self._entry(notes) + _MAC)
-            while load64(notes + _COUNT) and mac and left:
+            mac = load64(self._entry(notes) + ENTRY["mac"])
+            while load64(notes + NOTES["count"]) and mac and left:
                 left -= 1
                 yield 0, self._framed(self.held.take(notes), mac)
-            if load64(notes + _COUNT) and mac:
+            if load64(notes + NOTES["count"]) and mac:
                 return
             if mac:
                 # What is on its way here came before what would be sent at once from now on.
                 behind, last = self._context.behind
-                owed = load64(notes + _OWED)
+                owed = load64(notes + NOTES["owed"])
                 if behind < last and (owed == 1 or behind < owed - 2):
-                    store64(notes + _OWED, last + 2 if owed == 1 else owed)
+                    store64(notes + NOTES["owed"], last + 2 if owed == 1 else owed)
                     return
                 self._freshen(self._entry(notes))
-            state["owed_first"] = load64(notes + _NEXT_OWED)
+            state["owed_first"] = load64(notes + NOTES["next_owed"])
             if state["owed_first"] == 0:
                 state["owed_last"] = 0
-            store64(notes + _OWED, 0)
+            store64(notes + NOTES["owed"], 0)
 
     # What is done without a packet.
 
     def visit(self) -> Iterator[Any]:
         """Do one thing that is due."""
         state, polls, commands = self.state, int(self.state["polls"]), int(self.state["commands"])
-        if load64(polls) != load64(polls + _TAIL):
+        if load64(polls) != load64(polls + POLLS["tail"]):
             yield from self._poll(polls)
         elif state["owed_first"]:
             yield from self._pay()
-        elif load64(self._lost + _COUNT):
+        elif load64(self._lost + NOTES["count"]):
             yield from self._give_up(self._lost)
         elif acquire64(commands) != load64(commands + COMMANDS["tail"]):
             yield from self._obey(commands)
@@ -350,18 +345,18 @@ class Neighbours:
     def _poll(self, polls: int) -> Iterator[Any]:
         """Ask for neighbours that are in use, and no longer fresh."""
         for _ in range(min(AT_ONCE, self._context.room)):
-            tail = load64(polls + _TAIL)
+            tail = load64(polls + POLLS["tail"])
             if tail == load64(polls):
                 return
-            address = load64(polls + _WORDS + 8 * (tail & _MASK))
-            store64(polls + _TAIL, tail + 1)
+            address = load64(polls + POLLS["addresses"] + 8 * (tail & _MASK))
+            store64(polls + POLLS["tail"], tail + 1)
             entry = neighbour(self._table, address)
             if entry:
                 yield self._query(address, self._of(entry))
 
     def _give_up(self, queue: int) -> Iterator[Any]:
         for _ in range(AT_ONCE):
-            if load64(queue + _COUNT):
+            if load64(queue + NOTES["count"]):
                 self.held.take(queue)
                 yield Drop("arp_given_up")
 
@@ -371,7 +366,7 @@ class Neighbours:
         at = int(state["cursor"])
         for place in range(at, min(at + AT_ONCE, len(self.held))):
             queue = self.held.queue_at(place)
-            if queue != self._lost and load64(self._entry(queue) + _VALID) <= self.now:
+            if queue != self._lost and load64(self._entry(queue) + ENTRY["valid_until"]) <= self.now:
                 yield from self._give_up(queue)
                 return
         state["cursor"] = at + AT_ONCE
@@ -390,12 +385,12 @@ class Neighbours:
             yield from self.learn(address, mac, unasked=True)
         elif kind == DELETE:
             entry = neighbour(self._table, address)
-            if entry and load64(self._of(entry) + _COUNT):
+            if entry and load64(self._of(entry) + NOTES["count"]):
                 yield from self._give_up(self._of(entry))
                 return
             if entry:
-                for field, value in ((_FRESH, 0), (_MAC, 0), (_VALID, 0), (_ADDRESS, GONE)):
-                    store64(entry + field, value)
+                for field, value in (("fresh_until", 0), ("mac", 0), ("valid_until", 0), ("address", GONE)):
+                    store64(entry + ENTRY[field], value)
         elif len(self.held):
             yield from self._give_up(self.held.queue_at(0))
             return

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from shm.intrinsics import acquire64, be16, be32, copy, kernel, load8, load32, load64, store16, store64, unlikely
-from shm.layout import IN_LARGE, LINE, SLOT
-from shm.ring import FULL, MASK, NEXT_HEAD, POOL, TAGS, commit_head, room, slot_at
+from shm.intrinsics import acquire64, add64, be16, be32, copy, kernel, load8, load32, load64, store16, store64, unlikely
+from shm.layout import IN_LARGE, LINE, RING, SLOT
+from shm.ring import commit_head, room, slot_at
 from shm.wire_layout import CLAIM, CLAIMS
 from workers.datapath.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address, pack
-
-_TIME, _CLAIM_SIZE = SLOT["time"], CLAIM.size
 
 
 @kernel
@@ -18,11 +16,11 @@ def deliver(ring, frame, length, time, tag):
 
     `tag` says whose it is, for the accounts of a ring that routers share.
     """
-    head = load64(ring + NEXT_HEAD)
-    tags = load64(ring + TAGS)
+    head = load64(ring + RING["next_head"])
+    tags = load64(ring + RING["tags"])
     if tags:
-        store16(tags + 2 * (head & load64(ring + MASK)), tag)
-    pool = load64(ring + POOL)
+        store16(tags + 2 * (head & load64(ring + RING["mask"])), tag)
+    pool = load64(ring + RING["pool"])
     slot = slot_at(ring, head)
     large = length > SMALL_ROOM
     target = pool + load32(slot + 4 * large) * LINE + HEADROOM
@@ -30,8 +28,8 @@ def deliver(ring, frame, length, time, tag):
         # A port reads the first word of every frame, however short.
         store64(target, 0)
     copy(target, frame, length)
-    store64(slot + _TIME, pack(time, length, HEADROOM + IN_LARGE * large))
-    store64(ring + NEXT_HEAD, head + 1)
+    store64(slot + SLOT["time"], pack(time, length, HEADROOM + IN_LARGE * large))
+    store64(ring + RING["next_head"], head + 1)
 
 
 @kernel
@@ -70,7 +68,7 @@ def claimant(claims, frame, length):
     first, count = load64(claims), acquire64(claims + CLAIMS["count"])
     known = rest = others = 0
     for i in range(count):
-        claim = first + i * _CLAIM_SIZE
+        claim = first + i * CLAIM.size
         if acquire64(claim + CLAIM["ring"]) == 0:
             continue
         if load64(claim + CLAIM["vlan"]) == vlan:
@@ -90,12 +88,12 @@ def take_in(claim, frame, length, time):
     ring, queue = load64(claim + CLAIM["ring"]), load64(claim + CLAIM["queue"])
     target, router = queue if queue else ring, load64(claim + CLAIM["router"])
     if room(target, 1) == 0:
-        store64(ring + FULL, load64(ring + FULL) + 1)
+        add64(ring + RING["full"], 1)
     elif queue == 0 and comes_untagged(claim, frame, length):
         # Who sorts by VLAN takes the tag off.
-        slot = slot_at(target, load64(target + NEXT_HEAD))
+        slot = slot_at(target, load64(target + RING["next_head"]))
         deliver(target, frame + 4, length - 4, time, router)
-        copy(frame_address(slot, load64(target + POOL)), frame, 12)
+        copy(frame_address(slot, load64(target + RING["pool"])), frame, 12)
     else:
         deliver(target, frame, length, time, router)
     commit_head(target)
@@ -114,13 +112,13 @@ def arrive(claims, frame, length, time):
     if length >= 14 and load8(frame) & 1:
         vlan, found = vlan_of(frame, length), 0
         for i in range(acquire64(claims + CLAIMS["count"])):
-            claim = load64(claims) + i * _CLAIM_SIZE
+            claim = load64(claims) + i * CLAIM.size
             if acquire64(claim + CLAIM["ring"]) and load64(claim + CLAIM["vlan"]) == vlan:
                 take_in(claim, frame, length, time)
                 found += 1
         if found == 0:
             for i in range(acquire64(claims + CLAIMS["count"])):
-                claim = load64(claims) + i * _CLAIM_SIZE
+                claim = load64(claims) + i * CLAIM.size
                 if acquire64(claim + CLAIM["ring"]) and takes_rest(claim):
                     take_in(claim, frame, length, time)
                     found += 1

@@ -20,6 +20,7 @@ bytes again, hold headers against the packet before they believe in them.
 from __future__ import annotations
 
 from shm.intrinsics import (
+    add64,
     copy,
     kernel,
     load8,
@@ -32,8 +33,8 @@ from shm.intrinsics import (
     store32,
     store64,
 )
-from shm.layout import CORE, IN_LARGE, LINE, MISSING, NOTE, SLOT, Layout
-from shm.ring import MASK, NEXT_HEAD, NOTES, SLOT_SIZE, SLOTS, swap
+from shm.layout import CORE, IN_LARGE, LINE, MISSING, NOTE, RING, SLOT, Layout
+from shm.ring import SLOT_SIZE, swap
 
 #: Bytes kept free before a received frame, for headers to be prepended.
 HEADROOM = LINE
@@ -75,13 +76,8 @@ PACKET = Layout(
     },
 )
 
-_TIME, _OFFSET = SLOT["time"], SLOT["offset"]
-assert (SLOT["length"], SLOT["offset"]) == (_TIME + 4, _TIME + 6)  # see pack
-_SPARE, _SPARE_USED, _CORE_POOL = CORE["spare"], CORE["spare_used"], CORE["pool"]
-_NET, _MAC, _ENTRY = NOTE["net"], NOTE["mac"], NOTE["entry"]
-_VLAN, _PAINT, _TYPE, _PARAM = NOTE["vlan"], NOTE["paint"], NOTE["type"], NOTE["param_off"]
-_FIX, _DEVICE, _NOTE_SIZE = NOTE["fix_src"], NOTE["device"], NOTE.size
-assert NOTE["stripped"] == _DEVICE + 2  # see put_note
+assert (SLOT["length"], SLOT["offset"]) == (SLOT["time"] + 4, SLOT["time"] + 6)  # see pack
+assert NOTE["stripped"] == NOTE["device"] + 2  # see put_note
 
 # What a path's function returns instead of an output port.
 #: Drop the packet for the element's first reason; DROP - i for its reason number i.
@@ -103,7 +99,7 @@ def pack(time, length, offset):
 @kernel
 def frame_address(slot, pool):
     """Return the address of the frame that the descriptor `slot` holds."""
-    offset = load16(slot + _OFFSET)
+    offset = load16(slot + SLOT["offset"])
     large = offset >> 15
     return pool + load32(slot + 4 * large) * LINE + (offset & (IN_LARGE - 1))
 
@@ -111,7 +107,7 @@ def frame_address(slot, pool):
 @kernel
 def receive(packet, slot, pool):
     """Open the descriptor `slot` as `packet`, its annotations unset."""
-    described = load64(slot + _TIME)
+    described = load64(slot + SLOT["time"])
     offset = described >> 48 & 0xFFFF
     large = offset >> 15
     word = slot + 4 * large
@@ -173,7 +169,7 @@ def unannotated(packet, time):
 @kernel
 def place(ring, packet, core):
     """Move `packet` into the ring's next slot, for which the caller has asked :func:`shm.ring.room`; return which."""
-    head, mask, slots = load64(ring + NEXT_HEAD), load64(ring + MASK), load64(ring + SLOTS)
+    head, mask, slots = load64(ring + RING["next_head"]), load64(ring + RING["mask"]), load64(ring + RING["slots"])
     at = head & mask
     slot = slots + at * SLOT_SIZE
     # Its last reader has the line: without this, every fourth packet waits for it.
@@ -181,15 +177,15 @@ def place(ring, packet, core):
     large = packet["room"] != SMALL_STRIDE
     swap(core, slot + 4 * large, packet["owner"])
     offset = packet["data"] - packet["buffer"] + IN_LARGE * large
-    store64(slot + _TIME, pack(packet["time"], packet["length"], offset))
-    store64(ring + NEXT_HEAD, head + 1)
+    store64(slot + SLOT["time"], pack(packet["time"], packet["length"], offset))
+    store64(ring + RING["next_head"], head + 1)
     return at
 
 
 @kernel
 def note_at(ring, index):
     """Return the address of the note that belongs to the slot for `index`."""
-    return load64(ring + NOTES) + (index & load64(ring + MASK)) * _NOTE_SIZE
+    return load64(ring + RING["notes"]) + (index & load64(ring + RING["mask"])) * NOTE.size
 
 
 @kernel
@@ -213,22 +209,22 @@ def absolute(packet, place):
 @kernel
 def write_note(ring, packet, entry):
     """Keep the annotations of the packet about to be placed in `ring`."""
-    put_note(note_at(ring, load64(ring + NEXT_HEAD)), packet, entry)
+    put_note(note_at(ring, load64(ring + RING["next_head"])), packet, entry)
 
 
 @kernel
 def put_note(note, packet, entry):
     """Keep the annotations of a packet in the note at `note`."""
     store32(note, packet["dst"])
-    store32(note + _NET, relative(packet, packet["net"]))
-    store32(note + _MAC, relative(packet, packet["mac"]))
-    store32(note + _ENTRY, entry)
-    store16(note + _VLAN, packet["vlan"])
-    store8(note + _PAINT, packet["paint"])
-    store8(note + _TYPE, packet["type"])
-    store8(note + _PARAM, packet["param_off"])
-    store8(note + _FIX, packet["fix_src"])
-    store32(note + _DEVICE, packet["device"] | packet["data"] - packet["floor"] << 16)
+    store32(note + NOTE["net"], relative(packet, packet["net"]))
+    store32(note + NOTE["mac"], relative(packet, packet["mac"]))
+    store32(note + NOTE["entry"], entry)
+    store16(note + NOTE["vlan"], packet["vlan"])
+    store8(note + NOTE["paint"], packet["paint"])
+    store8(note + NOTE["type"], packet["type"])
+    store8(note + NOTE["param_off"], packet["param_off"])
+    store8(note + NOTE["fix_src"], packet["fix_src"])
+    store32(note + NOTE["device"], packet["device"] | packet["data"] - packet["floor"] << 16)
 
 
 @kernel
@@ -240,18 +236,18 @@ def read_note(ring, index, packet):
 @kernel
 def get_note(note, packet):
     """Restore the annotations of a packet from the note at `note`; return the entry it was noted for."""
-    last = load32(note + _DEVICE)
+    last = load32(note + NOTE["device"])
     packet["floor"] = packet["data"] - (last >> 16)
     packet["dst"] = load32(note)
-    packet["net"] = absolute(packet, load32(note + _NET))
-    packet["mac"] = absolute(packet, load32(note + _MAC))
-    packet["vlan"] = load16(note + _VLAN)
-    packet["paint"] = load8(note + _PAINT)
-    packet["type"] = load8(note + _TYPE)
-    packet["param_off"] = load8(note + _PARAM)
-    packet["fix_src"] = load8(note + _FIX)
+    packet["net"] = absolute(packet, load32(note + NOTE["net"]))
+    packet["mac"] = absolute(packet, load32(note + NOTE["mac"]))
+    packet["vlan"] = load16(note + NOTE["vlan"])
+    packet["paint"] = load8(note + NOTE["paint"])
+    packet["type"] = load8(note + NOTE["type"])
+    packet["param_off"] = load8(note + NOTE["param_off"])
+    packet["fix_src"] = load8(note + NOTE["fix_src"])
     packet["device"] = last & 0xFFFF
-    return load32(note + _ENTRY)
+    return load32(note + NOTE["entry"])
 
 
 @kernel
@@ -260,12 +256,12 @@ def spare_packet(packet, core, size):
 
     The caller gives the spare back with :func:`spare_done` once the packet has been placed or dropped.
     """
-    used = load64(core + _SPARE_USED)
-    pair = load64(core + _SPARE) + 8 * used
-    store64(core + _SPARE_USED, used + 1)
+    used = load64(core + CORE["spare_used"])
+    pair = load64(core + CORE["spare"]) + 8 * used
+    store64(core + CORE["spare_used"], used + 1)
     large = size > SMALL_ROOM
     word = pair + 4 * large
-    buffer = load64(core + _CORE_POOL) + load32(word) * LINE
+    buffer = load64(core + CORE["pool"]) + load32(word) * LINE
     packet["owner"] = word
     packet["buffer"] = buffer
     packet["room"] = LARGE_STRIDE if large else SMALL_STRIDE
@@ -277,7 +273,7 @@ def spare_packet(packet, core, size):
 @kernel
 def spare_done(core):
     """Give back the spare opened last."""
-    store64(core + _SPARE_USED, load64(core + _SPARE_USED) - 1)
+    add64(core + CORE["spare_used"], -1)
 
 
 @kernel

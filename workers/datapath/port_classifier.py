@@ -11,15 +11,14 @@ overload what is forwarded follows what arrives, not what was promised.
 from __future__ import annotations
 
 from shm.intrinsics import acquire64, copy, kernel, load8, load16, load64, prefetch, stack_record
-from shm.ring import MASK, POOL, SLOTS, TAGS, available, bump, commit_head, commit_tail, room
+from shm.layout import RING
+from shm.ring import available, bump, commit_head, commit_tail, room
 from shm.wire_layout import CLAIM, CLAIMS, CLASSIFIER
 from workers.datapath.nic import claimant, comes_untagged
 from workers.datapath.packet import PACKET, frame_address, place, receive
 from workers.datapath.turn import AHEAD, begin, claim, commit, finish, keep, log_is_full, look
 
 _RECORD = PACKET.dtype
-_RING, _CLAIMS, _UNCLAIMED = CLASSIFIER["ring"], CLASSIFIER["claims"], CLASSIFIER["unclaimed"]
-_CLAIM_SIZE = CLAIM.size
 
 
 @kernel
@@ -27,7 +26,7 @@ def claim_of(claims, router):
     """Return the CLAIM of a router, 0 for none."""
     first = load64(claims)
     for i in range(acquire64(claims + CLAIMS["count"])):
-        claim = first + i * _CLAIM_SIZE
+        claim = first + i * CLAIM.size
         if acquire64(claim + CLAIM["ring"]) and load64(claim + CLAIM["router"]) == router:
             return claim
     return 0
@@ -41,7 +40,7 @@ def owner(claims, ring, index, packet):
     """
     data = packet["data"]
     if packet["length"] >= 14 and load8(data) & 1:
-        found = claim_of(claims, load16(load64(ring + TAGS) + 2 * (index & load64(ring + MASK))))
+        found = claim_of(claims, load16(load64(ring + RING["tags"]) + 2 * (index & load64(ring + RING["mask"]))))
     else:
         found = claimant(claims, data, packet["length"])
     if found and comes_untagged(found, data, packet["length"]):
@@ -56,7 +55,7 @@ def publish_all(claims):
     """Publish what has been put into the rings of all routers at a port."""
     first = load64(claims)
     for i in range(acquire64(claims + CLAIMS["count"])):
-        ring = acquire64(first + i * _CLAIM_SIZE + CLAIM["ring"])
+        ring = acquire64(first + i * CLAIM.size + CLAIM["ring"])
         if ring:
             commit_head(ring)
 
@@ -64,13 +63,13 @@ def publish_all(claims):
 def classify(block, core, task, quantum):
     """Take a turn of a port's classifier; `block` is its CLASSIFIER. Return how many frames it handled."""
     packet = stack_record(_RECORD)
-    ring, claims = load64(block + _RING), load64(block + _CLAIMS)
+    ring, claims = load64(block + CLASSIFIER["ring"]), load64(block + CLASSIFIER["claims"])
     count = available(ring, quantum)
     if count == 0:
         return 0
     begin(core)
     tail = claim(ring, count)
-    slots, mask, pool = load64(ring + SLOTS), load64(ring + MASK), load64(ring + POOL)
+    slots, mask, pool = load64(ring + RING["slots"]), load64(ring + RING["mask"]), load64(ring + RING["pool"])
     i, last, stop = 0, count - 1, 0
     while i < count:
         stop = look(core, task, i, count)
@@ -83,7 +82,7 @@ def classify(block, core, task, quantum):
             receive(packet, slot, pool)
             found = owner(claims, ring, tail + i, packet)
             if found == 0:
-                bump(core, block + _UNCLAIMED)
+                bump(core, block + CLASSIFIER["unclaimed"])
             else:
                 target = load64(found + CLAIM["ring"])
                 if room(target, 1) == 0:

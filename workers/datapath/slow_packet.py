@@ -8,8 +8,8 @@ import struct
 from typing import NamedTuple
 
 from shm.intrinsics import load64, store64
-from shm.layout import IN_LARGE, LINE, MISSING, NOTE
-from shm.ring import NEXT_HEAD, POOL, room, slot_at
+from shm.layout import IN_LARGE, LINE, MISSING, NOTE, RING
+from shm.ring import room, slot_at
 from workers.datapath.packet import GUARD, HEADROOM, IP_HEADER, LARGE_STRIDE, SMALL_STRIDE, note_at
 from workers.element import SlowPacket
 
@@ -22,7 +22,7 @@ def read_packet(ring: int, index: int) -> tuple[SlowPacket, int]:
     """Return the packet in the slot for `index`, and the entry it was noted for."""
     small, large, stamp, size, offset = _SLOT.unpack(ctypes.string_at(slot_at(ring, index), _SLOT.size))
     reference = large if offset & IN_LARGE else small
-    address = load64(ring + POOL) + reference * LINE + (offset & (IN_LARGE - 1))
+    address = load64(ring + RING["pool"]) + reference * LINE + (offset & (IN_LARGE - 1))
     dst, net, mac, entry, vlan, paint, kind, param, fix, device, stripped = _NOTE.unpack(
         ctypes.string_at(note_at(ring, index), _NOTE.size)
     )
@@ -89,9 +89,9 @@ def put_frame(ring: int, frame: Frame) -> bool:
     """Write a frame into a ring's next slot; False where it has no room."""
     if room(ring, 1) == 0:
         return False
-    head = load64(ring + NEXT_HEAD)
+    head = load64(ring + RING["next_head"])
     write_frame(ring, head, frame)
-    store64(ring + NEXT_HEAD, head + 1)
+    store64(ring + RING["next_head"], head + 1)
     return True
 
 
@@ -107,7 +107,7 @@ def write_frame(ring: int, index: int, frame: Frame) -> None:
     start = min(max(HEADROOM, GUARD + stripped), LARGE_STRIDE - size)
     large = start + size > SMALL_STRIDE
     reference = _SLOT.unpack(ctypes.string_at(slot, _SLOT.size))[large]
-    buffer = load64(ring + POOL) + reference * LINE
+    buffer = load64(ring + RING["pool"]) + reference * LINE
     ctypes.memmove(buffer + start - stripped, frame.stripped + frame.data, stripped + size)
     small_large = ctypes.string_at(slot, 8)
     described = small_large + struct.pack("<IHH", frame.time, size, start | (IN_LARGE if large else 0))

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from shm.channel import GIFTS
 from shm.intrinsics import kernel, load64, prefetch, settle, store64, ticks
-from shm.layout import COMMITTING, CORE, IDLE, LINE, MODEL_BITS, RUNNING, TASK, UNDO_ENTRIES, Layout
-from shm.ring import NEXT_TAIL, SLOT_SIZE, TAIL, available, bump, forget_swap, room
+from shm.layout import COMMITTING, CORE, IDLE, LINE, MODEL_BITS, RING, RUNNING, TASK, UNDO_ENTRIES, Layout
+from shm.ring import SLOT_SIZE, available, bump, forget_swap, room
 from workers.datapath.packet import frame_address, place, write_note
 
 #: Entries of the undo log that one packet takes at most, see :mod:`workers.graph.spread`: enough for a Tee of 255
@@ -35,9 +35,6 @@ _A_LINE = LINE // SLOT_SIZE
 PORT_BITS = 4
 PORT_MASK = (1 << PORT_BITS) - 1
 
-_STAGE, _CORE_TASK, _UNDO_COUNT = CORE["stage"], CORE["task"], CORE["undo_count"]
-_PUNT, _INJECT = TASK["punt"], TASK["inject"]
-_SINCE, _TURN_TICKS, _VIRTUAL, _MODEL = CORE["since"], CORE["turn_ticks"], CORE["virtual"], TASK["model_ticks"]
 #: Where every element's state begins: see workers.element.
 _HEAD = Layout("element", {"made": "i8", "drops": "i8"})
 MADE, DROPS = _HEAD["made"], _HEAD["drops"]
@@ -48,7 +45,7 @@ def begin(core):
     """Open the transaction."""
     forget_swap(core)
     settle()
-    store64(core + _STAGE, RUNNING)
+    store64(core + CORE["stage"], RUNNING)
     settle()
 
 
@@ -56,7 +53,7 @@ def begin(core):
 def commit(core):
     """All packets are handled: from here the turn counts, even if the worker dies."""
     settle()
-    store64(core + _STAGE, COMMITTING)
+    store64(core + CORE["stage"], COMMITTING)
     settle()
 
 
@@ -64,16 +61,16 @@ def commit(core):
 def finish(core):
     """Close the transaction."""
     settle()
-    store64(core + _UNDO_COUNT, 0)
-    store64(core + _STAGE, IDLE)
+    store64(core + CORE["undo_count"], 0)
+    store64(core + CORE["stage"], IDLE)
     settle()
 
 
 @kernel
 def claim(ring, count):
     """Claim `count` packets of an input; return the index of the first."""
-    tail = load64(ring + TAIL)
-    store64(ring + NEXT_TAIL, tail + count)
+    tail = load64(ring + RING["tail"])
+    store64(ring + RING["next_tail"], tail + count)
     settle()
     return tail
 
@@ -97,13 +94,13 @@ def ask_slots(slots, mask, at, last):
 @kernel
 def keep(ring, tail):
     """Give back the claim to everything from index `tail` on."""
-    store64(ring + NEXT_TAIL, tail)
+    store64(ring + RING["next_tail"], tail)
 
 
 @kernel
 def log_is_full(core):
     """Return whether the turn must end for lack of undo entries."""
-    return load64(core + _UNDO_COUNT) > UNDO_LIMIT
+    return load64(core + CORE["undo_count"]) > UNDO_LIMIT
 
 
 @kernel
@@ -113,12 +110,12 @@ def look(core, task, at, count):
     The first packet, the first two, four ... are timed, so a turn whose packets have become a thousand times
     dearer ends after its time, and not after its quantum.
     """
-    if load64(core + _VIRTUAL):
-        fits = (load64(core + _TURN_TICKS) << MODEL_BITS) // (load64(task + _MODEL) + 1)
+    if load64(core + CORE["virtual"]):
+        fits = (load64(core + CORE["turn_ticks"]) << MODEL_BITS) // (load64(task + TASK["model_ticks"]) + 1)
         if at:
             return at
         return count if count <= fits else fits + 1
-    if at and ticks() - load64(core + _SINCE) > load64(core + _TURN_TICKS):
+    if at and ticks() - load64(core + CORE["since"]) > load64(core + CORE["turn_ticks"]):
         return at
     ahead = at if at else 1
     end = at + (ahead if ahead < LOOK else LOOK)
@@ -150,13 +147,13 @@ def send_aside(core, packet, entry, ring, counter):
 @kernel
 def punt(core, packet, entry, counter):
     """Hand a packet to the slow path."""
-    send_aside(core, packet, entry, load64(load64(core + _CORE_TASK) + _PUNT), counter)
+    send_aside(core, packet, entry, load64(load64(core + CORE["task"]) + TASK["punt"]), counter)
 
 
 @kernel
 def requeue(core, packet, entry, counter):
     """Let a packet go round again, next turn: a cycle of compiled elements is cut here."""
-    send_aside(core, packet, entry, load64(load64(core + _CORE_TASK) + _INJECT), counter)
+    send_aside(core, packet, entry, load64(load64(core + CORE["task"]) + TASK["inject"]), counter)
 
 
 @kernel

@@ -21,15 +21,13 @@ from shm.channel import (
     UP,
 )
 from shm.intrinsics import acquire64, copy, kernel, load64, release64, store64
-from shm.layout import SLOT
-from shm.ring import HEAD, NEXT_TAIL, POOL, TAIL, available, commit_head, commit_tail, room, slot_at
+from shm.layout import RING, SLOT
+from shm.ring import available, commit_head, commit_tail, room, slot_at
 from workers.datapath.nic import deliver
 from workers.datapath.packet import frame_address
 from workers.domu.frontend import BATCH
 
 _MASK = SLOTS - 1
-_HEAD, _TAIL, _GIFTS = CHANNEL["head"], CHANNEL["tail"], CHANNEL["gifts"]
-_REQUESTS, _RETURNS, _TIME = DOWN.size, UP.size, SLOT["time"]
 #: The bridge's own counts: requests taken, returns given, slots held from which on, how many, empty slots, kept.
 TAKEN, GIVEN, FIRST, HELD, EMPTY, STAYED = range(6)
 
@@ -44,7 +42,7 @@ def bring(down, up, counts, held, gifts, rx):
         ready = BATCH
     done = 0
     while done < ready:
-        word = load64(down + _REQUESTS + REQUEST_BYTES * ((counts[TAKEN] + done) & _MASK))
+        word = load64(down + DOWN.size + REQUEST_BYTES * ((counts[TAKEN] + done) & _MASK))
         if word >> 56 & 0xFF == GIFT:
             if counts[EMPTY] < len(gifts):
                 gifts[counts[EMPTY]] = word & 0xFFFFFFFF
@@ -67,7 +65,7 @@ def bring(down, up, counts, held, gifts, rx):
 def give_back(up, counts, slot, length, verdict):
     """Write a return; the caller publishes it."""
     word = slot | length << 32 | SLOT_START << 48 | verdict << 56
-    store64(up + _RETURNS + RETURN_BYTES * (counts[GIVEN] & _MASK), word)
+    store64(up + UP.size + RETURN_BYTES * (counts[GIVEN] & _MASK), word)
     counts[GIVEN] += 1
 
 
@@ -88,10 +86,10 @@ def send(up, counts, held, gifts, tx, rings, channels):
     sent = 0
     for output in range(len(tx)):
         ring = tx[output]
-        tail, taken = load64(ring + NEXT_TAIL), 0
+        tail, taken = load64(ring + RING["next_tail"]), 0
         for i in range(available(ring, BATCH)):
             place = slot_at(ring, tail + i)
-            length = load64(place + _TIME) >> 32 & 0xFFFF
+            length = load64(place + SLOT["time"]) >> 32 & 0xFFFF
             if length <= LONGEST:
                 if counts[HELD]:
                     slot = oldest(counts, held)
@@ -103,19 +101,21 @@ def send(up, counts, held, gifts, tx, rings, channels):
                 else:
                     break
                 target = up + DATA + (slot & 0xFFFF) * SLOT_BYTES + SLOT_START
-                copy(target, frame_address(place, load64(ring + POOL)), length)
+                copy(target, frame_address(place, load64(ring + RING["pool"])), length)
                 give_back(up, counts, slot, length, output)
                 sent += 1
             taken += 1
-        store64(ring + NEXT_TAIL, tail + taken)
+        store64(ring + RING["next_tail"], tail + taken)
         commit_tail(ring)
     inside = 0
     for i in range(len(rings)):
-        inside += load64(rings[i] + HEAD) - load64(rings[i] + TAIL)
+        inside += load64(rings[i] + RING["head"]) - load64(rings[i] + RING["tail"])
     for i in range(len(channels)):
         # Packets that elements of the router's own have; empty slots are none.
         channel = channels[i]
-        inside += load64(channel + _HEAD) - load64(channel + _TAIL) - load64(channel + _GIFTS)
+        inside += (
+            load64(channel + CHANNEL["head"]) - load64(channel + CHANNEL["tail"]) - load64(channel + CHANNEL["gifts"])
+        )
     gone = counts[HELD] + counts[STAYED] - inside
     while gone > 0 and counts[HELD]:
         give_back(up, counts, oldest(counts, held), 0, DROPPED)

@@ -29,7 +29,6 @@ from shm.intrinsics import acquire64, load64, release64, store64
 #: Packets that are handled together.
 BATCH = 256
 _MASK = SLOTS - 1
-_REQUESTS, _RETURNS = DOWN.size, UP.size
 
 
 def take_requests(down, at, table, gifts, gift_count):
@@ -45,7 +44,7 @@ def take_requests(down, at, table, gifts, gift_count):
         ready = BATCH
     packets = 0
     for i in range(ready):
-        request = down + _REQUESTS + REQUEST_BYTES * ((at + i) & _MASK)
+        request = down + DOWN.size + REQUEST_BYTES * ((at + i) & _MASK)
         word = load64(request)
         if word >> 56 & 0xFF == GIFT:
             if gift_count[0] < len(gifts):
@@ -67,7 +66,7 @@ def give_returns(up, at, table, count):
     for i in range(count):
         row = table[i]
         word = row[0] | (row[1] & 0xFFFF) << 32 | (row[2] & 0xFF) << 48 | (row[3] & 0xFF) << 56
-        store64(up + _RETURNS + RETURN_BYTES * ((at + i) & _MASK), word)
+        store64(up + UP.size + RETURN_BYTES * ((at + i) & _MASK), word)
     release64(up, at + count)
 
 

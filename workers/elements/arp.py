@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 
 from shm.intrinsics import be16, be32, copy, load8, load64, put_be16, put_be32, store64, unlikely
-from shm.ring import NEXT_HEAD, NEXT_TAIL
+from shm.layout import RING
 from workers.arguments import (
     Argument,
     ArgumentError,
@@ -161,7 +161,7 @@ def _table(state):
 
 
 def _waiting(state):
-    return str(load64(state["hold"] + NEXT_HEAD) - load64(state["hold"] + NEXT_TAIL))
+    return str(load64(state["hold"] + RING["next_head"]) - load64(state["hold"] + RING["next_tail"]))
 
 
 class ARPQuerier(Element):

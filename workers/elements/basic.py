@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.intrinsics import load64, store64, unlikely
+from shm.intrinsics import add64, unlikely
 from workers.arguments import Argument, between, boolean, string
 from workers.datapath.packet import CLONE, DROP, stripped, uncover
 from workers.element import Element, cap
@@ -296,5 +296,5 @@ class Touch(Element):
     def process(state, packet):
         if unlikely(packet["length"] < 8):
             return 0
-        store64(packet["data"], load64(packet["data"]) + 1)
+        add64(packet["data"], 1)
         return 0

@@ -16,7 +16,6 @@ from workers.element import Element, Needs
 #: where the packet has fewer bytes than it takes. `yes` and `no` are the place of the next node in the table in
 #: bytes, or minus two minus the output; FAIL is no output at all.
 _NODE = Layout("node", {"offset": "i8", "mask": "i8", "value": "i8", "yes": "i8", "no": "i8", "takes": "i8"})
-_MASK, _VALUE, _YES, _NO, _TAKES = (_NODE[name] for name in ("mask", "value", "yes", "no", "takes"))
 FAIL = -1
 
 
@@ -204,9 +203,11 @@ class Classifier(Element):
         at = 0
         while at >= 0:
             node = state["nodes"] + at
-            long = packet["length"] >= load64(node + _TAKES)
-            if long and load32(packet["data"] + load64(node)) & load64(node + _MASK) == load64(node + _VALUE):
-                at = load64(node + _YES)
+            long = packet["length"] >= load64(node + _NODE["takes"])
+            if long and load32(packet["data"] + load64(node)) & load64(node + _NODE["mask"]) == load64(
+                node + _NODE["value"]
+            ):
+                at = load64(node + _NODE["yes"])
             else:
-                at = load64(node + _NO)
+                at = load64(node + _NODE["no"])
         return -2 - at

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from shm.intrinsics import copy, load64, put_be32, store16, unlikely
-from shm.ring import TAGS, room
+from shm.layout import RING
+from shm.ring import room
 from workers.arguments import Argument, string
 from workers.datapath.packet import BROADCAST, DROP, HOST, MULTICAST, OTHERHOST, TAKEN, headroom, place, prepend
 from workers.element import Element, cap
@@ -96,6 +97,6 @@ class ToDevice(Element):
             put_be32(data + 12, 0x81000000 | state["vlan"])
         # The wire keeps accounts by router, and several routers send through one ring.
         at = place(ring, packet, core)
-        store16(load64(ring + TAGS) + 2 * at, state["router"])
+        store16(load64(ring + RING["tags"]) + 2 * at, state["router"])
         state["count"] += 1
         return TAKEN

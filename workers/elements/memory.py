@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.intrinsics import load64, store64
+from shm.intrinsics import add64
 from shm.layout import LINE
 from workers.arguments import Argument, between
 from workers.element import Element, Needs
@@ -67,6 +67,6 @@ class MemoryHog(Element):
             # Numerical Recipes' quick generator: its upper bits are good enough for addresses.
             seed = (seed * 1664525 + 1013904223) & 0xFFFFFFFF
             line = state["area"] + (seed >> 8 & state["mask"]) * LINE
-            store64(line, load64(line) + 1)
+            add64(line, 1)
         state["seed"] = seed
         return 0

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from shm.intrinsics import load64, relaxed64
-from shm.ring import NEXT_HEAD, TAIL, room
+from shm.layout import RING
+from shm.ring import room
 from workers.arguments import Argument, between
 from workers.datapath.packet import DROP, TAKEN, place, write_note
 from workers.element import Element, Needs, cap
 
 
 def _length(state):
-    return str(load64(state["ring"]) - relaxed64(state["ring"] + TAIL))
+    return str(load64(state["ring"]) - relaxed64(state["ring"] + RING["tail"]))
 
 
 class Queue(Element):
@@ -43,7 +44,7 @@ class Queue(Element):
             return DROP
         write_note(ring, packet, 0)
         place(ring, packet, core)
-        used = load64(ring + NEXT_HEAD) - relaxed64(ring + TAIL)
+        used = load64(ring + RING["next_head"]) - relaxed64(ring + RING["tail"])
         if used > state["highwater"]:
             state["highwater"] = used
         return TAKEN

@@ -9,7 +9,6 @@ from workers.arguments import Argument, between, boolean, data, integer, rate
 from workers.datapath.packet import LARGE_ROOM, spare_packet
 from workers.element import Element, Needs, cap
 
-_CLOCK = CORE["clock_ns"]
 _RANDOM = bytes(range(64))
 #: An interval keeps so much after the point, so that any rate is exact to a hundred-thousandth.
 _INTERVAL_BITS = 16
@@ -106,7 +105,7 @@ class RatedSource(InfiniteSource):
     def emit(state, packet, core):
         if state["active"] == 0 or (state["limit"] >= 0 and state["count"] >= state["limit"]):
             return 0
-        now = load64(core + _CLOCK)
+        now = load64(core + CORE["clock_ns"])
         late = now - state["due_ns"]
         # Where its clock has gone back, it is another core's now.
         if late < 0 and -late <= (state["interval"] >> _INTERVAL_BITS) + 1:

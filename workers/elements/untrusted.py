@@ -38,7 +38,6 @@ from workers.datapath.packet import DROP, GUARD, HEADROOM, TAKEN, get_note, put_
 from workers.datapath.turn import drop, made
 from workers.element import Element, Needs
 
-_NOTES, _NOTE_SIZE = CHANNEL["notes"], NOTE.size
 #: What `collect` returns where no packet goes on.
 GONE = -1
 
@@ -121,7 +120,7 @@ class Untrusted(Element):
         if can_lend(channel) == 0:
             return DROP - 1
         slot = lend(core, channel, LENT, length, port, net_mark(packet), packet["time"])
-        put_note(load64(channel + _NOTES) + slot * _NOTE_SIZE, packet, 0)
+        put_note(load64(channel + CHANNEL["notes"]) + slot * NOTE.size, packet, 0)
         # As many bytes as the packet has: what is behind them in the buffer may have been another router's.
         copy(slot_address(channel, slot) + SLOT_START, packet["data"], length)
         return TAKEN
@@ -164,7 +163,7 @@ class Untrusted(Element):
         if kind == LENT:
             # Annotations point to places relative to where the packet began when it left.
             packet["data"] = start + SLOT_START - offset
-            get_note(load64(channel + _NOTES) + slot * _NOTE_SIZE, packet)
+            get_note(load64(channel + CHANNEL["notes"]) + slot * NOTE.size, packet)
             packet["data"] = start
             packet["time"] = time_of(channel, slot)
         packet["floor"] = start - HEADROOM + GUARD

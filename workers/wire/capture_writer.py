@@ -28,7 +28,7 @@ import struct
 import time
 from typing import Any
 
-from shm.intrinsics import acquire64, load64, release64, store64
+from shm.intrinsics import acquire64, add64, load64, release64, store64
 from shm.wire_layout import CAPTURE, CAPTURE_FRAMES
 from workers.process import take_name, take_processor
 
@@ -140,7 +140,7 @@ class CaptureFile:
 
     def _written(self, frames: int) -> None:
         store64(self.address + CAPTURE["hand"], 0)
-        store64(self.address + CAPTURE["written"], load64(self.address + CAPTURE["written"]) + frames)
+        add64(self.address + CAPTURE["written"], frames)
 
     def _check(self) -> None:
         """Find out whether the file is still there: what is written to one that has been removed is lost."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from shm.intrinsics import (
     acquire64,
+    add64,
     be16,
     be32,
     bit_length,
@@ -29,20 +30,8 @@ from shm.intrinsics import (
     ticks,
     unlikely,
 )
-from shm.layout import CORE, LINE, SLOT, TIME_UNIT_NS
-from shm.ring import (
-    MASK,
-    NEXT_HEAD,
-    NEXT_TAIL,
-    POOL,
-    SLOTS,
-    TAGS,
-    available,
-    commit_head,
-    commit_tail,
-    room,
-    slot_at,
-)
+from shm.layout import CORE, LINE, RING, SLOT, TIME_UNIT_NS
+from shm.ring import available, commit_head, commit_tail, room, slot_at
 from shm.wire_layout import (
     CAPTURE,
     CAPTURE_FRAMES,
@@ -76,11 +65,7 @@ PAUSES = 16
 #: A source that has run for so long begins anew, where a multiple of its interval is: elapsed ns << 16 is a word.
 LONG_NS = 1 << 46
 _PART = (1 << SOURCE_INTERVAL_BITS) - 1
-_TIME = SLOT["time"]
 _SOURCE, _SINK, _WIRE, _CAPTURE = SOURCE.dtype, SINK.dtype, WIRE.dtype, CAPTURE.dtype
-_SINK_SIZE, _FRAME_SIZE = SINK.size, FRAME.size
-_BUCKETS = TALLY["buckets"]
-_COUNT, _SUM, _MAX = TALLY["latency_count"], TALLY["latency_sum"], TALLY["latency_max"]
 #: pcapng Enhanced Packet Block: fixed part and trailer.
 _BLOCK = 32
 _POSITION = 0xFFFF_FFFF
@@ -134,7 +119,7 @@ def due(source, clock):
     while wanted < BATCH:
         if at + wanted >= count:
             break
-        if begun + load64(state["frames"] + (at + wanted) * _FRAME_SIZE + 16) > elapsed:
+        if begun + load64(state["frames"] + (at + wanted) * FRAME.size + 16) > elapsed:
             break
         wanted += 1
     return wanted
@@ -174,9 +159,9 @@ def run_source(source, wall, back):
     for i in range(free):
         if ring and i + AHEAD < free:
             # Only what there is room for: the line behind belongs to the worker, who is reading it.
-            ahead = slot_at(ring, load64(ring + NEXT_HEAD) + AHEAD)
-            prefetch(load64(ring + POOL) + load32(ahead) * LINE + HEADROOM)
-        frame = state["frames"] + at * _FRAME_SIZE
+            ahead = slot_at(ring, load64(ring + RING["next_head"]) + AHEAD)
+            prefetch(load64(ring + RING["pool"]) + load32(ahead) * LINE + HEADROOM)
+        frame = state["frames"] + at * FRAME.size
         length = load64(frame + 8)
         if length > LARGE_ROOM:
             state["giants"] += 1
@@ -195,7 +180,7 @@ def run_source(source, wall, back):
         wanted = take  # there was room: the rest has its turn when the wire comes round again
     missed = wanted - free
     if missed > 0:
-        store64(state["full"], load64(state["full"]) + missed)
+        add64(state["full"], missed)
         at = (at + missed) % count
     state["next"] = at
     state["sent"] += wanted
@@ -219,19 +204,19 @@ def bucket(units):
 def tally(counts, router, length, time, now):
     """Account one frame that a router sent."""
     account = load64(counts + 8 * router)
-    store64(account, load64(account) + 1)
-    store64(account + 8, load64(account + 8) + length)
+    add64(account, 1)
+    add64(account + 8, length)
     if time:
         # Modulo 2**32, and a clock read a moment before the other's is no latency at all.
         units = (now - time) & 0xFFFFFFFF
         if units > LATENCY_MOST:
             units = 0
-        store64(account + _COUNT, load64(account + _COUNT) + 1)
-        store64(account + _SUM, load64(account + _SUM) + units)
-        if units > load64(account + _MAX):
-            store64(account + _MAX, units)
-        place = account + _BUCKETS + 8 * bucket(units)
-        store64(place, load64(place) + 1)
+        add64(account + TALLY["latency_count"], 1)
+        add64(account + TALLY["latency_sum"], units)
+        if units > load64(account + TALLY["latency_max"]):
+            store64(account + TALLY["latency_max"], units)
+        place = account + TALLY["buckets"] + 8 * bucket(units)
+        add64(place, 1)
 
 
 @kernel
@@ -315,8 +300,13 @@ def run_sink(sink, since, wall):
         clock = relaxed64(state["clock"])
         since = clock - 1000
     now = stamp(clock)
-    tail = load64(ring + NEXT_TAIL)
-    mask, slots, tags, pool = load64(ring + MASK), load64(ring + SLOTS), load64(ring + TAGS), load64(ring + POOL)
+    tail = load64(ring + RING["next_tail"])
+    mask, slots, tags, pool = (
+        load64(ring + RING["mask"]),
+        load64(ring + RING["slots"]),
+        load64(ring + RING["tags"]),
+        load64(ring + RING["pool"]),
+    )
     capture, cable, counts, link = state["capture"], state["cable"], state["counts"], state["line"]
     sent = 0
     for i in range(count):
@@ -324,7 +314,7 @@ def run_sink(sink, since, wall):
             prefetch_read(slots + ((tail + i + 2 * AHEAD) & mask) * 16)
         at = (tail + i) & mask
         slot = slots + at * 16
-        described = load64(slot + _TIME)
+        described = load64(slot + SLOT["time"])
         length = described >> 32 & 0xFFFF
         if link:
             through = sent_at(link, length, since, clock)
@@ -337,12 +327,12 @@ def run_sink(sink, since, wall):
         tally(counts, router, length, described & 0xFFFFFFFF, now)
         if cable and arrive(load64(cable), frame_address(slot, pool), length, now) == 0:
             account = load64(counts + 8 * router)
-            store64(account + TALLY["unclaimed"], load64(account + TALLY["unclaimed"]) + 1)
+            add64(account + TALLY["unclaimed"], 1)
             if length >= 6:
                 frame = frame_address(slot, pool)
                 store64(account + TALLY["stray"], be16(frame) << 32 | be32(frame + 2))
         sent += 1
-    store64(ring + NEXT_TAIL, tail + sent)
+    store64(ring + RING["next_tail"], tail + sent)
     commit_tail(ring)
     return sent
 
@@ -371,7 +361,7 @@ def run_round(wire, wall):
         # Sources took their time: what left since then did not leave when they began.
         wall = wall_ns(state, ticks())
     for i in range(state["sink_count"]):
-        moved += run_sink(state["sinks"] + i * _SINK_SIZE, state["last_ns"], wall)
+        moved += run_sink(state["sinks"] + i * SINK.size, state["last_ns"], wall)
     for i in range(state["core_count"]):
         # Read before the sources ran: all that was due by then has been brought.
         core = load64(state["cores"] + 8 * i)
