@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,33 @@ def pcaps():
     if not PCAPS.is_dir():
         pytest.skip(f"no captures: {PCAPS} is not there (set VRE_PCAPS)")
     return PCAPS
+
+
+@pytest.fixture(scope="session")
+def tried_tier():
+    """Return what came of trying a tier of jail: tried once, and by the first test that asks."""
+    from vre.domu.tiers import try_tier
+
+    return cache(try_tier)
+
+
+@pytest.fixture(scope="session")
+def strict_jail(tried_tier):
+    """Skip what needs a strict jail if this host gives none."""
+    tried = tried_tier("strict")
+    if tried.error or tried.possible:
+        pytest.skip(f"this host gives no strict jail: {tried.error or tried.possible}")
+
+
+@pytest.fixture(scope="session")
+def cpu_groups(tmp_path_factory):
+    """Skip what needs control groups if this user may make none."""
+    from vre.domu.cgroups import Groups
+
+    groups = Groups("try", tmp_path_factory.mktemp("groups") / "groups")
+    groups.close()
+    if "cpu" not in groups.controllers:
+        pytest.skip("needs control groups that this user may make")
 
 
 @pytest.fixture(autouse=True)

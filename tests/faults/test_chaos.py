@@ -13,17 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Bench
+from tests.vre.platforms import needs_jail
 from vre.chaos.runner import chosen, faults, run
 from vre.chaos.victims import Harm
 from vre.config.reader import load_model
-from vre.domu.tiers import try_tier
 from vre.errors import PlatformError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STRICT = try_tier("strict")
-pytestmark = pytest.mark.skipif(
-    bool(STRICT.error or STRICT.possible), reason=f"this host gives no strict jail: {STRICT.error}"
-)
+pytestmark = needs_jail
 
 
 def lab(folder, routers=2, cores=1):
@@ -46,10 +43,9 @@ def assert_contained(result):
 
 
 @pytest.mark.parametrize("tier", ["strict", pytest.param("reduced", marks=pytest.mark.slow)])
-def test_every_fault_is_contained(tmp_path, capsys, tier):
-    held = try_tier(tier)
-    if held.error or held.possible:
-        pytest.skip(f"this host does not give the tier {tier}: {held.error or held.possible}")
+def test_every_fault_is_contained(tmp_path, capsys, tried_tier, tier):
+    if held := tried_tier(tier).error or tried_tier(tier).possible:
+        pytest.skip(f"this host does not give the tier {tier}: {held}")
     model = load_model(lab(tmp_path))
     model.sandbox = tier
     result = run(model, (), lambda text: None)

@@ -66,7 +66,7 @@ class Breaks(Element):
 RUN = """
 import json, sys, time
 import vre
-from tests.vre.helpers import assert_accounts
+from tests.vre.platforms import assert_accounts
 
 with vre.Platform(cores=1, name=sys.argv[1]) as box:
     box.nic("eth0", link=vre.Generator(rate=20_000))

@@ -13,7 +13,7 @@ import pytest
 import vre
 from shm.run_directory import sweep
 from tests.captures import read_capture
-from tests.vre.helpers import assert_accounts
+from tests.vre.platforms import assert_accounts
 from vre.errors import PlatformError
 
 LAB = """

@@ -95,7 +95,7 @@ class Naps(_Limited):
 RUN = """
 import json, sys, time
 import vre
-from tests.vre.helpers import assert_accounts
+from tests.vre.platforms import assert_accounts
 
 element, deadline = sys.argv[1], float(sys.argv[2])
 with vre.Platform(cores=1, name=sys.argv[3]) as box:
@@ -147,7 +147,7 @@ def run_with_elements(folder, script, *arguments, elements=ELEMENT):
 BOUNDED = """
 import json, sys
 import vre
-from tests.vre.helpers import assert_accounts
+from tests.vre.platforms import assert_accounts
 
 element = sys.argv[1]
 with vre.Platform(cores=1, name=sys.argv[2]) as box:

@@ -12,8 +12,7 @@ import pytest
 
 import vre
 import vre.supervision.offload
-from tests.vre.helpers import assert_accounts
-from tests.vre.test_domus import needs_jail, platform
+from tests.vre.platforms import assert_accounts, needs_jail, platform
 from vre.config.reader import from_text
 from vre.errors import ConfigError, PlatformError
 from vre.platform.control_socket import ask

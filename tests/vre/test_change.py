@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 import vre
-from tests.vre.helpers import assert_accounts
+from tests.vre.platforms import assert_accounts, wait_for, wait_for_packets
 from vre.bench.throughput import RFC1812
 from vre.config.model import Capture, Generator, Router
 from vre.config.reader import from_text
@@ -18,15 +18,6 @@ from vre.errors import ConfigError, PlatformError
 
 PLAIN = "FromDevice(eth0) -> c :: Counter -> q :: Queue -> ToDevice(eth1);"
 OTHER = "FromDevice(eth0) -> Paint(3) -> c :: Counter -> q :: Queue -> ToDevice(eth1);"
-
-
-def until(box, reached):
-    """Tend a platform until its counters say so; they show it, or this takes so long that nothing flows."""
-    for _ in range(600):
-        if reached():
-            return
-        box.tend(0.1)
-    raise AssertionError("nothing moves any more")
 
 
 def make(cores=1, rate=100_000.0, count=None, slots=4096, clock="auto", **options):
@@ -52,7 +43,7 @@ def test_entitlements_change_at_once_and_bad_ones_change_nothing():
             return {s.name: s.used_ticks - before[s.name] for s in box.reader.routers()}
 
         # Half a second of the core's own time, however long it takes to get it: some hundred slices.
-        until(box, lambda: sum(used().values()) * box.parts.runtime.ns_per_tick > 0.5e9)
+        wait_for(box, lambda: sum(used().values()) * box.parts.runtime.ns_per_tick > 0.5e9)
         used = used()
         assert used["red"] / used["blue"] == pytest.approx(3, rel=0.03)
         assert box.read("red.entitlement") == "3"
@@ -67,7 +58,7 @@ def test_entitlements_change_at_once_and_bad_ones_change_nothing():
         assert_accounts(box)
 
 
-@pytest.mark.parametrize("rate", [20_000.0, None], ids=["light", "overload"])
+@pytest.mark.parametrize("rate", [4_000.0, None], ids=["light", "overload"])
 def test_moves_between_running_cores_lose_nothing(rate):
     with make(2, rate) as box:
         box.start()
@@ -76,7 +67,7 @@ def test_moves_between_running_cores_lose_nothing(rate):
             box.move("red/FromDevice@1", i % 2)
             box.tend(0.005)
         # A loaded host may give the workers little time: what counts is that packets still flow.
-        until(box, lambda: box.reader.routers()[0].forwarded > 1000)
+        wait_for(box, lambda: box.reader.routers()[0].forwarded > 1000)
         box.pause()
         box.halt()
         assert_accounts(box)
@@ -112,18 +103,22 @@ def test_routers_come_and_go_under_load_and_leave_nothing():
     with make(rate=200_000) as box:
         box.start()
         box.tend(0.2)
+
+        def size():
+            segments = len(box.parts.runtime.manifest["segments"])
+            return segments, process.num_fds(), len(process.children(recursive=True))
+
         sizes = []
         for _ in range(4):
             box.add(Router("green", 1.0, from_text(PLAIN, "green")))
-            box.tend(0.1)
-            green = next(s for s in box.reader.routers() if s.name == "green")
-            assert green.forwarded > 0
+            wait_for_packets(box, 1, box.handle("green"))
             box.remove("green")
             box.tend(0.2)
             names = {row[0] for row in box.parts.runtime.manifest["segments"]}
             assert not any("green" in name for name in names)
-            sizes.append((len(names), process.num_fds(), len(process.children(recursive=True))))
-        assert sizes[0] == sizes[-1], "segments, descriptors and processes end where they began"
+            sizes.append(size())
+        # Segments, descriptors and processes end where they began; on a loaded host some take longer to end.
+        wait_for(box, lambda: size() == min(sizes))
         with pytest.raises(ConfigError, match="there is a router 'red' already"):
             box.add(Router("red", 1.0, from_text(PLAIN)))
         with pytest.raises(ConfigError, match="no port 'eth7'"):
@@ -138,14 +133,12 @@ def test_routers_come_and_go_under_load_and_leave_nothing():
 def test_a_replaced_configuration_keeps_state_by_name_and_class():
     with make(rate=200_000) as box:
         box.start()
-        box.tend(0.3)
+        wait_for(box, lambda: int(box.read("red/c.count")) > 0)
         before = int(box.read("red/c.count"))
-        assert before > 0
         for config in (OTHER, PLAIN, OTHER):
             box.replace("red", config)
         assert int(box.read("red/c.count")) >= before
-        box.tend(0.2)
-        assert int(box.read("red/c.count")) > before
+        wait_for(box, lambda: int(box.read("red/c.count")) > before)
         with pytest.raises(ConfigError, match="did you mean Print or Paint"):
             box.replace("red", OTHER.replace("Paint", "Piant"))
         with pytest.raises(ConfigError, match="receives from other ports than before"):
@@ -166,8 +159,7 @@ def test_a_worker_killed_around_a_change_is_replaced_all_the_same():
             box.replace("red", OTHER if i % 2 else PLAIN)
         box.tend(0.2)
         before = box.handle("red").sent()
-        box.tend(0.2)
-        assert box.handle("red").sent() > before
+        wait_for(box, lambda: box.handle("red").sent() > before)
         box.pause()
         box.halt()
         assert_accounts(box)

@@ -10,7 +10,7 @@ import socket
 import pytest
 
 import vre
-from tests.vre.helpers import assert_accounts
+from tests.vre.platforms import assert_accounts
 from vre.errors import PlatformError
 from vre.platform.control_socket import ControlServer, ask
 from vre.platform.domu_commands import VERBS as DOMU_VERBS

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -43,24 +44,20 @@ def test_the_python_of_the_readme_runs():
     assert int(forwarded) > 0 and float(share) == 1.0
 
 
-def test_the_element_of_the_guide_works(monkeypatch):
+def test_the_element_of_the_guide_works(monkeypatch, tmp_path):
     from tests.harness import Bench
     from tests.workers.frames import udp
     from workers.element import REGISTRY, load
 
     load()
-    module = Path(__file__).parent / "guide_element.py"
-    module.write_text(blocks("CONTRIBUTING.md", "python")[0])
-    try:
-        from tests.vre.guide_element import Shorter
-
-        monkeypatch.setitem(REGISTRY, "Shorter", Shorter)
-        with Bench("FromDevice(eth0) -> Shorter(100) -> ToDevice(eth1);") as bench:
-            assert len(bench.through(udp(size=60), udp(size=200))) == 1
-            assert bench.dropped == {"too_long": 1}
-            bench.assert_sound()
-    finally:
-        module.unlink()
+    (tmp_path / "guide_element.py").write_text(blocks("CONTRIBUTING.md", "python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    cls = importlib.import_module("guide_element").Shorter
+    monkeypatch.setitem(REGISTRY, "Shorter", cls)
+    with Bench("FromDevice(eth0) -> Shorter(100) -> ToDevice(eth1);") as bench:
+        assert len(bench.through(udp(size=60), udp(size=200))) == 1
+        assert bench.dropped == {"too_long": 1}
+        bench.assert_sound()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

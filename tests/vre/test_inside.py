@@ -15,8 +15,7 @@ from shm.channel import CHANNEL, UP
 from shm.intrinsics import load64
 from shm.layout import CLIENT
 from tests.captures import read_capture
-from tests.vre.helpers import assert_accounts
-from tests.vre.test_domus import needs_jail, wait_for
+from tests.vre.platforms import assert_accounts, needs_jail, wait_for, wait_for_packets
 from vre.bench.throughput import RFC1812
 from vre.config.model import Router
 from vre.config.reader import from_text
@@ -63,7 +62,8 @@ def test_a_graph_does_the_same_wherever_it_runs(tmp_path):
 def test_what_is_mapped_directly_costs_no_core_anything():
     with platform(vre.Generator(rate=100_000)) as box:
         red, blue = box.router("red", ROUTER, direct=True), box.router("blue", ROUTER)
-        box.run(1.0)
+        box.start()
+        wait_for_packets(box, 10_001, red, blue)
         box.halt()
         assert_accounts(box)
         assert red.stats().forwarded > 10_000 and red.stats().domu_cpu_s > 0
@@ -97,7 +97,8 @@ def test_packets_that_wait_inside_are_in_flight_and_lost_with_the_domu():
     )
     with platform(vre.Generator(rate=10_000, count=2000)) as box:
         red = box.router("red", text, inside=True)
-        box.run(1.0)
+        box.start()
+        wait_for(box, lambda: (stats := red.stats()).injected == 2000 and 0 < stats.in_flight <= 64)
         waiting = red.stats().in_flight
         assert 0 < waiting <= 64 and red.stats().dropped["domu_dropped"] > 1000
         assert red.stats().ports["eth1"] == 64  # a question for each of 64 addresses
@@ -112,7 +113,8 @@ def test_more_packets_may_come_out_than_went_in():
     text = "FromDevice(eth0) -> t :: Tee -> Queue -> ToDevice(eth1); t[1] -> ToDevice(eth0); RatedSource(RATE 500) -> ToDevice(eth0);"
     with platform(vre.Generator(rate=5_000)) as box:
         red = box.router("red", text, inside=True)
-        box.run(1.0)
+        box.start()
+        wait_for(box, lambda: red.stats().ports["eth1"] > 1000 and int(red.stats().ports["eth0"]) > 1100)
         box.halt()
         assert_accounts(box)
         assert red.stats().ports["eth0"] > red.stats().ports["eth1"] > 500
@@ -125,9 +127,7 @@ def test_a_dead_domu_starts_with_its_graph_as_it_was():
         for death in range(3):
             os.kill(box.parts.domus.domus["red"].pid, signal.SIGKILL)
             wait_for(box, lambda n=death: str(box.events).count("runs again") == n + 1)
-        before = red.stats().forwarded, blue.stats().forwarded
-        box.tend(0.5)
-        assert red.stats().forwarded > before[0] + 1000 and blue.stats().forwarded > before[1] + 1000
+        wait_for_packets(box, 1001, red, blue)
         box.halt()
         assert_accounts(box)
 
@@ -137,8 +137,7 @@ def test_it_comes_and_goes_and_changes_while_the_platform_runs():
         box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);")
         red = box.router("red", "FromDevice(eth0) -> ToDevice(eth1);", direct=True)
         box.start()
-        box.tend(0.3)
-        assert red.stats().forwarded > 1000
+        wait_for_packets(box, 1001, red)
         box.replace("red", "FromDevice(eth0) -> Discard;")
         before = red.stats()
         box.tend(0.3)
@@ -151,8 +150,7 @@ def test_it_comes_and_goes_and_changes_while_the_platform_runs():
         green = Router("green", 1.0, from_text("FromDevice(eth0) -> ToDevice(eth1);"))
         green.host_in_domu(direct=True)
         box.add(green)
-        box.tend(0.3)
-        assert box.handle("green").stats().forwarded > 1000
+        wait_for_packets(box, 1001, box.handle("green"))
         box.halt()
         assert_accounts(box)
 

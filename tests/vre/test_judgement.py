@@ -15,8 +15,7 @@ import vre
 from shm.channel import GIFT, LENT
 from shm.intrinsics import load64
 from shm.layout import CORE
-from tests.vre.helpers import assert_accounts
-from tests.vre.test_domus import PASS, element, forward, needs_jail, platform, wait_for
+from tests.vre.platforms import PASS, assert_accounts, element, forward, needs_jail, platform, wait_for
 from vre.config.model import Router
 from vre.domu.policy import RUNNING, Loans
 from vre.domu.process import DomuProcess
@@ -241,7 +240,7 @@ def test_domus_come_back_when_their_zygote_has_ended(tmp_path):
         wait_for(box, lambda: red.stats().forwarded > 100)
         os.kill(box.parts.domus._domu_zygote._zygote.process.pid, signal.SIGKILL)
         wait_for(box, lambda: any("zygote of domUs has ended" in event for event in box.events))
-        wait_for(box, lambda: any("its domU runs again" in event for event in box.events), 20)
+        wait_for(box, lambda: any("its domU runs again" in event for event in box.events))
         before = red.stats().forwarded
         wait_for(box, lambda: red.stats().forwarded > before + 100)
         box.pause()

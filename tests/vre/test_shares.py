@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,19 +15,13 @@ import pytest
 
 import vre.domu.cgroups
 import vre.domu.cpu_shares
-from tests.vre.helpers import assert_accounts
-from tests.vre.test_domus import element, forward, needs_jail, platform, wait_for
+from tests.vre.platforms import assert_accounts, element, forward, needs_jail, platform, wait_for
 from vre.domu.cgroups import Groups
 from vre.domu.cpu_shares import Throttle
 from vre.supervision.processor_waits import ProcessorWaits
 from vre.supervision.schedstat import Schedstat
 
-with tempfile.TemporaryDirectory() as _folder:
-    GROUPS = Groups("try", Path(_folder) / "groups")
-    GROUPS.close()
-needs_groups = pytest.mark.skipif(
-    "cpu" not in GROUPS.controllers, reason="needs control groups that this user may make"
-)
+needs_groups = pytest.mark.usefixtures("cpu_groups")
 
 
 def test_a_throttle_lets_one_run_for_its_part_of_the_time():
@@ -77,6 +70,7 @@ def test_the_time_of_all_threads_counts_though_they_have_ended():
 
 
 @needs_groups
+@pytest.mark.timing
 def test_a_weight_is_one_beside_the_platforms_own_processes(tmp_path):
     shares, cpu = vre.domu.cpu_shares.Shares(f"weigh{os.getpid()}", tmp_path / "groups"), min(os.sched_getaffinity(0))
     pids = [spin(1.0, cpu), spin(1.0, cpu)]
@@ -130,6 +124,7 @@ def test_who_gets_more_than_its_weight_is_found_by_what_others_waited():
 
 
 @needs_jail
+@pytest.mark.timing
 def test_a_domu_whose_weight_does_not_hold_is_stopped_by_turns(tmp_path, monkeypatch):
     monkeypatch.setattr(vre.domu.cpu_shares.Shares, "give", lambda self, *_: vre.domu.cpu_shares.Part("autogroup"))
     monkeypatch.setattr("vre.domu.accounting.EXCESS", 1)
@@ -141,7 +136,7 @@ def test_a_domu_whose_weight_does_not_hold_is_stopped_by_turns(tmp_path, monkeyp
             "blue", "FromDevice(eth0) -> ToDevice(eth1);", entitlement=20, ports={"eth0": {"mac": "02:00:00:00:00:09"}}
         )
         box.start()
-        wait_for(box, lambda: box.parts.domus.rows()[0]["share by"] == "stops", 30)
+        wait_for(box, lambda: box.parts.domus.rows()[0]["share by"] == "stops")
         assert "does not hold here" in box.events[-1]
         box.tend(1.5)
         row = box.parts.domus.rows()[0]
@@ -150,6 +145,7 @@ def test_a_domu_whose_weight_does_not_hold_is_stopped_by_turns(tmp_path, monkeyp
 
 
 @needs_jail
+@pytest.mark.timing
 def test_where_there_are_no_groups_a_domu_is_stopped_by_turns(tmp_path, monkeypatch):
     monkeypatch.setattr(vre.domu.cgroups, "_V1", tmp_path / "none")
     monkeypatch.setattr(vre.domu.cgroups, "_V2", tmp_path / "none")
@@ -178,7 +174,7 @@ def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
         box.router("red", forward(element(tmp_path, passes)), ports=ports)
         box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:02"}})
         box.start()
-        box.tend(0.3)
+        wait_for(box, lambda: box.parts.domus.rows()[0]["share by"] == "cgroup")
         groups = box.parts.domus._parts.shares._groups
         found = {c: groups.group(c, "red") / file for c, (_, file, _) in groups._found.items()}
         scale = box.parts.domus._parts.shares._groups._found["cpu"][2]
@@ -186,8 +182,7 @@ def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
         assert all(pid in (file.parent / "cgroup.procs").read_text().split() for file in found.values())
         assert int(found["cpu"].read_text()) == round(512 * scale)
         box.write("red.entitlement", "3")
-        box.tend(0.3)
-        assert int(found["cpu"].read_text()) == round(768 * scale)
+        wait_for(box, lambda: int(found["cpu"].read_text()) == round(768 * scale))
         if "memory" in found:
             assert int(found["memory"].read_text()) == (256 << 20) + vre.domu.cpu_shares._MORE_MEMORY
         assert box.parts.domus.rows()[0]["limits"] == ", ".join(c for c in ("memory", "pids") if c in found)

@@ -14,7 +14,7 @@ import pytest
 import vre
 from shm.layout import CLIENTS, SLOT, SPARES
 from shm.wire_layout import CLAIM
-from tests.vre.helpers import assert_accounts
+from tests.vre.platforms import assert_accounts
 from vre.config.model import Generator, Router
 from vre.config.reader import from_text
 from vre.memory.address_space import view

@@ -8,7 +8,7 @@ import os
 import pytest
 
 import vre
-from tests.vre.helpers import assert_accounts
+from tests.vre.platforms import assert_accounts
 from vre.bench.throughput import RFC1812
 from vre.config.model import Capture, Generator
 from vre.config.reader import from_text
