@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 from shm.escape import escape
 
@@ -93,7 +93,7 @@ class Problems(list[Problem]):
         for problem in problems:
             self.append(problem)
 
-    def __iadd__(self, problems: Iterable[Problem]) -> Problems:  # type: ignore[override,misc]
+    def __iadd__(self, problems: Iterable[Problem]) -> Self:  # type: ignore[override,misc]
         self.extend(problems)
         return self
 

@@ -136,13 +136,13 @@ def unquote(text: str) -> bytes:
             end = text.find(">", i)
             if end < 0:
                 raise ValueError("\\< without >")
-            digits = re.sub(r"/\*.*?\*/|//[^\n]*|\s", "", text[i + 2 : end], flags=re.S)
+            digits = re.sub(r"/\*.*?\*/|//[^\n]*|\s", "", text[i + 2 : end], flags=re.DOTALL)
             if not re.fullmatch(r"([0-9a-fA-F]{2})*", digits):
                 raise ValueError(f"'{digits}' is not pairs of hexadecimal digits")
             out += bytes.fromhex(digits)
             i = end
         elif c == "\\" and quote == '"' and i + 1 < len(text):
-            found = re.match(r"\\(x[0-9a-fA-F]+|[0-7]{1,3}|.)", text[i:], re.S)
+            found = re.match(r"\\(x[0-9a-fA-F]+|[0-7]{1,3}|.)", text[i:], re.DOTALL)
             assert found
             code = found[1]
             if code[0] == "x" and len(code) > 1:

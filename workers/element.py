@@ -211,7 +211,7 @@ class Element:
     def bind(cls, text: str) -> tuple[dict[str, Any], list[Any]]:
         """Return the values and the errors of a configuration string."""
         values, errors = bind(cls.arguments, split(text), ranges(cls.state))
-        return values, errors if errors else cls.check(values)
+        return values, errors or cls.check(values)
 
     @classmethod
     def check(cls, values: dict[str, Any]) -> list[Any]:

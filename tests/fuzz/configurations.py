@@ -56,7 +56,7 @@ def corpus():
     """Return texts to begin with, and whether each is a platform file."""
     files = [*ROOT.glob("vre/demo/*.toml"), *ROOT.glob("vre/demo/*.click"), *ROOT.glob("vre/experiments/*.toml")]
     texts = [(file.read_text(), file.suffix == ".toml") for file in files]
-    texts += [(block, True) for block in re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)]
+    texts += [(block, True) for block in re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)]
     texts.append((PLATFORM, True))
     texts.append((PLATFORM.split('"""')[1], False))
     return texts

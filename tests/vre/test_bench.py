@@ -37,7 +37,7 @@ def test_the_pieces(piece):
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd="/")
     assert done.returncode == 0, done.stderr
     # pyperf's one line for a single value, as in "ring: push and pop: 12.3 ns".
-    assert re.search(rf"^{piece}.*: \d[\d.]* (ns|us|ms|sec)$", done.stdout, re.M), done.stdout
+    assert re.search(rf"^{piece}.*: \d[\d.]* (ns|us|ms|sec)$", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_a_round_in_which_the_host_had_no_time_says_nothing_of_ratios():

@@ -18,7 +18,7 @@ DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]
 
 def blocks(document, language):
     """Return the code blocks of a document."""
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.S)
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
 
 
 def test_the_platform_file_of_the_readme_runs(tmp_path):
@@ -69,8 +69,8 @@ def test_files_and_commands_that_documents_name_exist(document):
         assert (ROOT / path).exists(), path
     for command in re.findall(r"`vre ([a-z]+)", text):
         assert command in COMMANDS, command
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
-    for target in re.findall(r"(?:^|`)make ([\w-]+)", text, re.M):
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for target in re.findall(r"(?:^|`)make ([\w-]+)", text, re.MULTILINE):
         assert target in targets, target
     for path in re.findall(r"\]\((\w[\w./]*)\)", text):
         assert (ROOT / path).exists(), path

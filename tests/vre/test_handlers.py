@@ -113,10 +113,10 @@ def _checked(name, values):
 def test_a_page_names_the_handlers_that_there_are(name):
     cls = load()[name]
     reads, writes = cls.handlers()
-    for section in re.findall(r"Handlers:(.*?)(?:\n\n|\Z)", inspect.getdoc(cls), re.S):
+    for section in re.findall(r"Handlers:(.*?)(?:\n\n|\Z)", inspect.getdoc(cls), re.DOTALL):
         for handler in re.findall(r"`(\w+)`", section):
             assert handler in {*reads, *writes}, f"{name} has no handler '{handler}'"
-    shown = dict(re.findall(r"^Can be (read|written): (.*)\.$", page(cls), re.M))
+    shown = dict(re.findall(r"^Can be (read|written): (.*)\.$", page(cls), re.MULTILINE))
     assert shown["read"].split(", ") == ["name", "class", "config", "handlers", *reads]
     assert shown.get("written", "").split(", ") == (writes or [""])
 

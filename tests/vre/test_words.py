@@ -35,7 +35,7 @@ def retired(text):
     return [
         f"'{found[0]}': {instead}"
         for words, instead in RETIRED.items()
-        for found in re.finditer(rf"(?<![\w`.])(?:{words})(?![\w`])", text, re.I)
+        for found in re.finditer(rf"(?<![\w`.])(?:{words})(?![\w`])", text, re.IGNORECASE)
         if not found[0].isupper()  # a constant
     ]
 

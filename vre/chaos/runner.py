@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import vre.chaos.rogues
 from shm.intrinsics import load64
@@ -110,7 +110,7 @@ class Chaos:
         self.platform = Platform(model=model, say=say)
         self._say = say
 
-    def __enter__(self) -> Chaos:
+    def __enter__(self) -> Self:
         self.platform.start()
         self._await_domus()
         self.platform.tend(0.5)

@@ -18,7 +18,7 @@ from workers.sandbox.jail import TIERS
 F = Callable[..., Any]
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg]  # it has none in Click 8.1
     """A time on the command line: `10s`, `2min`, `500ms`."""
 
     name = "time"
@@ -26,7 +26,7 @@ class Duration(click.ParamType):
     def __init__(self, low: float = 1e-9, high: float = 1e8) -> None:
         self._low, self._high = low, high
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return seconds."""
         try:
             found = parse_seconds(value) if isinstance(value, str) else value

@@ -162,11 +162,11 @@ def _check_devices(model: Model, problem: Place) -> list[Problem]:
                 )
             elif node.cls.driver == "rx":
                 receivers[device] = node.name
-        for nic in router.ports:
-            if nic not in model.nics:
-                found.append(
-                    problem(f"there is no port '{nic}'{nearest(nic, model.nics)}", "routers", router.name, "ports", nic)
-                )
+        found += [
+            problem(f"there is no port '{nic}'{nearest(nic, model.nics)}", "routers", router.name, "ports", nic)
+            for nic in router.ports
+            if nic not in model.nics
+        ]
         if not router.graph.tasks:
             found.append(problem(f"router '{router.name}' has nothing to run: no FromDevice, no source", *path))
     return found
@@ -201,9 +201,9 @@ def _check_links(model: Model, problem: Place) -> list[Problem]:
         takers = [one for one in nic.links if isinstance(one, Capture | Cable | Sink)]
         if len(senders) > 1 or len(takers) > 1:
             found.append(problem(f"port '{nic.name}' has two links the same way", "nics", nic.name, "link"))
-        for one in takers:
-            if isinstance(one, Cable) and one.to not in model.nics:
-                found.append(
-                    problem(f"there is no port '{one.to}'{nearest(one.to, model.nics)}", "nics", nic.name, "link", "to")
-                )
+        found += [
+            problem(f"there is no port '{one.to}'{nearest(one.to, model.nics)}", "nics", nic.name, "link", "to")
+            for one in takers
+            if isinstance(one, Cable) and one.to not in model.nics
+        ]
     return found

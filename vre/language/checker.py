@@ -132,8 +132,8 @@ class _Checker:
         at = self.elements[i].at
         label = f"'{node.name} :: {node.cls.__name__}'"
         for port in sorted(p for p in used if p >= high):
-            ends = slice(0, 2) if side == "output" else slice(2, 4)
-            arrow = next(e[4] for e in self.edges if e[ends] == (i, port))
+            first = 0 if side == "output" else 2
+            arrow = next(e[4] for e in self.edges if (e[first], e[first + 1]) == (i, port))
             has = "none" if high == 0 else f"{high}" if low == high else f"at most {high}"
             self._problem(arrow, f"{label} has no {side} {port}: it has {has}")
         wanted = max(low, max(used, default=-1) + 1)

@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     r"(?P<arrow>->|=>|~/?(?:IP)?>|~/>)|(?P<mark>::|\.\.\.|\|\||[-;,()\[\]{}|])|(?P<variable>\$\{?[A-Za-z0-9_]+\}?)"
     rf"|(?P<name>{_NAME})|(?P<number>[0-9]+)"
 )
-_SKIP = re.compile(r"[ \t\r\n\f\v]+|//[^\n\r]*|/\*.*?\*/", re.S)
+_SKIP = re.compile(r"[ \t\r\n\f\v]+|//[^\n\r]*|/\*.*?\*/", re.DOTALL)
 _DIRECTIVE = re.compile(r'#[ \t]*(?:line[ \t]+)?([0-9]{1,9})(?:[ \t]+"([^"\n]*)")?[^\n\r]*')
 
 
@@ -183,7 +183,7 @@ class Lexer:
                 i = end
                 continue
             if c == "/" and text[i + 1 : i + 2] in ("/", "*"):
-                blank = re.compile(r"//[^\n]*|/\*.*?\*/", re.S).match(text, i)
+                blank = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL).match(text, i)
                 if blank is None:
                     raise self.fail(i, "comment without end")
             elif c == "#" and text[i - 1] == "\n":

@@ -93,7 +93,7 @@ def generator_sources(
         # A count that does not divide evenly: the first routers get one more.
         share = -1 if link.count is None else (link.count + len(takers) - 1 - i) // len(takers)
         own = link.rates.get(name) if link.rates else None
-        each = own if own else rate / len(takers) if rate else None
+        each = own or (rate / len(takers) if rate else None)
         yield SourcePlan(name, nic.name, Listed(mine), each, limit=share, burst=link.burst)
 
 

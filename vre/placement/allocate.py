@@ -101,9 +101,8 @@ def groups_of(model: Model, demands: Demands | None = None) -> list[Group]:
             after = tuple(first + i for i in router.graph.fed_by(tasks))
             pinned = bool(pins) or router.cores is not None
             groups.append(Group(router.name, tuple(tasks), allowed, demand, 0.0, after, pinned))
-    for nic in model.nics.values():
-        if nic.queues == "single":
-            groups.append(Group(f"({nic.name})", (0,), tuple(range(model.cores))))
+    every = tuple(range(model.cores))
+    groups += [Group(f"({nic.name})", (0,), every) for nic in model.nics.values() if nic.queues == "single"]
     return with_loads(groups, entitlements(model), model.cores)
 
 

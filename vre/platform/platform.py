@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from shm.run_directory import sweep
 from vre.config import fields
@@ -176,7 +176,7 @@ class Platform:
 
     # Life.
 
-    def __enter__(self) -> Platform:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 from vre.errors import PlatformEnded, PlatformError
 
@@ -108,7 +109,7 @@ class Transaction:
         """Let the change be true: what is left to be done are these steps, in this order."""
         self._then, self._committed = list(steps), True
 
-    def __enter__(self) -> Transaction:
+    def __enter__(self) -> Self:
         self._finisher.require(self._about)
         return self
 

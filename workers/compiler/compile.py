@@ -21,7 +21,7 @@ os.environ["NUMBA_CACHE_DIR"] = numba_folder()
 os.environ.setdefault("NUMBA_LOOP_VECTORIZE", "0")
 os.environ.setdefault("NUMBA_SLP_VECTORIZE", "0")
 
-import numba
+import numba as numba
 
 from shm import codegen
 

@@ -120,6 +120,6 @@ def set_up_core(address: int, manifest: dict[str, Any], calibration: Calibration
         core["line_ticks"] = max(1, round(line_ns / calibration.ns_per_tick * (1 << MODEL_BITS)))
 
 
-def read_ticks():
+def read_ticks() -> int:
     """Return the tick counter: the kernel that interpreters call."""
     return ticks()

@@ -8,7 +8,7 @@ from shm.intrinsics import acquire64, load64, release64, store64
 from workers.datapath.turn import look
 
 
-def echo(ends, core, task, quantum):
+def echo(ends: int, core: int, task: int, quantum: int) -> int:
     """Take a turn as the domU whose memory the two words at `ends` point to; return how many requests it took."""
     down, up = load64(ends), load64(ends + 8)
     taken, returned = load64(up + UP["taken"]), load64(up)

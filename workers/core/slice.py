@@ -182,7 +182,7 @@ def make_due(state, now, lines):
     state["line_part"] = part & (1 << MODEL_BITS) - 1
 
 
-def run_slice(core, until):
+def run_slice(core: int, until: int) -> int:
     """Run the tasks of a core until `until` ticks, or until it has been idle for `spin_ticks`.
 
     Returns

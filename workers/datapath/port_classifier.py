@@ -60,7 +60,7 @@ def publish_all(claims):
             commit_head(ring)
 
 
-def classify(block, core, task, quantum):
+def classify(block: int, core: int, task: int, quantum: int) -> int:
     """Take a turn of a port's classifier; `block` is its CLASSIFIER. Return how many frames it handled."""
     packet = stack_record(_RECORD)
     ring, claims = load64(block + CLASSIFIER["ring"]), load64(block + CLASSIFIER["claims"])

@@ -31,7 +31,7 @@ BATCH = 256
 _MASK = SLOTS - 1
 
 
-def take_requests(down, at, table, gifts, gift_count):
+def take_requests(down: int, at: int, table: np.ndarray, gifts: np.ndarray, gift_count: np.ndarray) -> int:
     """Copy the requests behind index `at` into `table`, one a row; empty slots go to `gifts`.
 
     Returns
@@ -61,7 +61,7 @@ def take_requests(down, at, table, gifts, gift_count):
     return packets | ready << 32
 
 
-def give_returns(up, at, table, count):
+def give_returns(up: int, at: int, table: np.ndarray, count: int) -> None:
     """Write `count` rows of `table` as returns from index `at` on, and publish them."""
     for i in range(count):
         row = table[i]
@@ -70,7 +70,7 @@ def give_returns(up, at, table, count):
     release64(up, at + count)
 
 
-def wait_for_requests(down, at, rounds):
+def wait_for_requests(down: int, at: int, rounds: int) -> int:
     """Look for a request behind index `at`, `rounds` times; return whether there is one."""
     for _ in range(rounds):
         if acquire64(down) != at:
@@ -109,7 +109,7 @@ class Frontend:
         self.memory = memoryview((ctypes.c_ubyte * size).from_address(self.data)).cast("B")
         self.frames = np.frombuffer(self.memory, dtype=np.uint8).reshape(SLOTS, SLOT_BYTES)
 
-    def wait(self, rounds: int) -> bool:
+    def wait(self, rounds: int) -> int:
         """Look for packets, `rounds` times."""
         return bool(self._wait(self.down, self.at, rounds))
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from typing import Any
 
 from shm.intrinsics import be16, be32, copy, load8, load64, put_be16, put_be32, store64, unlikely
 from shm.layout import RING
@@ -44,7 +46,7 @@ from workers.elements.ether import encapsulate, put_addresses
 ENTRY_MAC, ENTRY_FRESH, NOTES_PER_ENTRY = ENTRY["mac"], ENTRY["fresh_until"], NOTES.size // ENTRY.size
 
 
-def answers(text):
+def answers(text: str) -> list[tuple[int, int, int]]:
     """Parse `IP[/MASK] ... ETH`."""
     parts = words(text)
     if len(parts) < 2:
@@ -74,20 +76,20 @@ class ARPResponder(Element):
     reasons = ("arp_not_ours",)
 
     @classmethod
-    def _entries(cls, values):
+    def _entries(cls, values: dict[str, Any]) -> list[tuple[int, int, int]]:
         entries = [entry for group in values["entry"] for entry in group]
         return sorted(entries, key=lambda entry: -entry[1])  # the longest prefix answers
 
     @classmethod
-    def check(cls, values):
+    def check(cls, values: dict[str, Any]) -> list[Any]:
         return [] if values["entry"] else [ArgumentError("ENTRY is missing: ADDR[/MASK] ... ETHERNET")]
 
     @classmethod
-    def needs(cls, values):
+    def needs(cls, values: dict[str, Any]) -> Needs:
         return Needs(areas={"table": 24 * len(cls._entries(values))})
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         entries = cls._entries(values)
         for i, (address, length, mac) in enumerate(entries):
             at = int(state["table"]) + 24 * i
@@ -120,7 +122,7 @@ class ARPResponder(Element):
         return DROP
 
     @staticmethod
-    def _table(state):
+    def _table(state: Any) -> str:
         rows = []
         for i in range(int(state["count"])):
             at = int(state["table"]) + 24 * i
@@ -131,7 +133,7 @@ class ARPResponder(Element):
     read_handlers = {"table": _table}
 
 
-def _insert(state, text):
+def _insert(state: Any, text: str) -> None:
     parts = words(text)
     if len(parts) != 2:
         raise ValueError(f"'{text}' is not ADDR ETHERNET")
@@ -141,17 +143,19 @@ def _insert(state, text):
     request(int(state["commands"]), INSERT, address, mac)
 
 
-def _known(state):
+def _known(state: Any) -> list[Any]:
     """Return the table's entries that are in use, and when they were learnt; the slow path may be writing them."""
     import numpy as np
 
-    entries = np.frombuffer((ctypes.c_char * (SLOTS * ENTRY.size)).from_address(int(state["table"])), ENTRY.dtype)
-    notes = np.frombuffer((ctypes.c_char * (SLOTS * NOTES.size)).from_address(int(state["notes"])), NOTES.dtype)
+    # ctypes' stubs do not say that its arrays are buffers.
+    table: Any = (ctypes.c_char * (SLOTS * ENTRY.size)).from_address(int(state["table"]))
+    learnt: Any = (ctypes.c_char * (SLOTS * NOTES.size)).from_address(int(state["notes"]))
+    entries, notes = np.frombuffer(table, ENTRY.dtype), np.frombuffer(learnt, NOTES.dtype)
     used = (entries["address"] > 0) & (entries["valid_until"] > state["now_ns"])
     return list(zip(entries[used].tolist(), notes[used]["learnt"].tolist(), strict=True))
 
 
-def _table(state):
+def _table(state: Any) -> str:
     rows = []
     for (address, mac, *_), learnt in _known(state):
         age = max(0, int(state["now_ns"]) - learnt) if mac else 0
@@ -160,7 +164,7 @@ def _table(state):
     return "".join(rows)
 
 
-def _waiting(state):
+def _waiting(state: Any) -> str:
     return str(load64(state["hold"] + RING["next_head"]) - load64(state["hold"] + RING["next_tail"]))
 
 
@@ -228,13 +232,13 @@ class ARPQuerier(Element):
     )
 
     @classmethod
-    def needs(cls, values):
+    def needs(cls, values: dict[str, Any]) -> Needs:
         areas = {"table": SLOTS * ENTRY.size, "notes": SLOTS * NOTES.size, "polls": POLLS.size}
         areas |= {"commands": COMMANDS.size, "lost": QUEUE.size, "links": links_bytes(values["capacity"])}
         return Needs(areas=areas, rings={"hold": values["capacity"]})
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         for name, said in (("timeout_ns", "timeout"), ("poll_ns", "poll_timeout")):
             state[name] = min(round(min(values[said], 1e10) * 1e9) or NEVER_NS, NEVER_NS)
 
@@ -280,7 +284,7 @@ class ARPQuerier(Element):
     due = staticmethod(due)
 
     @staticmethod
-    def visit(state, context):
+    def visit(state: Any, context: Any) -> Iterator[Any]:
         neighbours = Neighbours(state, context)
         yield from neighbours.visit()
         neighbours.held.end()
@@ -300,7 +304,7 @@ class ARPQuerier(Element):
     }
 
 
-def _answer(data):
+def _answer(data: bytes) -> tuple[int, int] | None:
     """Return who answers, and his Ethernet address; None for what is no answer of a host.
 
     Only what was asked for is believed, and no reply makes a group address a host's (RFC 1812, section 3.3.2).

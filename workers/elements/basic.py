@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shm.intrinsics import add64, unlikely
 from workers.arguments import Argument, between, boolean, string
 from workers.datapath.packet import CLONE, DROP, stripped, uncover
@@ -44,7 +46,7 @@ class Counter(Element):
         return 0
 
     @staticmethod
-    def _reset(state, text):
+    def _reset(state: Any, text: str) -> None:
         state["count"] = state["byte_count"] = 0
 
     write_handlers = {"reset_counts": _reset}
@@ -94,7 +96,7 @@ class Tee(Element):
     arguments = (Argument("N", between(1, 255), None),)
 
     @classmethod
-    def outputs(cls, values):
+    def outputs(cls, values: dict[str, Any]) -> int | None:
         return values["n"]
 
     @staticmethod
@@ -183,7 +185,7 @@ class Switch(Element):
         return state["output"]
 
     @staticmethod
-    def _switch(state, text):
+    def _switch(state: Any, text: str) -> None:
         state["output"] = _OUTPUT(text)
 
     read_handlers = {"switch": cap("output")}
@@ -252,7 +254,7 @@ class Print(Element):
     state = {"maxlength": "i8", "contents": "u1", "active": "u1", "label": "S32"}
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         state["label"] = values["label"].encode()[:32]
 
     @staticmethod

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from shm.intrinsics import load32, load64
 from shm.layout import Layout
@@ -178,19 +179,19 @@ class Classifier(Element):
     reasons = ("no_match",)
 
     @classmethod
-    def check(cls, values):
+    def check(cls, values: dict[str, Any]) -> list[Any]:
         return [] if values["pattern"] else [ArgumentError("PATTERN is missing: give at least one, or -")]
 
     @classmethod
-    def outputs(cls, values):
+    def outputs(cls, values: dict[str, Any]) -> int | None:
         return len(values["pattern"])
 
     @classmethod
-    def needs(cls, values):
+    def needs(cls, values: dict[str, Any]) -> Needs:
         return Needs(areas={"nodes": _NODE.size * len(tree(values["pattern"]))})
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         import numpy as np
 
         from shm.intrinsics import copy

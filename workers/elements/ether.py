@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shm.intrinsics import kernel, load16, load32, put_be16, put_be32, store16, store32, store64, unlikely
 from workers.arguments import Argument, between, ether
 from workers.datapath.packet import BROADCAST, DROP, MULTICAST, headroom, prepend
@@ -39,7 +41,7 @@ class EtherEncap(Element):
     reasons = ("no_headroom",)
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         header = (
             values["dst"].to_bytes(6, "big") + values["src"].to_bytes(6, "big") + values["ethertype"].to_bytes(2, "big")
         )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from workers.arguments import Argument, ArgumentError, between, boolean, integer, ip
 from workers.datapath.checksum import checksum
 from workers.datapath.packet import HOST
@@ -23,7 +25,7 @@ _BAD = 32
 _LOOSE, _STRICT = 131, 137
 
 
-def icmp_type(text):
+def icmp_type(text: str) -> int:
     """Parse an ICMP error type: a name or a number."""
     if text in _TYPES:
         return _TYPES[text]
@@ -70,18 +72,18 @@ class ICMPError(Element):
     reasons = ("icmp_not_due",)
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         state["code"] = cls._code(values)
         state["bad"][: len(values["badaddrs"])] = values["badaddrs"]
         state["bad_count"] = len(values["badaddrs"])
 
     @staticmethod
-    def _code(values):
+    def _code(values: dict[str, Any]) -> int:
         names = _CODES.get(values["type"], {})
         return names[values["code"]] if values["code"] in names else between(0, 255)(values["code"])
 
     @classmethod
-    def check(cls, values):
+    def check(cls, values: dict[str, Any]) -> list[Any]:
         try:
             cls._code(values)
         except ValueError as error:
@@ -124,7 +126,7 @@ def _no_host(address: int) -> bool:
     return _group(address) or address >> 24 in (0, 127)
 
 
-def message(packet: SlowPacket, state) -> SlowPacket:
+def message(packet: SlowPacket, state: Any) -> SlowPacket:
     """Return the ICMP error about `packet`, an IP packet without link header."""
     net = packet.net
     assert net is not None

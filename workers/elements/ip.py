@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shm.intrinsics import be16, be32, kernel, load8, load16, load32, put_be32, store8, store16, store32, unlikely
 from workers.arguments import Argument, ArgumentError, between, boolean, ip, prefix, words
 from workers.datapath.checksum import header_fault, replace16
@@ -31,12 +33,12 @@ def listed(table, count, address):
     return False
 
 
-def addresses(text):
+def addresses(text: str) -> list[int]:
     """Parse a space-separated list of IP addresses."""
     return [ip(word) for word in words(text)]
 
 
-def interfaces(text):
+def interfaces(text: str) -> list[tuple[int, int]]:
     """Parse a space-separated list of `ADDR/MASK`."""
     return [prefix(word) for word in words(text)]
 
@@ -92,7 +94,7 @@ class CheckIPHeader(Element):
     read_handlers = {"drops": lambda state: str(int(state["drops"].sum()))}
 
     @classmethod
-    def _lists(cls, values):
+    def _lists(cls, values: dict[str, Any]) -> tuple[list[int], list[int]]:
         bad, good = list(values["badsrc"]), list(values["gooddst"])
         if values["interfaces"]:
             bad += _NEVER_SOURCES
@@ -103,17 +105,17 @@ class CheckIPHeader(Element):
         return bad, good
 
     @classmethod
-    def check(cls, values):
+    def check(cls, values: dict[str, Any]) -> list[Any]:
         bad, good = cls._lists(values)
         return [ArgumentError("at most 256 addresses each")] if max(len(bad), len(good)) > 256 else []
 
     @classmethod
-    def needs(cls, values):
+    def needs(cls, values: dict[str, Any]) -> Needs:
         bad, good = cls._lists(values)
         return Needs(areas={"bad": 4 * len(bad) + 4, "good": 4 * len(good) + 4})
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         for name, listed in zip(("bad", "good"), cls._lists(values), strict=True):
             for i, address in enumerate(listed):
                 store32(state[name] + 4 * i, address)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shm.intrinsics import load8, unlikely
 from workers.arguments import Argument, ArgumentError, ip
 from workers.datapath.checksum import checksum
@@ -34,12 +36,12 @@ class IPGWOptions(Element):
     reasons = ("ip_options", "no_ip_header")
 
     @classmethod
-    def check(cls, values):
+    def check(cls, values: dict[str, Any]) -> list[Any]:
         count = len(values["otheraddrs"])
         return [ArgumentError(f"OTHERADDRS: {count} addresses; at most {_OTHERS}")] if count > _OTHERS else []
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         others = values["otheraddrs"]
         state["others"][: len(others)] = others
         state["other_count"] = len(others)

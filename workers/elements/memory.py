@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shm.intrinsics import add64
 from shm.layout import LINE
 from workers.arguments import Argument, between
@@ -49,15 +51,15 @@ class MemoryHog(Element):
     state = {"area": "i8", "mask": "i8", "seed": "i8"}
 
     @classmethod
-    def needs(cls, values):
+    def needs(cls, values: dict[str, Any]) -> Needs:
         return Needs(areas={"area": cls._bytes(values)})
 
     @staticmethod
-    def _bytes(values):
+    def _bytes(values: dict[str, Any]) -> int:
         return 1 << 20 + (values["megabytes"].bit_length() - 1)
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         state["mask"] = cls._bytes(values) // LINE - 1
 
     @staticmethod

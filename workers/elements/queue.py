@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shm.intrinsics import load64, relaxed64
 from shm.layout import RING
 from shm.ring import room
@@ -11,7 +13,7 @@ from workers.datapath.packet import DROP, TAKEN, place, write_note
 from workers.element import Element, Needs, cap
 
 
-def _length(state):
+def _length(state: Any) -> str:
     return str(load64(state["ring"]) - relaxed64(state["ring"] + RING["tail"]))
 
 
@@ -34,7 +36,7 @@ class Queue(Element):
     reasons = ("queue_full",)
 
     @classmethod
-    def needs(cls, values):
+    def needs(cls, values: dict[str, Any]) -> Needs:
         return Needs(rings={"ring": values["capacity"]})
 
     @staticmethod
@@ -50,7 +52,7 @@ class Queue(Element):
         return TAKEN
 
     @staticmethod
-    def _reset(state, text):
+    def _reset(state: Any, text: str) -> None:
         state["highwater"] = 0
 
     read_handlers = {

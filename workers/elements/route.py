@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from shm.intrinsics import load32, unlikely
 from workers.arguments import Argument, ArgumentError, between, ip, mask_of, prefix, show_ip, words
@@ -15,7 +16,7 @@ from workers.element import Element, Needs
 _HEADROOM = 256
 
 
-def route(text):
+def route(text: str) -> tuple[int, int, int, int]:
     """Parse `ADDR/MASK [GATEWAY] OUTPUT` into (address, length, gateway, output)."""
     parts = words(text)
     if len(parts) not in (2, 3):
@@ -54,19 +55,19 @@ class RadixIPLookup(Element):
     table_reads, table_writes = ("table",), ("add", "set", "remove", "ctrl", "flush")
 
     @classmethod
-    def outputs(cls, values):
+    def outputs(cls, values: dict[str, Any]) -> int | None:
         return max((r[3] for r in values["route"]), default=-1) + 1 or None
 
     @classmethod
-    def _chunks(cls, values):
+    def _chunks(cls, values: dict[str, Any]) -> int:
         return chunks_for((r[0], r[1]) for r in values["route"]) + values["capacity"]
 
     @classmethod
-    def needs(cls, values):
+    def needs(cls, values: dict[str, Any]) -> Needs:
         return Needs(areas={"table": table_bytes(cls._chunks(values))})
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         state["chunks"] = cls._chunks(values)
         state["hops"] = state["table"] + hops_at(cls._chunks(values))
 
@@ -96,7 +97,7 @@ class DirectIPLookup(RadixIPLookup):
     """
 
 
-def show_table(fib):
+def show_table(fib: Any) -> str:
     """Return the routes of a table, one a line, longest prefixes last."""
     lines = []
     for length, level in enumerate(fib.routes):
@@ -105,7 +106,7 @@ def show_table(fib):
     return "".join(lines)
 
 
-def control(fib, outputs, name, text):
+def control(fib: Any, outputs: int, name: str, text: str) -> None:
     """Carry out a write handler of a lookup element: `add`, `set`, `remove`, `ctrl`, `flush`.
 
     Raises
@@ -133,7 +134,7 @@ def control(fib, outputs, name, text):
     fib.add(address, length, gateway, output)
 
 
-def _batch(fib, outputs, text):
+def _batch(fib: Any, outputs: int, text: str) -> None:
     """Carry out commands, one a line: all, or none where one of them cannot be."""
     before = []
     try:

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from workers.arguments import Argument, between, words
 from workers.element import Element
 
 
-def _said(low, high):
+def _said(low: int, high: int) -> Callable[[str], tuple[str, int]]:
     """Return a kind: `ELEMENT NUMBER`."""
     number = between(low, high)
 
-    def kind(text):
+    def kind(text: str) -> tuple[str, int]:
         parts = words(text)
         if len(parts) != 2:
             raise ValueError(f"'{text}' is not ELEMENT NUMBER")

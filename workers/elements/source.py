@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shm.intrinsics import copy, load64
 from shm.layout import CORE
 from workers.arguments import Argument, between, boolean, data, integer, rate
@@ -14,7 +16,7 @@ _RANDOM = bytes(range(64))
 _INTERVAL_BITS = 16
 
 
-def _frame(text):
+def _frame(text: str) -> bytes:
     value = data(text)
     if len(value) > LARGE_ROOM:
         raise ValueError(f"{len(value)} bytes do not fit a buffer of {LARGE_ROOM}")
@@ -48,17 +50,17 @@ class InfiniteSource(Element):
     read_handlers = {"count": cap("count")}
 
     @classmethod
-    def _bytes(cls, values):
+    def _bytes(cls, values: dict[str, Any]) -> bytes:
         frame = values["data"]
         size = values["length"]
         return frame if size is None else (frame * (size // max(1, len(frame)) + 1))[:size]
 
     @classmethod
-    def needs(cls, values):
+    def needs(cls, values: dict[str, Any]) -> Needs:
         return Needs(areas={"frame": max(8, len(cls._bytes(values)))})
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         frame = cls._bytes(values)
         _write(int(state["frame"]), frame)
         state["size"] = len(frame)
@@ -97,7 +99,7 @@ class RatedSource(InfiniteSource):
     state = InfiniteSource.state | {"interval": "i8", "due_ns": "i8", "due_part": "i8"}
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         super().set_up(state, values)
         state["interval"] = round(1e9 / values["rate"] * (1 << _INTERVAL_BITS))
 
@@ -123,7 +125,7 @@ class RatedSource(InfiniteSource):
         return 1
 
 
-def _write(address, frame):
+def _write(address: int, frame: bytes) -> None:
     import ctypes
 
     ctypes.memmove(address, frame, len(frame))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shm.channel import (
     CHANNEL,
     DROPPED,
@@ -42,7 +44,7 @@ from workers.element import Element, Needs
 GONE = -1
 
 
-def _target(text):
+def _target(text: str) -> tuple[str, str]:
     file, colon, name = text.rpartition(":")
     if not colon or not file.endswith(".py") or not name.isidentifier() or not file.isprintable():
         raise ValueError(f"'{text}' is not FILE.py:CLASS (as in mine.py:Scrub)")
@@ -101,12 +103,12 @@ class Untrusted(Element):
     )
 
     @classmethod
-    def needs(cls, values):
+    def needs(cls, values: dict[str, Any]) -> Needs:
         areas = {"channel": CHANNEL.size, "table": 8 * SLOTS, "notes": NOTE.size * SLOTS, "free": 8 * SLOTS}
         return Needs(areas=areas)
 
     @classmethod
-    def set_up(cls, state, values):
+    def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         for name in ("table", "notes", "free"):
             store64(state["channel"] + CHANNEL[name], state[name])
 
@@ -179,7 +181,7 @@ class Untrusted(Element):
         return outcome
 
     @staticmethod
-    def _crossing(state):
+    def _crossing(state: Any) -> str:
         from shm.channel import lent
 
         return str(lent(int(state["channel"])))

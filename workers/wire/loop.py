@@ -376,7 +376,7 @@ def rest():
         pause()
 
 
-def run_wire(wire, until):
+def run_wire(wire: int, until: int) -> int:
     """Serve all links of a wire until `until` ticks, or until more rounds moved nothing than it has patience for.
 
     In virtual time `until` is now, and all that is due by then moves.
