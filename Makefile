@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 timed = $(BIN)/pytest -m "$(1)" || \
 	{ echo "RETRY: the tests above failed; they are run once more."; $(BIN)/pytest -m "$(1)" --last-failed; }
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint coverage bench clean
 .DEFAULT_GOAL := demo
 
 $(BIN)/vre: pyproject.toml requirements.lock
@@ -40,10 +40,14 @@ lint: $(BIN)/pytest  ## Format, lint, types and layering
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+coverage: $(BIN)/pytest  ## Lines that tests of kernels and elements reach, compiled code by its Python twins
+	mkdir -p build
+	$(BIN)/coverage run -m pytest -q tests/shm tests/workers -m "not slow and not timing"
+	$(BIN)/coverage report
+
 bench: $(BIN)/pytest  ## The whole platform against its limit, then the pieces
 	$(BIN)/vre bench
 	$(BIN)/python benchmarks/pieces.py --fast
-
 
 clean:
 	rm -rf $(VENV) build *.egg-info

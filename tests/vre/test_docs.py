@@ -8,9 +8,12 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+import vre
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]
@@ -58,6 +61,11 @@ def test_the_element_of_the_guide_works(monkeypatch, tmp_path):
         assert len(bench.through(udp(size=60), udp(size=200))) == 1
         assert bench.dropped == {"too_long": 1}
         bench.assert_sound()
+
+
+def test_the_version_is_in_one_place_and_has_its_changes():
+    assert "version" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dynamic"]
+    assert f"## {vre.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -38,6 +38,14 @@ def test_the_command_prints_criteria_and_writes_files(tmp_path):
     assert json.loads((tmp_path / "cores-modelled.json").read_text())["samples"]
 
 
+def test_without_matplotlib_plots_are_refused_before_anything_is_measured(tmp_path):
+    script = "import sys; sys.modules['matplotlib'] = None; from vre.cli.main import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", script, "experiment", "cores", "--quick"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True)
+    assert done.returncode == 2 and "install 'vre[plots]', or leave --out away" in done.stderr, done.stderr
+    assert done.stdout == "" and not (tmp_path / "out").exists()
+
+
 def test_a_measured_experiment_runs_and_accounts_for_every_packet():
     import_module("vre.experiments.handover").measured(True)
 

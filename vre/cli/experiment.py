@@ -26,6 +26,10 @@ def experiment(name: str, quick: bool, setting: str, out: Path | None, as_json: 
     from vre.experiments.setup import progress
     from vre.supervision.outlet import speaking
 
+    if out:
+        from vre.experiments.report import require_matplotlib, write
+
+        require_matplotlib()
     writable(out, folder=True)
     module = import_module(f"vre.experiments.{NAMES[name]}")
     live = overwrites(sys.stderr)
@@ -39,8 +43,6 @@ def experiment(name: str, quick: bool, setting: str, out: Path | None, as_json: 
                 if live:
                     say("\r\033[K")
     if out:
-        from vre.experiments.report import write
-
         for file in write(out, name, module, outcomes, quick):
             click.echo(f"wrote {file}", err=True)
     passed = all(outcome.passed for outcome in outcomes)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vre import __version__
+from vre.errors import PlatformError
 from vre.experiments.outcome import Outcome
 
 
@@ -32,10 +33,17 @@ def write(folder: Path, name: str, module: Any, outcomes: list[Outcome], quick: 
         yield from _plot(stem, module, outcome)
 
 
-def _plot(stem: Path, module: Any, outcome: Outcome) -> Iterator[Path]:
-    import matplotlib
-
+def require_matplotlib() -> None:
+    """Raise PlatformError if plots cannot be made here: said before anything is measured."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        why = "plots need matplotlib: install 'vre[plots]', or leave --out away"
+        raise PlatformError(f"{why} ({error})") from None
     matplotlib.use("Agg")
+
+
+def _plot(stem: Path, module: Any, outcome: Outcome) -> Iterator[Path]:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
