@@ -33,6 +33,7 @@ from vre.domu.policy import (
     RUNNING,
     STARTING,
 )
+from vre.domu.zygote import _KEEP
 from vre.errors import ConfigError, PlatformError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -315,9 +316,9 @@ def test_a_domu_that_cannot_be_is_refused_with_its_place(tmp_path, table, messag
 
 
 def test_a_tier_that_the_host_cannot_give_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "pyseccomp.py").write_text("raise ImportError('this host has no libseccomp')\n")
-    root = Path(__file__).resolve().parents[2]
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{root}")
+    (tmp_path / "libseccomp.so.2").write_text("no library")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setattr("vre.domu.zygote._KEEP", (*_KEEP, "LD_LIBRARY_PATH"))
     with platform() as box, pytest.raises(PlatformError, match="--unsafe-trust-elements"):
         box.router("red", forward(f"Untrusted({EXAMPLES}/scrub.py:Scrub)"))
         box.start()

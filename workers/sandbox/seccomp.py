@@ -40,6 +40,9 @@ HOSTILE = _names(
     """
 )
 
+#: Actions (seccomp(2)) and comparisons (enum scmp_compare of seccomp.h).
+_ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
+_EQ, _MASKED_EQ = 4, 7
 _CLONE_THREAD = 0x10000
 #: F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC.
 _FCNTL = (1, 2, 3, 1030)
@@ -55,44 +58,73 @@ class SeccompError(RuntimeError):
     """The filter cannot be made or loaded here."""
 
 
+class _Comparison(ctypes.Structure):
+    """libseccomp's scmp_arg_cmp: which argument, how, and with what."""
+
+    _fields_ = (
+        ("argument", ctypes.c_uint),
+        ("operator", ctypes.c_int),
+        ("a", ctypes.c_uint64),
+        ("b", ctypes.c_uint64),
+    )
+
+
+def _equal(argument: int, value: int) -> _Comparison:
+    return _Comparison(argument, _EQ, value, 0)
+
+
+class _Filter:
+    """libseccomp, as far as a filter needs it; a call that has no rule fails with EPERM."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL("libseccomp.so.2")
+        self._library.seccomp_init.restype = ctypes.c_void_p
+        self._filter = ctypes.c_void_p(self._library.seccomp_init(ctypes.c_uint32(_ERRNO | errno.EPERM)))
+        if not self._filter:
+            raise SeccompError("libseccomp makes no filter")
+
+    def rule(self, action: int, name: str, *comparisons: _Comparison) -> None:
+        """Add a rule for a call, if this processor has it and libseccomp knows it."""
+        number = self._library.seccomp_syscall_resolve_name(name.encode())
+        if number < 0:
+            return
+        given = (_Comparison * len(comparisons))(*comparisons)
+        add = self._library.seccomp_rule_add_array
+        if error := add(self._filter, ctypes.c_uint32(action), number, len(given), given):
+            raise SeccompError(f"libseccomp refuses a rule for {name}: error {-error}")
+
+    def program(self) -> bytes:
+        """Return the filter as BPF."""
+        with tempfile.TemporaryFile() as file:
+            if error := self._library.seccomp_export_bpf(self._filter, file.fileno()):
+                raise SeccompError(f"libseccomp cannot write its filter: error {-error}")
+            self._library.seccomp_release(self._filter)
+            file.seek(0)
+            return file.read()
+
+
 def compile_filter() -> bytes:
-    """Return the filter as a BPF program for this processor. Raises SeccompError where libseccomp is not there."""
+    """Return the filter as a BPF program for this processor. Raises SeccompError if libseccomp is not there."""
     try:
-        import pyseccomp as sc
-    except (ImportError, RuntimeError, OSError) as error:
+        made = _Filter()
+    except OSError as error:
         raise SeccompError(f"libseccomp cannot be used ({error}); install it (Debian: libseccomp2)") from None
-    program = sc.SyscallFilter(sc.ERRNO(errno.EPERM))
     for name in ALLOWED:
-        _rule(program, sc.ALLOW, name)
+        made.rule(_ALLOW, name)
     for name in HOSTILE:
-        _rule(program, sc.KILL_PROCESS, name)
-    _rule(program, sc.ALLOW, "clone", sc.Arg(0, sc.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
+        made.rule(_KILL_PROCESS, name)
+    made.rule(_ALLOW, "clone", _Comparison(0, _MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
     # glibc falls back to clone, whose flags can be looked at.
-    _rule(program, sc.ERRNO(errno.ENOSYS), "clone3")
+    made.rule(_ERRNO | errno.ENOSYS, "clone3")
     for value in _FCNTL:
-        _rule(program, sc.ALLOW, "fcntl", sc.Arg(1, sc.EQ, value))
+        made.rule(_ALLOW, "fcntl", _equal(1, value))
     for value in _MADVISE:
-        _rule(program, sc.ALLOW, "madvise", sc.Arg(2, sc.EQ, value))
+        made.rule(_ALLOW, "madvise", _equal(2, value))
     for value in _IOCTL:
-        _rule(program, sc.ALLOW, "ioctl", sc.Arg(1, sc.EQ, value))
+        made.rule(_ALLOW, "ioctl", _equal(1, value))
     # Reading a limit is harmless; setting one is not.
-    _rule(program, sc.ALLOW, "prlimit64", sc.Arg(2, sc.EQ, 0))
-    with tempfile.TemporaryFile() as file:
-        program.export_bpf(file)
-        file.seek(0)
-        return file.read()
-
-
-def _rule(program: object, action: object, name: str, *arguments: object) -> None:
-    import pyseccomp as sc
-
-    try:
-        number = sc.resolve_syscall(sc.Arch.NATIVE, name)
-    except (ValueError, OSError):
-        return
-    # Negative: a call that this processor does not have, or that its libseccomp does not know.
-    if number >= 0:
-        program.add_rule(action, name, *arguments)  # type: ignore[attr-defined]
+    made.rule(_ALLOW, "prlimit64", _equal(2, 0))
+    return made.program()
 
 
 class _Program(ctypes.Structure):
