@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -229,6 +230,22 @@ def test_a_killed_platform_takes_its_processes_along_and_the_next_command_its_me
     assert not list(Path("/dev/shm").glob("vre.*.endless.*"))
 
 
+def on_terminal(*arguments):
+    """Run a command whose output is a terminal; return what it wrote there."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vre", *arguments], stdout=theirs, env=os.environ | {"TERM": "xterm"}
+    )
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while some := os.read(ours, 65536):
+            written += some
+    os.close(ours)
+    assert process.wait() == 0
+    return written.decode()
+
+
 def test_a_busy_run_directory_is_refused_and_views_work_meanwhile(endless, tmp_path):
     endless()
     done = vre("run", tmp_path / "endless.toml")
@@ -240,6 +257,9 @@ def test_a_busy_run_directory_is_refused_and_views_work_meanwhile(endless, tmp_p
     looks = [json.loads(line) for line in vre("top", "--count", 2, "--every", 0.2, "--json").stdout.splitlines()]
     assert [row["router"] for row in looks[1]] == ["red", "blue"]
     assert looks[1][0]["pps"] > 0
+    shown = on_terminal("top", "--count", "2", "--every", "0.2")
+    _, _, second = shown.partition("\x1b[1A")  # where the first look was
+    assert shown.count("entitled") == 2 and second.count("entitled") == 1 and "blue" in second
 
 
 def test_help_of_every_command():

@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vre.cli.contest import as_error
+from vre.cli.options import overwrites
 from vre.cli.tables import Rows
 from vre.platform.accounts import RouterStats
 from workers.arguments import show_ether
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def number(value: float, unit: str = "") -> str:
@@ -27,13 +34,35 @@ def emit(data: Any, text: Any, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(data))
         return
+    _console().print(text, soft_wrap=isinstance(text, str))
+
+
+def _console() -> Console:
     from rich.console import Console
 
     # Tenants' text is shown literally, never as markup or a link.
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no width
-    console.print(text, soft_wrap=isinstance(text, str))
+    return console
+
+
+@contextmanager
+def looks() -> Iterator[Callable[..., None]]:
+    """Return what shows a look, given in parts: in place of the one before on a terminal, else below it."""
+    from rich.console import Group
+    from rich.live import Live
+
+    if overwrites(sys.stdout):
+        with Live(console=_console(), auto_refresh=False) as live:
+            yield lambda *parts: live.update(Group(*parts), refresh=True)
+    else:
+
+        def below(*parts: Any) -> None:
+            for part in parts:
+                emit(None, part, False)
+
+        yield below
 
 
 def routers_json(stats: list[RouterStats]) -> dict[str, Any]:

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +17,8 @@ from shm.layout import DECISIONS, RING, TASK
 from shm.run_directory import RunDirectory, names, why_no_name
 from shm.segment import Segment, SegmentError
 from vre.cli.contest import as_error, contest_lines
-from vre.cli.options import Duration, overwrites, timeout_option
-from vre.cli.report import claim_text, drop_lines, emit, number, routers_json, routers_table
+from vre.cli.options import Duration, timeout_option
+from vre.cli.report import claim_text, drop_lines, emit, looks, number, routers_json, routers_table
 from vre.cli.tables import Rows
 from vre.errors import PlatformError
 from vre.platform.accounts import contested_jain
@@ -193,10 +192,22 @@ def show(what: str, name: str | None, count: int, as_json: bool, timeout: float 
 def top(name: str | None, every: float, count: int | None, as_json: bool) -> None:
     """Watch a running platform: entitled and actual share, packet rate, cycles and drops of each router."""
     platform = Attached(name)
+    if as_json:
+        for rows, _ in _looks(platform, every, count):
+            click.echo(json.dumps(rows))
+        return
+    with looks() as show:
+        for rows, said in _looks(platform, every, count):
+            shown = [{k: v if isinstance(v, str) else _shown(k, v) for k, v in row.items()} for row in rows]
+            show(Rows(shown), *said)
+
+
+def _looks(platform: Attached, every: float, count: int | None) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
+    """Yield a row each router and what else there is to say, until the platform ends."""
     reader, directory = platform.reader, platform.directory
     past = deque([(time.monotonic(), {s.name: s for s in reader.routers()})])
-    looks, lives = 0, platform.lives()
-    while directory.alive() and (count is None or looks < count):
+    seen, lives = 0, platform.lives()
+    while directory.alive() and (count is None or seen < count):
         time.sleep(max(0.05, every))
         try:
             platform.refresh()
@@ -214,19 +225,8 @@ def top(name: str | None, every: float, count: int | None, as_json: bool) -> Non
             row["share 10 s"] = _shares(past[0][1], stats).get(row["router"], 0.0)
             row["share run"] = stats[row["router"]].share
         past.append((now, stats))
-        looks += 1
-        if as_json:
-            click.echo(json.dumps(rows))
-            continue
-        if overwrites(sys.stdout):
-            click.echo("\033[H\033[J", nl=False)
-        emit(
-            None,
-            Rows([{k: v if isinstance(v, str) else _shown(k, v) for k, v in row.items()} for row in rows]),
-            False,
-        )
-        for line in _since(past[-2][1], stats):
-            emit(None, line, False)
+        seen += 1
+        yield rows, _since(past[-2][1], stats)
 
 
 def _forget(past: Iterable[tuple[float, dict[str, Any]]], before: dict[str, str], now: dict[str, str]) -> None:
