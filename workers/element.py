@@ -8,11 +8,13 @@ record that `process` is given, so any worker can run any element at any time.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import inspect
 import re
 import signal
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -150,9 +152,28 @@ class Element:
         Why it drops packets, in the order of the codes `DROP - i`; where the class is not the platform's own, those of
         FOREIGN_REASONS follow; where it has a slow path, RAISED.
     driver : str
-        `"rx"`, `"source"`, `"pull"` or `"domu"` where a task starts or ends here.
+        `"rx"`, `"source"`, `"pull"` or `"domu"` if a task starts or ends here. A source has an `emit`, a domU a
+        `collect`.
+    is_queue : bool
+        Stores what is pushed into the ring of its state's `ring` until it is pulled.
+    is_port : bool
+        Is one of the router's ports, the one that its argument DEVNAME names: `ring` is the port's.
     spreads : bool
         Sends a copy of each packet to every output.
+    clones : bool
+        Its `process` may return CLONE + an output.
+    takes : bool
+        Its `process` may return TAKEN.
+    holds : bool
+        Keeps packets in the ring of its state's `hold` until its slow path sends them on.
+    bursts : bool
+        Pulls at most its state's `burst` packets a turn.
+    stops : bool
+        A source that ends the run when `count` reaches `limit`, if `stop` of its state says so.
+    fib : bool
+        Has a forwarding table, `chunks` large, at its state's `table`; its argument ROUTE fills it.
+    foreign : bool
+        Its `process`, or its `emit`, is not the platform's own. Not declared: it follows from where the class is.
     """
 
     ports: ClassVar[str] = "1/1"
@@ -165,7 +186,16 @@ class Element:
     table_reads: ClassVar[tuple[str, ...]] = ()  #: handlers that concern its forwarding table, where it has one
     table_writes: ClassVar[tuple[str, ...]] = ()
     driver: ClassVar[str] = ""
+    is_queue: ClassVar[bool] = False
+    is_port: ClassVar[bool] = False
     spreads: ClassVar[bool] = False
+    clones: ClassVar[bool] = False
+    takes: ClassVar[bool] = False
+    holds: ClassVar[bool] = False
+    bursts: ClassVar[bool] = False
+    stops: ClassVar[bool] = False
+    fib: ClassVar[bool] = False
+    foreign: ClassVar[bool] = False
     keeps: ClassVar[tuple[str, ...]] = ()  #: state fields and areas that live on when a configuration is replaced
     cycles: ClassVar[int] = 60  #: modelled cost of a packet on the machine of vre.config.machines.DELL2950
     lines: ClassVar[int] = 0  #: modelled cache lines that a packet touches here and nowhere else
@@ -175,6 +205,10 @@ class Element:
     # for room) where it names them, returns an output port or one of the codes of workers.datapath.packet. An element
     # without one lives on the slow path.
     process: ClassVar[Callable[..., int] | None] = None
+    # `emit(state, packet, core)` makes a packet in a spare buffer: 1, or 0 if none is due.
+    emit: ClassVar[Callable[..., int] | None] = None
+    # `collect(state, place, packet, core, index)` takes a packet back from a domU: its output, negative for none.
+    collect: ClassVar[Callable[..., int] | None] = None
     # `slow(state, packet, port)` yields (port, SlowPacket) pairs and Drops.
     slow: ClassVar[Callable[..., Iterator[Any]] | None] = None
     # `due(state, now)` says whether the slow path has something to do though no packet came, and `visit(state,
@@ -184,7 +218,8 @@ class Element:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if is_foreign(cls) and not set(FOREIGN_REASONS) <= set(cls.reasons):
+        cls.foreign = any(not is_ours(one) for one in (cls.process, cls.emit) if one is not None)
+        if cls.foreign and not set(FOREIGN_REASONS) <= set(cls.reasons):
             cls.reasons = (*cls.reasons, *FOREIGN_REASONS)
         if cls.slow is not None and RAISED not in cls.reasons:
             cls.reasons = (*cls.reasons, RAISED)
@@ -192,12 +227,12 @@ class Element:
     @classmethod
     def sends(cls) -> bool:
         """Return whether packets leave the router here, by a port."""
-        return cls.driver == "pull" and any(argument.name == "DEVNAME" for argument in cls.arguments)
+        return cls.is_port and cls.driver == "pull"
 
     @classmethod
     def copies(cls) -> bool:
         """Return whether it may send one packet to several outputs."""
-        return cls.spreads or (cls.process is not None and "CLONE" in cls.process.__code__.co_names)
+        return cls.spreads or cls.clones
 
     @classmethod
     @cache
@@ -308,8 +343,62 @@ def _register(module: Any) -> None:
         cls.layout()
         for side in cls.ports.split("/"):
             port_range(side)
+        if wrong := contradictions(cls):
+            raise ValueError(f"{cls.__name__}: {'; '.join(wrong)}")
     for name, cls in found.items():
         REGISTRY.setdefault(name, cls)
+
+
+#: Fields of its state that the platform fills or reads if an element declares this.
+_FIELDS = {
+    "is_queue": ("ring",),
+    "is_port": ("ring",),
+    "holds": ("hold",),
+    "bursts": ("burst",),
+    "stops": ("stop", "limit", "count"),
+    "fib": ("table", "chunks"),
+}
+
+
+def contradictions(cls: type[Element]) -> list[str]:
+    """Return what an element's declaration says that its code does not bear out, or leaves unsaid."""
+    names = names_in(cls.process) if cls.process else set()
+    arguments = {argument.name for argument in cls.arguments}
+    rules = {
+        "its process names CLONE: declare clones = True": "CLONE" in names and not cls.clones,
+        "its process names TAKEN: declare takes = True": "TAKEN" in names and not cls.takes,
+        "its process names PUNT, and it has no slow path": "PUNT" in names and cls.slow is None,
+        f"'{cls.driver}' is no driver": cls.driver not in ("", "rx", "source", "pull", "domu"),
+        "a driver 'source' and an emit go together": (cls.driver == "source") != (cls.emit is not None),
+        "a driver 'domu' and a collect go together": (cls.driver == "domu") != (cls.collect is not None),
+        "a queue has ports 1/1, processing h/l, and takes": cls.is_queue
+        and (cls.ports, cls.processing, cls.takes) != ("1/1", "h/l", True),
+        "a port has an argument DEVNAME, and its driver is rx or pull": cls.is_port
+        and ("DEVNAME" not in arguments or cls.driver not in ("rx", "pull")),
+        "a port is what receives: declare is_port = True": cls.driver == "rx" and not cls.is_port,
+        "what bursts pulls: its driver is pull": cls.bursts and cls.driver != "pull",
+        "what stops makes packets: its driver is source": cls.stops and cls.driver != "source",
+        "its table is filled from an argument ROUTE": cls.fib and "ROUTE" not in arguments,
+    }
+    found = [rule for rule, broken in rules.items() if broken]
+    for flag, fields in _FIELDS.items():
+        found += [
+            f"{flag} needs '{name}' in its state" for name in fields if getattr(cls, flag) and name not in cls.state
+        ]
+    return found
+
+
+def syntax_of(function: Callable[..., Any]) -> ast.FunctionDef:
+    """Return a function's syntax tree. Raises OSError if its source cannot be read."""
+    found = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    assert isinstance(found, ast.FunctionDef)
+    return found
+
+
+def names_in(function: Callable[..., Any]) -> set[str]:
+    """Return the names that a function's code mentions."""
+    nodes = list(ast.walk(syntax_of(function)))
+    return {n.id for n in nodes if isinstance(n, ast.Name)} | {n.attr for n in nodes if isinstance(n, ast.Attribute)}
 
 
 def port_range(text: str) -> tuple[int, int]:
@@ -325,11 +414,6 @@ def port_range(text: str) -> tuple[int, int]:
 def processing_of(code: str, port: int) -> str:
     """Return the code of a port, `h` push, `l` pull or `a` agnostic, from one side of `processing`."""
     return code[min(port, len(code) - 1)] if code else "a"
-
-
-def is_foreign(cls: Any) -> bool:
-    """Return whether an element's `process`, or its `emit`, comes from elsewhere."""
-    return any(not is_ours(one) for one in (cls.process, getattr(cls, "emit", None)) if one is not None)
 
 
 def is_ours(thing: Any) -> bool:

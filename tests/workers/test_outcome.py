@@ -28,6 +28,7 @@ class Faulty(Element):
     Syntax: `Faulty`
     """
 
+    holds = True
     state: ClassVar = {"hold": "i8"}
     reasons = ("refused",)
     does = staticmethod(lambda *arguments: iter(()))

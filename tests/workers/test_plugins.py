@@ -25,6 +25,8 @@ BROKEN = {
     "hangs": "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except Exception:\n        pass",
     "state": "from vre.element import Element\nclass Bad(Element):\n    state = {'x': 'i7'}\n",
     "ports": "from vre.element import Element\nclass Bad(Element):\n    ports = 'one/two'\n",
+    "clones": "from vre.element import Element\nfrom workers.datapath.packet import CLONE\n"
+    "class Bad(Element):\n    @staticmethod\n    def process(state, packet):\n        return CLONE + 1\n",
 }
 
 
@@ -52,6 +54,7 @@ def test_a_plugin_that_cannot_be_loaded_is_noted_and_the_others_are_there(plugin
     assert {name.split()[0] for name in plugins.BROKEN} == set(BROKEN)
     assert all(why.isprintable() for why in plugins.BROKEN.values())
     assert "it was not imported within 0.3 s" in plugins.BROKEN["hangs (plugged_hangs)"]
+    assert plugins.BROKEN["clones (plugged_clones)"].startswith("ValueError: Bad: its process names CLONE: declare")
     check(Source("FromDevice(eth0) -> Counter -> Discard;", "x.click"))
 
 

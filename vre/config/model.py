@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from vre.language.bridge import bridge
 from vre.language.graph import Graph
@@ -99,6 +100,21 @@ class Sink:
 Link = Generator | Replay | Capture | Cable | Sink
 
 
+class PortClassifier(str):
+    """What the classifier of port `nic` is called among routers: in parentheses, as no router is."""
+
+    nic: str
+
+    def __new__(cls, nic: str) -> Self:
+        """Return the name."""
+        made = super().__new__(cls, f"({nic})")
+        made.nic = nic
+        return made
+
+    def __getnewargs__(self) -> tuple[str]:
+        return (self.nic,)
+
+
 @dataclass
 class Nic:
     """A port of the platform.
@@ -113,6 +129,11 @@ class Nic:
     slots: int = RING_SLOTS
     queues: str = "multi"
     speed: float | None = None
+
+    @property
+    def classifier(self) -> PortClassifier | None:
+        """What sorts its frames, if one queue is for all routers."""
+        return PortClassifier(self.name) if self.queues == "single" else None
 
 
 @dataclass(frozen=True)

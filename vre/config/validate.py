@@ -31,7 +31,7 @@ def complete(model: Model) -> None:
             router.graph, router.inner, router.direct = router.inner, None, False
             router.cores = router.cores if router.domu.core is None else (router.domu.core,)
         for node in router.graph.nodes:
-            if "devname" in node.values and node.values["devname"] in model.nics:
+            if node.cls.is_port and node.values["devname"] in model.nics:
                 router.ports.setdefault(node.values["devname"], RouterPort(node.values["devname"], -1))
     _give_addresses(model)
 
@@ -148,9 +148,9 @@ def _check_devices(model: Model, problem: Place) -> list[Problem]:
         path = ("routers", router.name, "config")
         receivers: dict[str, str] = {}
         for node in router.graph.nodes:
-            device = node.values.get("devname")
-            if device is None:
+            if not node.cls.is_port:
                 continue
+            device = node.values["devname"]
             if device not in model.nics:
                 hint = nearest(device, model.nics) or f"; there are {', '.join(model.nics) or 'none'}"
                 found.append(node.problem(f"'{node.name}': there is no port '{device}'{hint}"))

@@ -185,7 +185,7 @@ class _Checker:
         """Each pull path must end in exactly one puller."""
         after = {(e[0], e[1]): e[2] for e in self.edges}
         for i, node in enumerate(nodes):
-            if node.cls.processing != "h/l":
+            if not node.cls.is_queue:
                 continue
             at, seen = after.get((i, 0)), {i}
             while at is not None and nodes[at].cls.driver != "pull":

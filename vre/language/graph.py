@@ -71,7 +71,7 @@ class Graph:
         while at is not None and at not in seen:
             seen.add(at)
             at = self._before.get((at, 0))
-            if at is not None and self.nodes[at].cls.processing == "h/l":
+            if at is not None and self.nodes[at].cls.is_queue:
                 return True
         return False
 

@@ -25,7 +25,7 @@ from shm.layout import (
 )
 from shm.segment import Arena
 from shm.wire_layout import CLAIM, CLAIMS, CLASSIFIER
-from vre.config.model import Model, Nic, Router
+from vre.config.model import Model, Nic, PortClassifier, Router
 from vre.errors import PlatformError
 from vre.memory.address_space import AddressSpace, RingPlan, view
 from vre.memory.router import RouterMemory, fill_router, plan_router
@@ -44,16 +44,16 @@ class Port:
         self.entries = arena.take(CLIENTS * CLAIM.size)
         self.core = 0  # where the classifier runs
         self.queue: RingPlan | None = None
-        if nic.queues == "single":
+        if nic.classifier:
             self.queue = space.ring(arena, nic.slots, tags=True)
             self.queue.killed = arena.take((CLIENTS + 1) * 8)
             self.state, self.task = arena.take(CLASSIFIER.size), arena.take(TASK.size)
             self.client = arena.take(CLIENT.size)
 
     @property
-    def name(self) -> str:
-        """What the classifier is called among routers: no router's name has brackets."""
-        return f"({self.nic.name})"
+    def name(self) -> PortClassifier:
+        """What the classifier is called among routers."""
+        return PortClassifier(self.nic.name)
 
     def fill(self, quantum: int) -> None:
         """Write the first values."""

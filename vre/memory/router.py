@@ -57,7 +57,7 @@ class ConfigMemory:
         both = [ring.address for ring in self.asides[number].values()]
         for element in reach(graph.shape, number):
             rings = [ring.address for ring in self.elements[element]["rings"].values()]
-            if graph.nodes[element].cls.processing == "h/l":
+            if graph.nodes[element].cls.is_queue:
                 outputs += rings
             else:
                 both += rings
@@ -198,14 +198,14 @@ def fill_config(tenant: RouterMemory, program: ConfigMemory, model: Model) -> No
             state[name] = address
         for name, ring in where["rings"].items():
             state[name] = ring.address
-        if "devname" in node.values:
+        if node.cls.is_port:
             _fill_device(state, node, tenant, model)
         node.cls.configure(state, node.values)
         if where["shared"]:
             channel = view(where["areas"]["channel"], CHANNEL.dtype)[0]
             channel["down"], channel["up"] = where["shared"]
             reset(where["areas"]["channel"])
-        if hasattr(node.cls, "fib"):
+        if node.cls.fib:
             fib = program.fibs[node.name] = Fib(int(state["table"]), int(state["chunks"]))
             fib.load(node.values["route"])
     for number in range(len(program.tasks)):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from shm.intrinsics import add64, load64, release64, store64
 from shm.layout import CLIENT, CORE, TASK
+from vre.config.model import PortClassifier
 from vre.memory.address_space import view
 from vre.memory.layout import Builder
 from vre.memory.router import ConfigMemory, RouterMemory
@@ -74,7 +75,7 @@ def _point_devices(builder: Builder, program: ConfigMemory, number: int, core: i
     _, driver = program.graph.tasks[number]
     for element in {*reach(program.graph.shape, number), driver}:
         node = program.graph.nodes[element]
-        if node.cls.driver == "pull" and "devname" in node.values:
+        if node.cls.sends():
             state = view(program.elements[element]["state"], node.cls.layout().dtype)[0]
             state["ring"] = builder.ports[node.values["devname"]].tx[core].address
 
@@ -90,10 +91,10 @@ def attach_classifier(builder: Builder, nic: str, core: int) -> None:
 def place_all(builder: Builder, placement: dict[tuple[str, int], int]) -> None:
     """Attach every task where `placement`, (router, task number) to core, says."""
     for (name, number), core in placement.items():
-        if name in builder.tenants:
-            attach(builder, builder.tenants[name], number, core)
+        if isinstance(name, PortClassifier):
+            attach_classifier(builder, name.nic, core)
         else:
-            attach_classifier(builder, name[1:-1], core)
+            attach(builder, builder.tenants[name], number, core)
 
 
 def set_weights(builder: Builder, weights: dict[tuple[str, int], float]) -> None:
@@ -101,7 +102,7 @@ def set_weights(builder: Builder, weights: dict[tuple[str, int], float]) -> None
 
     Its worker takes it over, since a stride belongs to a pass.
     """
-    clients = {port.name: port.client for port in builder.ports.values() if port.queue}
+    clients: dict[str, int] = {port.name: port.client for port in builder.ports.values() if port.queue}
     for core in range(len(builder.cores)):
         here = {name: weight for (name, at), weight in weights.items() if at == core}
         for name, stride in zip(here, strides(list(here.values())) if here else [], strict=True):

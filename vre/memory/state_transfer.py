@@ -81,7 +81,7 @@ def take_over(tenant: RouterMemory, old: ConfigMemory, new: ConfigMemory) -> Han
         j = names.get(node.name)
         if j is not None and new.graph.nodes[j].cls is node.cls:
             _keep(found.stores, node.cls, before, new.elements[j])
-            if node.cls.processing == "h/l":
+            if node.cls.is_queue:
                 moved += move_packets(found.stores, before["rings"]["ring"], new.elements[j]["rings"]["ring"])
         else:
             _carry(found, node.cls, before["state"])

@@ -102,7 +102,7 @@ def groups_of(model: Model, demands: Demands | None = None) -> list[Group]:
             pinned = bool(pins) or router.cores is not None
             groups.append(Group(router.name, tuple(tasks), allowed, demand, 0.0, after, pinned))
     every = tuple(range(model.cores))
-    groups += [Group(f"({nic.name})", (0,), every) for nic in model.nics.values() if nic.queues == "single"]
+    groups += [Group(nic.classifier, (0,), every) for nic in model.nics.values() if nic.classifier]
     return with_loads(groups, entitlements(model), model.cores)
 
 
@@ -110,9 +110,9 @@ def entitlements(model: Model) -> dict[str, float]:
     """Return every router's entitlement, and a port's classifier's: the sum of the routers' that it serves."""
     found = {router.name: router.entitlement for router in model.routers.values()}
     for nic in model.nics.values():
-        if nic.queues == "single":
+        if nic.classifier:
             served = [r.entitlement for r in model.routers.values() if nic.name in r.ports]
-            found[f"({nic.name})"] = sum(served) or 1.0
+            found[nic.classifier] = sum(served) or 1.0
     return found
 
 

@@ -90,7 +90,7 @@ class Handlers:
         for router in self._builder.tenants:
             for element in self._elements(router).values():
                 cls = load()[element["class"]]
-                if "stop" not in cls.state:
+                if not cls.stops:
                     continue
                 state = view(element["state"], cls.layout().dtype)[0]
                 if state["stop"]:

@@ -124,9 +124,10 @@ def compile_shape(shape: Shape, cache: bool = True) -> list[Any]:
     for name, value in list(vars(module).items()):
         # P_ and E_: process and emit of element classes, put where they are called. eN and rN: a trunk; it
         # becomes part of the task that it begins.
-        if hasattr(value, "of"):
-            cls, which = value.of
-            value = guarded(cls, which, numba.njit(error_model="numpy", boundscheck=True, **codegen.UNCALLED))
+        if name[:2] in ("P_", "E_"):
+            cls, which = vars(module)[name[2:]], "process" if name[0] == "P" else "emit"
+            if cls.foreign and (which == "process" or cls.emit):
+                value = guarded(cls, which, numba.njit(error_model="numpy", boundscheck=True, **codegen.UNCALLED))
         if name[:2] in ("P_", "E_") or (name[0] in "er" and name[1:].isdigit()):
             inline = name[1] == "_" or name in module.ENTRIES
             setattr(module, name, numba.njit(error_model="numpy", forceinline=inline, **codegen.UNCALLED)(value))

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 from workers.datapath.packet import TAKEN
 from workers.datapath.turn import DRAIN, PORT_BITS
-from workers.element import is_foreign
 from workers.graph.shape import Shape, channels, offsets, reach, upstream
 from workers.graph.traces import Traces
 
@@ -70,16 +69,16 @@ class Composer:
         head.append("RECORD = PACKET.dtype")
         for c in used:
             head.append(f"S_{c.__name__} = {c.__name__}.layout().dtype")
-            if c.process and is_foreign(c):
+            if c.process and c.foreign:
                 # What is compiled of it is bounded, see there.
                 head.append(f"P_{c.__name__} = guarded({c.__name__})")
             elif c.process:
                 head.append(f"P_{c.__name__} = {c.__name__}.process")
-            if hasattr(c, "emit") and is_foreign(c):
+            if c.emit and c.foreign:
                 head.append(f"E_{c.__name__} = guarded({c.__name__}, 'emit')")
-            elif hasattr(c, "emit"):
+            elif c.emit:
                 head.append(f"E_{c.__name__} = {c.__name__}.emit")
-            if hasattr(c, "collect"):
+            if c.collect:
                 head.append(f"E_{c.__name__} = {c.__name__}.collect")
         for first in self.trunks.order:
             self._function(first, f"e{first}")
@@ -122,7 +121,6 @@ class Composer:
             w('    now = load64(core + CORE["clock_ns"])')
         given = ", ".join(repr(granted) if name == "granted" else name for name in wanted)
         w(f"    out = P_{cls.__name__}({given})")
-        names = cls.process.__code__.co_names
         # What is in a queue goes on in another task's turn: a call from here would be one that is never made, and
         # where a circle leads through the queue, one of a function that calls this one.
         outputs = [] if self.trunks.ends(k) else sorted(o for e, o in self.next if e == k)
@@ -136,7 +134,7 @@ class Composer:
                     w("        transfer(packet, aside)")
                 self._copy(k, output, "    " if cls.spreads else "        ")
             outputs = outputs[:1]
-        if "TAKEN" in names:
+        if cls.takes:
             w("    if out == TAKEN:")
             w("        return")
         if cls.slow is not None:
@@ -155,7 +153,7 @@ class Composer:
             w("        transfer(packet, aside)")
             w(f"        {self._go(k, output).replace('packet', 'aside')}")
             w("        return")
-        if cls.reasons or trunk is None or (cls.driver == "" and "state" in names):
+        if cls.reasons or trunk is None:
             # Dropped, or sent to an output that is not there: a Switch turned too far, a lookup's output.
             w(f"    if unlikely(out != {trunk if trunk is not None else TAKEN}):")
             if cls.reasons:
@@ -207,7 +205,7 @@ class Composer:
         w = self.lines.append
         reached = reach(self.shape, number)
         resumes = sorted({target for e in reached for target in self._resumed(e)})
-        outputs = [e for e in sorted(reached) if "ring" in self.classes[e].state and self.classes[e].ports[0] == "1"]
+        outputs = [e for e in sorted(reached) if self.classes[e].is_queue or self.classes[e].sends()]
         asides = any(self.classes[e].slow is not None for e in reached) or bool(resumes)
         w(f"\n\ndef task{number}(block, core, task, quantum):  # {kind} {self.classes[k].__name__}")
         w("    packet = stack_record(RECORD)")
@@ -259,7 +257,7 @@ class Composer:
         if self.classes[k].sends():
             sink = self.places[k] + self.classes[k].layout()["ring"]
             self.lines.append(f"    count = room(load64(block + {sink}), count)")
-        if "burst" in self.classes[k].state:
+        if self.classes[k].bursts:
             burst = self.places[k] + self.classes[k].layout()["burst"]
             self.lines.append(f"    count = least(count, load64(block + {burst}))")
         return f"e{first[0]}(block, core, packet, {first[1]})"
@@ -318,7 +316,7 @@ class Composer:
             if out == 0:
                 stop = count = i
                 break
-            made(core, block + {place}){failed if is_foreign(self.classes[k]) else ""}
+            made(core, block + {place}){failed if self.classes[k].foreign else ""}
             e{k}(block, core, packet, 0)
             spare_done(core)
             i += 1

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from shm.intrinsics import load64, store64
 from shm.layout import CORE
 from workers.datapath.packet import PUNT, TAKEN
-from workers.element import FOREIGN_REASONS
+from workers.element import FOREIGN_REASONS, syntax_of
 
 #: Turns of loops that a packet may take: a fraction of a millisecond.
 FUEL = 1 << 16
@@ -45,13 +44,11 @@ class _Meter(ast.NodeTransformer):
 def metered(cls: Any, name: str) -> Callable[..., int]:
     """Return a function of an element's with a counter in its loops; `out_of_fuel` where that is used up."""
     whole = getattr(cls, name)
-    tree = ast.parse(textwrap.dedent(inspect.getsource(whole)))
-    function = tree.body[0]
-    assert isinstance(function, ast.FunctionDef)
+    function = syntax_of(whole)
     function.decorator_list = []
     _Meter(-1 - cls.reasons.index(FOREIGN_REASONS[0])).visit(function)
     function.body[:0] = ast.parse(f"_fuel = {FUEL}").body
-    ast.fix_missing_locations(tree)
+    tree = ast.fix_missing_locations(ast.Module([function], []))
     names = dict(whole.__globals__)
     exec(compile(tree, inspect.getfile(whole), "exec"), names)
     return names[function.name]
@@ -63,12 +60,11 @@ def guarded(
     """Return a function like an element's `process` or `emit`, metered, that returns the code of `failed` if it raises.
 
     So does a code below that of its last reason: its counter would be another's memory. `compile_` is what makes what
-    is inside callable from where it runs. Its attribute `of` is the element and the name.
+    is inside callable from where it runs.
     """
     text = _process(cls) if name == "process" else _emit(cls)
     names: dict[str, Any] = {"inner": compile_(metered(cls, name)), "load64": load64, "store64": store64}
     exec(text, names)
-    names[name].of = cls, name
     return names[name]
 
 
@@ -80,7 +76,7 @@ def _process(cls: Any) -> str:
     arguments = ", ".join(inspect.signature(cls.process).parameters)
     failed = _failed(cls)
     # See workers.compiler.composer: what these two codes ask for is done where they can come, and nowhere else.
-    codes = [PUNT] * (cls.slow is not None) + [TAKEN] * ("TAKEN" in cls.process.__code__.co_names)
+    codes = [PUNT] * (cls.slow is not None) + [TAKEN] * cls.takes
     return f"""
 def process({arguments}):
     try:

@@ -212,7 +212,7 @@ class SlowTask:
 
     @staticmethod
     def _rings(state: Any, cls: Any) -> list[int]:
-        return [int(state["hold"])] if "hold" in cls.state else []
+        return [int(state["hold"])] if cls.holds else []
 
     def _charge(self, used: int) -> None:
         core = self.core

@@ -189,6 +189,7 @@ class ARPQuerier(Element):
     """
 
     keeps = ("table", "notes")
+    holds = True
     ports = "2/1-2"
     processing = "h/h"
     arguments = (

@@ -134,6 +134,7 @@ class PaintTee(Element):
     cycles = 30
     ports = "1/2"
     processing = "h/h"
+    clones = True
     arguments = (Argument("COLOR", _BYTE, live=True),)
     state = {"color": "u1"}
 

@@ -30,6 +30,7 @@ class FromDevice(Element):
     processing = "/h"
     arguments = _DEVICE
     driver = "rx"
+    is_port = True
     state = {"ring": "i8", "mac": "i8", "device": "i8", "vlan": "i8", "count": "i8"}
     read_handlers = {"count": cap("count")}
 
@@ -78,6 +79,7 @@ class ToDevice(Element):
     ports = "1/0"
     arguments = _DEVICE
     driver = "pull"
+    is_port = takes = True
     state = {"ring": "i8", "vlan": "i8", "router": "i8", "count": "i8"}
     reasons = ("tx_ring_full", "no_headroom", "too_short")
     read_handlers = {"count": cap("count")}

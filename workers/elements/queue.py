@@ -31,6 +31,7 @@ class Queue(Element):
     keeps = ("highwater",)
     cycles = 90
     processing = "h/l"
+    is_queue = takes = True
     arguments = (Argument("CAPACITY", between(1, 65535), 1000),)
     state = {"ring": "i8", "capacity": "i8", "highwater": "i8"}
     reasons = ("queue_full",)
@@ -76,6 +77,7 @@ class Unqueue(Element):
     cycles = 60
     processing = "l/h"
     driver = "pull"
+    bursts = True
     arguments = (Argument("BURST", between(1, 65535), 65535),)
     state = {"burst": "i8", "count": "i8"}
     read_handlers = {"count": cap("count")}

@@ -38,6 +38,7 @@ class InfiniteSource(Element):
     ports = "0/1"
     processing = "/a"
     driver = "source"
+    stops = True
     arguments = (
         Argument("DATA", _frame, _RANDOM),
         Argument("LIMIT", integer, -1, live=True),

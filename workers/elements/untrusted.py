@@ -88,6 +88,7 @@ class Untrusted(Element):
     ports = "1-/-"
     processing = "h/h"
     driver = "domu"
+    takes = True
     cycles = 2500
     lines = 8
     arguments = (Argument("CLASS", _target), Argument("ARGS", string, rest=True))

@@ -94,7 +94,7 @@ def upstream(shape: Shape, element: int) -> tuple[int, tuple[int, int]]:
     at = (element, 0)
     while True:
         source, _ = shape.before[at]
-        if load()[shape.classes[source]].processing == "h/l":
+        if load()[shape.classes[source]].is_queue:
             return source, at
         at = (source, 0)
 
@@ -113,7 +113,7 @@ def reach(shape: Shape, number: int) -> set[int]:
         cls = registry[shape.classes[at]]
         # What is pushed into a channel to a domU comes back by another task.
         crosses = cls.driver == "domu" and (kind, at) != ("domu", driver)
-        if not crosses and (cls.processing != "h/l" or at in shape.bypasses):
+        if not crosses and (not cls.is_queue or at in shape.bypasses):
             todo += shape.following.get(at, [])
     return seen
 

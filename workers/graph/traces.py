@@ -134,4 +134,4 @@ class Traces:
         """Return whether no compiled element ever follows: slow-path elements, channels and most queues."""
         cls = self.classes[element]
         crosses = cls.driver == "domu"
-        return cls.process is None or crosses or (cls.processing == "h/l" and element not in self.bypasses)
+        return cls.process is None or crosses or (cls.is_queue and element not in self.bypasses)
