@@ -151,7 +151,7 @@ class ProcessGroup:
                     os.kill(pid, signal.SIGUSR1)
 
     def _dismiss_standbys(self) -> None:
-        """End the standbys: they know of another manifest than the one that comes, or nobody needs them any more."""
+        """End the standbys: they know of another manifest than the one that comes, or they are not needed any more."""
         for pid, core in list(self.supervisor.cores.items()):
             if self._numbers[pid] > load64(self._cores[core] + CORE["incarnation"]):
                 self.supervisor.cores.pop(pid)
