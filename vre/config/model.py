@@ -36,12 +36,12 @@ class Generator:
         Time to live of each packet.
     count : int, optional
         Packets in all, None without end.
-    rates : dict of str to float, optional
-        Packets a second of single routers, in place of an equal share of `rate`.
     destinations : tuple of str
         Destination addresses or prefixes, in turn; addresses of RFC 2544's test network by default.
     seed : int
         Seed of all random choices.
+    rates : dict of str to float, optional
+        Packets a second of single routers, in place of an equal share of `rate`.
     """
 
     rate: float | None = None

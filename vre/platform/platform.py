@@ -61,6 +61,10 @@ class Platform:
         What a core with nothing to do does.
     quantum : int
         Packets that a task may take per turn; a port takes twice as many from its queue.
+    model : Model, optional
+        A whole platform, as a file describes it, in place of all settings.
+    say : callable, optional
+        Given each line of progress and each event.
     settings
         Any other of :class:`vre.config.model.Model`'s: `discipline`, `sample`, `turn_ns`, `machine`, `memory`,
         `memory_shares`, `rebalance`.

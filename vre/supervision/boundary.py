@@ -50,6 +50,9 @@ class Boundary:
         ----------
         kind, who : str
             The request, as in "write", and the party it comes from or is about: "router red".
+        function : callable
+        args, kwargs
+            Of the function.
 
         Raises
         ------

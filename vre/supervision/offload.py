@@ -39,6 +39,9 @@ def apart(what: str, wait: Callable[[float], None], function: Callable[P, T], *a
         What it does, as in "reading lab.toml".
     wait : callable
         Lets the given seconds pass; called repeatedly meanwhile.
+    function : callable
+    args, kwargs
+        Of the function.
 
     Raises
     ------

@@ -66,6 +66,13 @@ def generated(
         One for each router that gets a share, equal shares all.
     sizes : tuple of (int, int)
         Frame sizes, check sequence included, and how many of each per round.
+    pause : callable
+        Called every few frames, so that a long schedule delays no other work.
+
+    Returns
+    -------
+    list of list of Frame
+        The frames of each router, in the order of `macs`.
     """
     chance = random.Random(link.seed)
     targets = list(_targets(link.destinations, link.flows))
