@@ -91,3 +91,9 @@ def test_every_file_names_its_licence_and_no_package_imports_upwards():
         assert not text or text.startswith("# SPDX-License-Identifier: MIT\n"), file
     done = subprocess.run([str(Path(sys.executable).parent / "lint-imports")], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_result_of_the_readme_is_that_of_the_recorded_run():
+    from benchmarks.figure import README, RECORDED, with_section
+
+    assert README.read_text() == with_section(README.read_text(), json.loads(RECORDED.read_text()))
