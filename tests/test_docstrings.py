@@ -64,7 +64,7 @@ def disagreements(file):
         if not isinstance(node, ast.FunctionDef | ast.ClassDef) or not (docstring := ast.get_docstring(node)):
             continue
         at = f"{file.relative_to(ROOT)}:{node.lineno}: {node.name}"
-        for title in re.findall(r"^([A-Z][\w ]+)\n-{3,}$", docstring, re.M):
+        for title in re.findall(r"^([A-Z][\w ]+)\n-{3,}$", docstring, re.MULTILINE):
             if title not in SECTIONS:
                 yield f"{at}: section '{title}'"
         documented = section(docstring, "Parameters")
