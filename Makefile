@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 timed = $(BIN)/pytest -m "$(1)" || \
 	{ echo "RETRY: the tests above failed; they are run once more."; $(BIN)/pytest -m "$(1)" --last-failed; }
 
-.PHONY: demo test test-all lint coverage bench clean
+.PHONY: demo test test-all lint coverage bench golden clean
 .DEFAULT_GOAL := demo
 
 $(BIN)/vre: pyproject.toml requirements.lock
@@ -48,6 +48,9 @@ coverage: $(BIN)/pytest  ## Lines that tests of kernels and elements reach, comp
 bench: $(BIN)/pytest  ## The whole platform against its limit, then the pieces
 	$(BIN)/vre bench
 	$(BIN)/python benchmarks/pieces.py --fast
+
+golden: $(BIN)/vre  ## Write anew how four shapes are composed, and what ARCHITECTURE.md shows of one
+	$(BIN)/python -m tests.golden
 
 clean:
 	rm -rf $(VENV) build *.egg-info

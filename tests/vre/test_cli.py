@@ -57,6 +57,9 @@ def test_check_says_yes_and_imports_neither_numba_nor_numpy(lab):
     done = subprocess.run([sys.executable, "-c", code, str(lab)], capture_output=True, text=True)
     assert "no errors. 2 port(s), 2 router(s): red (7 elements), blue (3 elements)" in done.stdout
     assert done.stdout.endswith("[]\n")
+    code = vre("check", lab, "--code").stdout
+    assert code.startswith("# Router red\n#\n# e0   FromDevice@1 :: FromDevice") and "\n# Router blue\n" in code
+    compile(code, "code", "exec")
 
 
 @pytest.mark.parametrize("command", [["show", "routers"], ["read", "red.entitlement"], ["top"]])
@@ -254,6 +257,16 @@ def test_a_busy_run_directory_is_refused_and_views_work_meanwhile(endless, tmp_p
         done = vre("show", view, "--json")
         assert done.returncode == 0 and json.loads(done.stdout), done.stderr
         assert vre("show", view).stdout
+    code = json.loads(vre("show", "code", "red", "--json").stdout)["code"]
+    assert vre("show", "code", "red").stdout == code
+    assert code == json.loads(vre("check", tmp_path / "endless.toml", "--code", "--json").stdout)["code"]["red"]
+    for wrong, said in (
+        (["code"], "vre show code ROUTER"),
+        (["code", "rad"], "did you mean red"),
+        (["cores", "red"], "leave out"),
+    ):
+        done = vre("show", *wrong)
+        assert done.returncode == 2 and said in done.stderr
     looks = [json.loads(line) for line in vre("top", "--count", 2, "--every", 0.2, "--json").stdout.splitlines()]
     assert [row["router"] for row in looks[1]] == ["red", "blue"]
     assert looks[1][0]["pps"] > 0

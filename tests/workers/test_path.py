@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests import golden
 from vre.language.checker import check
 from vre.language.lexer import Source
 from workers.compiler.composer import compose
@@ -31,3 +32,14 @@ def test_functions_call_only_what_is_written_above_them(config, tmp_path):
         # One that calls itself, by whatever way, cannot be compiled, or cannot be loaded again.
         assert set(re.findall(r"\b([er]\d+)\(block", body)) <= written, name
         written.add(name)
+
+
+@pytest.mark.parametrize("name", golden.SHAPES)
+def test_modules_are_as_they_are_kept(name):
+    """`make golden` writes them anew, if what changed is meant."""
+    assert golden.composed(name) == golden.kept(name)
+
+
+def test_the_architecture_shows_one_of_them():
+    block = golden.BLOCK.search(golden.ARCHITECTURE.read_text())[1]
+    assert block == golden.excerpt() and block in golden.kept("forward") and len(block.splitlines()) >= 30

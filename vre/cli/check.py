@@ -32,16 +32,33 @@ def _load(file: Path, as_json: bool) -> Model:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--code", is_flag=True, help="Print the module that each router's paths are compiled from.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(file: Path, as_json: bool) -> None:
+def check(file: Path, code: bool, as_json: bool) -> None:
     """Report all errors of FILE with file, line and column; status 2 if there are any."""
     model = _load(file, as_json)
+    if code:
+        modules = _modules(model)
+        click.echo(json.dumps({"ok": True, "code": modules}) if as_json else "\n\n".join(modules.values()), nl=as_json)
+        return
     elements = {name: len(router.graph.nodes) for name, router in model.routers.items()}
     if as_json:
         click.echo(json.dumps({"ok": True, "routers": elements, "nics": list(model.nics)}))
     else:
         shown = ", ".join(f"{name} ({count} elements)" for name, count in elements.items())
         click.echo(f"{file}: no errors. {len(model.nics)} port(s), {len(elements)} router(s): {shown}")
+
+
+def _modules(model: Model) -> dict[str, str]:
+    """Return router to the text of its module; of one whose graph runs in its domU, `ROUTER in its domU` to that's."""
+    from workers.compiler.listing import listing
+
+    graphs = {name: router.graph for name, router in model.routers.items()}
+    graphs |= {f"{name} in its domU": router.inner for name, router in model.routers.items() if router.inner}
+    return {
+        name: listing(graph.shape, [node.name for node in graph.nodes], f"Router {name}")
+        for name, graph in graphs.items()
+    }
 
 
 @click.command()

@@ -20,9 +20,11 @@ from vre.cli.contest import as_error, contest_lines
 from vre.cli.options import Duration, timeout_option
 from vre.cli.report import claim_text, drop_lines, emit, looks, number, routers_json, routers_table
 from vre.cli.tables import Rows
-from vre.errors import PlatformError
+from vre.errors import PlatformError, nearest
 from vre.platform.accounts import contested_jain
 from vre.platform.control_socket import ask
+from workers.element import load
+from workers.graph.shape import Shape
 
 #: The longer of the two windows that shares are shown for.
 _LONG_S = 10.0
@@ -30,7 +32,7 @@ _LONG_S = 10.0
 ASKED = ("domus", "events")
 #: What is printed if such a view is empty.
 _NOTHING = {"domus": "no router has a domU", "events": "no events"}
-VIEWS = ("routers", "paths", "cores", "ports", "memory", "decisions", *ASKED)
+VIEWS = ("routers", "paths", "cores", "ports", "memory", "decisions", "code", *ASKED)
 
 
 def running(name: str | None) -> str:
@@ -159,19 +161,44 @@ def _ring_row(port: str, ring: str, at: int, claims: str) -> dict[str, Any]:
     }
 
 
+def code_of(manifest: dict[str, Any], router: str) -> dict[str, str]:
+    """Return the module that a running router's paths are compiled from. Raises PlatformError."""
+    from workers.compiler.listing import listing
+
+    found = {one["name"]: one for one in manifest["routers"]}
+    if router not in found:
+        raise PlatformError(f"there is no router '{router}'{nearest(router, found)}")
+    shape = Shape.from_dict(found[router]["shape"])
+    if unknown := set(shape.classes) - set(load()):
+        raise PlatformError(f"router '{router}' has elements that are not installed here: {', '.join(sorted(unknown))}")
+    names = [element["name"] for element in found[router]["elements"]]
+    return {"router": router, "code": listing(shape, names, f"Router {router}")}
+
+
 @click.command()
 @click.argument("what", type=click.Choice(VIEWS))
+@click.argument("router", required=False)
 @click.option("--name", help="Which platform, if several run.")
 @click.option("--count", type=click.IntRange(1, DECISIONS), default=20, show_default=True, help="Decisions per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @timeout_option
-def show(what: str, name: str | None, count: int, as_json: bool, timeout: float | None) -> None:
-    """Print one view of a running platform: routers, paths, cores, ports, memory, last decisions, domUs or events."""
+def show(what: str, router: str | None, name: str | None, count: int, as_json: bool, timeout: float | None) -> None:
+    """Print one view of a running platform: routers, paths, cores, ports, memory, last decisions, domUs or events.
+
+    `show code ROUTER` prints the Python module that the router's paths are compiled from.
+    """
+    if (what == "code") != (router is not None):
+        one = "code is that of one router: vre show code ROUTER"
+        raise click.UsageError(one if router is None else f"'{what}' is a view of all routers: leave out '{router}'")
     platform = Attached(name)
     manifest, reader = platform.manifest, platform.reader
     if what in ASKED:
         rows = ask(platform.directory.path / "control", timeout, do="view", what=what)["rows"]
         emit(rows, Rows(rows) if rows else _NOTHING[what], as_json)
+        return
+    if router is not None:
+        code = code_of(manifest, router)
+        click.echo(json.dumps(code) if as_json else code["code"], nl=as_json)
         return
     data = view_of(what, manifest, reader, count)
     if what == "routers":
