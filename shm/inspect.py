@@ -8,13 +8,13 @@ copy from another machine will do.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from shm.layout import APART, CLIENT, CORE, HEADER, MAGIC, RING, TASK, VERSION, Layout
+from shm.manifest import Manifest
 from shm.wire_layout import WIRE
 
 #: What the first record of a kind of segment is.
@@ -64,7 +64,7 @@ def _lines(layout: Layout, record: Any, label: str) -> Iterator[str]:
             yield f"    {field:14} {value}"
 
 
-def describe(image: Image, manifest: dict[str, Any] | None = None) -> Iterator[str]:
+def describe(image: Image, manifest: Manifest | None = None) -> Iterator[str]:
     """Yield the lines that describe a segment; with a manifest, its rings, tasks and clients too."""
     yield f"{image.name}: {image.kind}, {image.size} bytes at {image.base:#x}, layout version {VERSION}"
     if image.kind in _FIRST:
@@ -75,23 +75,23 @@ def describe(image: Image, manifest: dict[str, Any] | None = None) -> Iterator[s
             yield from _lines(layout, image.record(layout, address), label)
 
 
-def _records(manifest: dict[str, Any]) -> Iterator[tuple[Layout, int, str]]:
+def _records(manifest: Manifest) -> Iterator[tuple[Layout, int, str]]:
     """Yield (layout, address, label) of all records that a manifest lists."""
-    for router in manifest["routers"]:
-        for client in router["clients"]:
-            yield CLIENT, client, f"of {router['name']}"
-        for task in router["tasks"]:
-            yield TASK, task["address"], f"{router['name']}/{task['name']} on core {task['core']}"
-        for nic, address in router["rx"].items():
-            yield RING, address, f"rx {nic} of {router['name']}"
-        for element in router["elements"]:
-            for field, address in element["rings"].items():
-                yield RING, address, f"{router['name']}/{element['name']}.{field}"
-    for classifier in manifest["classifiers"]:
-        yield RING, classifier["ring"], f"rx {classifier['nic']}"
-        yield TASK, classifier["task"], f"{classifier['name']} on core {classifier['core']}"
-    for nic, core, address in manifest["tx"]:
-        yield RING, address, f"tx {nic} of core {core}"
+    for router in manifest.routers:
+        for client in router.clients:
+            yield CLIENT, client, f"of {router.name}"
+        for task in router.tasks:
+            yield TASK, task.address, f"{router.name}/{task.name} on core {task.core}"
+        for nic, address in router.rx.items():
+            yield RING, address, f"rx {nic} of {router.name}"
+        for element in router.elements:
+            for field, address in element.rings.items():
+                yield RING, address, f"{router.name}/{element.name}.{field}"
+    for classifier in manifest.classifiers:
+        yield RING, classifier.ring, f"rx {classifier.nic}"
+        yield TASK, classifier.task, f"{classifier.name} on core {classifier.core}"
+    for tx in manifest.tx:
+        yield RING, tx.ring, f"tx {tx.nic} of core {tx.core}"
 
 
 def describe_paths(paths: list[Path]) -> Iterator[str]:
@@ -99,7 +99,7 @@ def describe_paths(paths: list[Path]) -> Iterator[str]:
     for path in paths:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         found = path / "manifest.json"
-        manifest = json.loads(found.read_text()) if path.is_dir() and found.exists() else None
+        manifest = Manifest.from_json(found.read_text()) if path.is_dir() and found.exists() else None
         for file in files:
             if path.is_dir() and not file.name.startswith("vre."):
                 continue
@@ -117,7 +117,7 @@ def main() -> None:
     except OSError as error:
         print(f"error: cannot read {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
-    except NotASegment as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

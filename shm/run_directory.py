@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import re
 import secrets
@@ -21,10 +20,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import posix_ipc
 
+from shm.manifest import Manifest, VersionError
 from shm.segment import SegmentError
 
 #: All files that a run directory may hold, besides its lock; and its folders.
@@ -148,16 +147,18 @@ class RunDirectory:
             with contextlib.suppress(OSError):
                 os.rmdir(name, dir_fd=self._folder)
 
-    def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Publish the manifest atomically."""
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Publish the manifest atomically. Raises OSError."""
         partial = self.path / "manifest.partial"
-        partial.write_text(json.dumps(manifest))
+        partial.write_text(manifest.to_json())
         partial.replace(self.path / "manifest.json")
 
-    def manifest(self) -> dict[str, Any]:
-        """Return the manifest; raises SegmentError if no platform runs."""
+    def manifest(self) -> Manifest:
+        """Return the manifest; raises SegmentError if no platform runs, or one of another version of vre."""
         try:
-            return json.loads((self.path / "manifest.json").read_text())
+            return Manifest.from_json((self.path / "manifest.json").read_text())
+        except VersionError as error:
+            raise SegmentError(f"platform '{self.name}' is not of this version of vre: {error}") from None
         except (OSError, ValueError):
             raise SegmentError(f"no platform named '{self.name}' is running") from None
 

@@ -11,12 +11,14 @@ import contextlib
 import ctypes
 import mmap
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import posix_ipc
 
 from shm.intrinsics import load32, load64, store32, store64
 from shm.layout import APART, HEADER, MAGIC, VERSION
+from shm.manifest import SegmentEntry
 
 #: Where segments are mapped: far from where Linux puts anything itself, within 39-bit address spaces too.
 _WINDOWS = 0x10_0000_0000
@@ -79,8 +81,9 @@ class Segment:
         return cls(name, kind, size, base)
 
     @classmethod
-    def attach(cls, name: str, kind: str, size: int, base: int) -> Segment:
+    def attach(cls, entry: SegmentEntry) -> Segment:
         """Map an existing segment at the address it was made for."""
+        name, size, base = entry.name, entry.size, entry.base
         try:
             memory = posix_ipc.SharedMemory("/" + name)
         except posix_ipc.ExistentialError:
@@ -93,7 +96,12 @@ class Segment:
             raise SegmentError(f"{name} is not a segment of this version of vre")
         if load64(base + HEADER["base"]) != base:
             raise SegmentError(f"{name} belongs at another address")
-        return cls(name, kind, size, base)
+        return cls(name, entry.kind, size, base)
+
+    @property
+    def entry(self) -> SegmentEntry:
+        """It, for a manifest."""
+        return SegmentEntry(self.name, self.kind, self.size, self.base)
 
     def detach(self) -> None:
         """Unmap it from this process."""
@@ -103,6 +111,16 @@ class Segment:
         """Remove its name; the memory is freed with its last mapping."""
         with contextlib.suppress(posix_ipc.ExistentialError):
             posix_ipc.unlink_shared_memory("/" + self.name)
+
+
+def attach_only(attached: dict[str, Segment], wanted: Iterable[SegmentEntry]) -> None:
+    """Attach what is wanted and not attached yet, and detach what is not wanted. Raises SegmentError."""
+    entries = {entry.name: entry for entry in wanted}
+    for name in attached.keys() - entries.keys():
+        attached.pop(name).detach()
+    for name, entry in entries.items():
+        if name not in attached:
+            attached[name] = Segment.attach(entry)
 
 
 def _map(fd: int, name: str, size: int, base: int) -> None:

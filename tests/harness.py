@@ -18,6 +18,7 @@ from shm.channel import CHANNEL
 from shm.intrinsics import load16, load64, store64
 from shm.journal import take
 from shm.layout import CORE, RING, SLOT, SPARES, TASK
+from shm.manifest import CurrentManifest
 from shm.memfd import release, renew
 from shm.ring import available, commit_head, commit_tail, room, slot_at
 from shm.run_directory import RunDirectory
@@ -39,7 +40,6 @@ from workers.datapath.packet import LARGE_ROOM, frame_address
 
 _numbers = itertools.count()
 MAC = "02:00:00:00:00:01"
-SETTINGS = {"poll": False, "dilated": False, "turn_ns": 100_000, "sample": 20, "memory": None}
 
 
 class Bench:
@@ -70,9 +70,8 @@ class Bench:
         self.builder.fill()
         lay_out(self.builder)
         links.fill()
-        self.manifest = {**self.builder.manifest(), "wire": links.manifest(), **SETTINGS}
-        install(self.manifest, Calibration(0, 1.0))
-        self.core = self.manifest["cores"][0]["address"]
+        self.manifest = install(links.manifest(), Calibration(0, 1.0))
+        self.core = self.manifest.cores[0].address
         # Twins are slow: a turn must not end early for that.
         store64(self.core + CORE["turn_ticks"], 1 << 60)
         self.inputs, self.outputs = ring_ends(self.manifest, 0)
@@ -81,21 +80,21 @@ class Bench:
             for fd in renew(channel):
                 os.close(fd)
             store64(channel + CHANNEL["open"], 1)
-        self._router = self.manifest["routers"][0]
-        self.tasks = [task["address"] for task in self._router["tasks"]]
-        self.block = self._router["block"]
+        self._router = self.manifest.routers[0]
+        self.tasks = [task.address for task in self._router.tasks]
+        self.block = self._router.block
         self.shape = shape_of(self._router)
         self.functions = self._compiled(code) if code else self._twins()
         self.slow = [SlowTask(self.core, task, self.shape, lambda: 0) for task in self.tasks]
-        self.reader = Reader(self.manifest)
+        self.reader = Reader(CurrentManifest(self.manifest))
 
     def _twins(self):
         module = import_module(self.shape)
-        return [getattr(module, f"task{task['number']}") for task in self._router["tasks"]]
+        return [getattr(module, f"task{task.number}") for task in self._router.tasks]
 
     def _compiled(self, code):
         prototype = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 5)
-        return [prototype(code[task["number"]].address) for task in self._router["tasks"]]
+        return [prototype(code[task.number].address) for task in self._router.tasks]
 
     def close(self):
         """Remove the memory."""
@@ -176,7 +175,7 @@ class Bench:
     def state(self, name):
         """Return the state record of an element."""
         i = self.graph.index(name)
-        return view(self._router["elements"][i]["state"], self.graph.nodes[i].cls.layout().dtype)[0]
+        return view(self._router.elements[i].state, self.graph.nodes[i].cls.layout().dtype)[0]
 
     @property
     def dropped(self):

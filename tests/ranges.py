@@ -165,11 +165,11 @@ def records(box):
     for plan in rings(box):
         yield layout.RING, plan.address, 1
         yield layout.SLOT, plan.slots, plan.count
-    wire = manifest["wire"]
-    yield wire_layout.WIRE, wire["address"], 1
-    yield journal.JOURNAL, load64(wire["address"] + wire_layout.WIRE["journal"]), 1
-    yield layout.CONTROLLER, wire["controller"], 1
-    yield from ((wire_layout.SOURCE, source["address"], 1) for source in wire["sources"])
+    wire = manifest.wire
+    yield wire_layout.WIRE, wire.address, 1
+    yield journal.JOURNAL, load64(wire.address + wire_layout.WIRE["journal"]), 1
+    yield layout.CONTROLLER, wire.controller, 1
+    yield from ((wire_layout.SOURCE, source.address, 1) for source in wire.sources)
     yield from ((wire_layout.LINK, address, 1) for address in links.speeds.values())
     for state, node, _ in elements(box):
         if node.cls.__name__ == "ARPQuerier":

@@ -12,8 +12,9 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+
+from shm.manifest import SegmentEntry
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_TIMERSLACK = 1, 15, 29
 _MADV_POPULATE_WRITE = 23
@@ -91,20 +92,20 @@ def sleep_precisely() -> None:
     _libc.prctl(_PR_SET_TIMERSLACK, 1000, 0, 0, 0)
 
 
-def settle_in(name: str, manifest: dict[str, Any], gently: bool = False) -> None:
-    """Take a name, map all memory in, and keep the garbage collector and signals to the platform away.
+def settle_in(name: str, segments: Sequence[SegmentEntry], gently: bool = False) -> None:
+    """Take a name, map all segments in, and keep the garbage collector and signals to the platform away.
 
     `gently`: others are at work on the processor, and shall not be held up.
     """
     take_name(name)
     sleep_precisely()
     leave_signals()
-    for _, _, size, base in manifest["segments"]:
+    for segment in segments:
         # A forked process meets shared memory page by page; better now than packet by packet. Kernels
         # before 5.14 do not know the call, and then it is packet by packet.
-        part = _PART if gently else size
-        for at in range(base, base + size, part):
-            length = min(part, base + size - at)
+        part, end = _PART if gently else segment.size, segment.base + segment.size
+        for at in range(segment.base, end, part):
+            length = min(part, end - at)
             _libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(length), _MADV_POPULATE_WRITE)
             if gently:
                 time.sleep(_PAUSE_S)

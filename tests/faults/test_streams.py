@@ -137,9 +137,9 @@ def test_what_a_platform_ended_with_stays_readable_and_the_rest_is_refused():
         lambda: box.finished(),
         lambda: reader.decisions(0, 5),
         lambda: reader.sent("blue"),
-        lambda: box.parts.runtime.builder.manifest(),
+        lambda: box.parts.runtime.builder.memory_map(),
         lambda: box.parts.domus.rows(),
-        lambda: box.parts.runtime.manifest["routers"],
+        lambda: box.parts.runtime.manifest.routers,
     ):
         with pytest.raises(PlatformError):
             refused()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,7 @@ def test_live_and_copied_segments_read_alike(tmp_path):
         live = list(describe_paths(files))
         for file in files:
             shutil.copy(file, tmp_path)
-        (tmp_path / "manifest.json").write_text(json.dumps(bench.manifest))
+        (tmp_path / "manifest.json").write_text(bench.manifest.to_json())
     assert any("core-0: core," in line for line in live)
     text = "\n".join(describe_paths([tmp_path]))
     assert "ring rx eth0 of r\n    head           2" in text

@@ -30,8 +30,8 @@ def test_a_segment_is_at_the_same_address_everywhere(base):
         assert segment.size == 3 * PAGE
         store64(base + HEADER.size, 4711)
         code = (
-            "from shm.segment import Segment; from shm.intrinsics import load64;"
-            f"Segment.attach('{NAME}', 'probe', {segment.size}, {base}); print(load64({base + HEADER.size}))"
+            "from shm.segment import Segment, SegmentEntry; from shm.intrinsics import load64;"
+            f"Segment.attach({segment.entry!r}); print(load64({base + HEADER.size}))"
         )
         assert subprocess.check_output([sys.executable, "-c", code], text=True) == "4711\n"
         assert load64(base + HEADER["base"]) == base
@@ -43,7 +43,7 @@ def test_a_segment_is_at_the_same_address_everywhere(base):
         segment.detach()
         segment.unlink()
     with pytest.raises(SegmentError, match="is gone"):
-        Segment.attach(NAME, "probe", segment.size, base)
+        Segment.attach(segment.entry)
 
 
 def test_no_room_is_an_error_with_the_number_of_bytes(base):

@@ -105,7 +105,7 @@ def test_routers_come_and_go_under_load_and_leave_nothing():
         box.tend(0.2)
 
         def size():
-            segments = len(box.parts.runtime.manifest["segments"])
+            segments = len(box.parts.runtime.manifest.segments)
             return segments, process.num_fds(), len(process.children(recursive=True))
 
         sizes = []
@@ -114,7 +114,7 @@ def test_routers_come_and_go_under_load_and_leave_nothing():
             wait_for_packets(box, 1, box.handle("green"))
             box.remove("green")
             box.tend(0.2)
-            names = {row[0] for row in box.parts.runtime.manifest["segments"]}
+            names = {segment.name for segment in box.parts.runtime.manifest.segments}
             assert not any("green" in name for name in names)
             sizes.append(size())
         # Segments, descriptors and processes end where they began; on a loaded host some take longer to end.

@@ -8,11 +8,13 @@ import errno
 import json
 import os
 import socket
+from types import SimpleNamespace
 
 import pytest
 
 from shm.intrinsics import store64
 from shm.layout import CORE
+from shm.manifest import CurrentManifest
 from shm.wire_layout import WIRE
 from vre.supervision.cpus import Plan
 from vre.supervision.processes import ProcessGroup
@@ -25,13 +27,13 @@ from workers.zygote.workers import Zygote
 def pair():
     """Return a crew of one core, its events, and its zygote, both in this process."""
     core, wire = ctypes.create_string_buffer(CORE.size), ctypes.create_string_buffer(WIRE.size)
-    manifest = {
-        "cores": [{"address": ctypes.addressof(core), "nic": False}],
-        "wire": {"address": ctypes.addressof(wire)},
-        "routers": [],
-    }
+    manifest = SimpleNamespace(
+        cores=[SimpleNamespace(address=ctypes.addressof(core), nic=False)],
+        wire=SimpleNamespace(address=ctypes.addressof(wire)),
+        routers=[],
+    )
     events = []
-    crew = ProcessGroup(manifest, Plan((None,), None, False, ""), events.append, events.append)
+    crew = ProcessGroup(CurrentManifest(manifest), Plan((None,), None, False, ""), events.append, events.append)
     ours, theirs = socket.socketpair()
     overheard = StandardError(events.append)
     overheard.started()

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import ctypes
+from types import SimpleNamespace
 
 from shm.intrinsics import load64, store64
 from shm.layout import CORE, TASK
+from shm.manifest import CurrentManifest
 from vre.config.model import Model, Router
 from vre.config.reader import from_text
 from vre.placement.allocate import allocate, expected_shares, placement
@@ -111,8 +113,9 @@ def test_a_worker_that_ends_in_a_path_before_it_has_handed_over_counts_too():
 def test_what_is_quarantined_stays_so_when_it_is_moved_and_is_forgotten_when_it_is_gone():
     memory = [ctypes.create_string_buffer(layout.size) for layout in (TASK, TASK, CORE)]
     one, two, core = (ctypes.addressof(part) for part in memory)
-    tasks = [{"address": at, "name": f"path {at}", "core": 0} for at in (one, two)]
-    manifest = {"routers": [{"name": "red", "tasks": tasks}], "cores": [{"address": core, "nic": False}]}
+    tasks = [SimpleNamespace(address=at, name=f"path {at}", core=0) for at in (one, two)]
+    cores, routers = [SimpleNamespace(address=core, nic=False)], [SimpleNamespace(name="red", tasks=tasks)]
+    manifest = CurrentManifest(SimpleNamespace(cores=cores, routers=routers))
     events = []
     watchdog = Watchdog(manifest, lambda router: 1.0, lambda number: 0, lambda number: None, events.append)
     for task in (one, two):

@@ -79,7 +79,7 @@ def test_an_idle_graph_waits_for_the_bell():
         box.start()
         wait_for(box, lambda: red.stats().forwarded > 100)
         box.rest("red", True)
-        (channel,) = box.parts.runtime.manifest["routers"][0]["tasks"][0]["channels"]
+        (channel,) = box.parts.runtime.manifest.routers[0].tasks[0].channels
         # What it has said in the memory that it shares with dom0, which rings where it stands so.
         wait_for(box, lambda: load64(load64(channel + CHANNEL["up"]) + UP["asleep"]) == 1)
         done = red.stats().forwarded

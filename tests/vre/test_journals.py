@@ -7,6 +7,7 @@ import threading
 from shm.intrinsics import load64
 from shm.journal import FAULT, put
 from shm.layout import CORE
+from shm.manifest import CurrentManifest
 from tests.harness import Bench
 from tests.workers.frames import udp
 from vre.supervision.journals import Journals
@@ -16,7 +17,7 @@ from vre.supervision.outlet import Outlet, to_stream
 def test_the_same_fault_is_an_event_once_and_then_counted():
     events, lines = [], []
     with Bench("FromDevice(eth0) -> c :: Counter -> Print(x) -> Discard;") as b:
-        journals = Journals(b.manifest, events.append, lambda line, whose: lines.append((whose, line)))
+        journals = Journals(CurrentManifest(b.manifest), events.append, lambda line, whose: lines.append((whose, line)))
         journal = load64(b.core + CORE["journal"])
         for i in range(25):
             put(journal, FAULT, 0, 1, f"IndexError: {i} is too many at counter.py:5")
@@ -39,7 +40,7 @@ def test_a_print_that_nobody_reads_costs_lines_and_no_packets():
         assert b.through(*frames) + b.through(*frames) == frames * 2
         b.assert_sound()
         lines = []
-        journals = Journals(b.manifest, lambda event: None, lambda line, whose: lines.append(line))
+        journals = Journals(CurrentManifest(b.manifest), lambda event: None, lambda line, whose: lines.append(line))
         while journals.look():
             pass
         assert 0 < len(lines) == 100 - journals.dropped()["r"]

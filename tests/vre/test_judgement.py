@@ -149,7 +149,7 @@ def test_a_worker_that_is_stopped_between_two_turns_is_replaced():
     with platform(rate=2000) as box:
         red = box.router("red", "FromDevice(eth0) -> ToDevice(eth1);")
         box.start()
-        core = box.parts.runtime.manifest["cores"][0]["address"]
+        core = box.parts.runtime.manifest.cores[0].address
         for _ in range(1000):
             pid = load64(core + CORE["pid"])
             os.kill(pid, signal.SIGSTOP)
@@ -172,7 +172,7 @@ def test_a_standby_that_does_not_take_its_core_is_replaced():
     with platform(rate=2000) as box:
         red = box.router("red", "FromDevice(eth0) -> ToDevice(eth1);")
         box.start()
-        core = box.parts.runtime.manifest["cores"][0]["address"]
+        core = box.parts.runtime.manifest.cores[0].address
         following = load64(core + CORE["incarnation"]) + 1
         wait_for(box, lambda: load64(core + CORE["standby"]) == following)
         standby = next(pid for pid, number in box.parts.runtime.engine._numbers.items() if number == following)

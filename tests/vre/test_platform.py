@@ -71,7 +71,7 @@ def test_a_killed_worker_is_replaced_and_only_the_batch_in_hand_is_lost():
                 box.tend(0.005)
             wait_for_packets(box, 1, red)  # the path goes on
         assert len(box.events) == 12 and "killed by SIGKILL" in box.events[0]
-        assert load64(box.parts.runtime.manifest["cores"][0]["address"] + CORE["restarts"]) == 12
+        assert load64(box.parts.runtime.manifest.cores[0].address + CORE["restarts"]) == 12
         assert box.worker_pid(1) == others, "the other worker never noticed"
         box.pause()
         box.halt()

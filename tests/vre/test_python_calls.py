@@ -155,4 +155,4 @@ def test_settings_are_refused_before_anything_starts(kind, name, tmp_path):
 
 
 def test_what_the_reader_is_asked_for_is_asked_of_its_manifest():
-    assert {name for name, _ in calls(Reader({}))} == {"router", "sent", "decisions"}
+    assert {name for name, _ in calls(Reader(None))} == {"router", "sent", "decisions"}

@@ -81,8 +81,8 @@ def traces(box):
         ],
         "clients": [sum(bool(word) for word in table(core)) for core in box.parts.runtime.builder.cores],
         "slots": {t.name: sorted(t.slots) for t in box.parts.runtime.builder.tenants.values()},
-        "manifest": sorted(r["name"] for r in box.parts.runtime.manifest["routers"]),
-        "upcoming": box.parts.runtime.manifest["upcoming"],
+        "manifest": sorted(router.name for router in box.parts.runtime.manifest.routers),
+        "upcoming": box.parts.runtime.manifest.upcoming,
     }
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -35,7 +36,7 @@ def worker(bench):
 
 
 def crossing(bench):
-    return [t["address"] for r in bench.manifest["routers"] for t in r["tasks"] if t["channels"]]
+    return [task.address for router in bench.manifest.routers for task in router.tasks if task.channels]
 
 
 def test_who_cannot_map_a_channel_ends_with_the_stamp_of_its_path(mapped, monkeypatch):
@@ -63,7 +64,7 @@ def test_who_cannot_map_a_channel_ends_with_the_stamp_of_its_path(mapped, monkey
 
 def test_the_wire_does_not_end_for_a_channel_that_it_cannot_map(mapped, monkeypatch):
     b, _ = mapped
-    b.manifest["cores"][0]["nic"] = True
+    b.manifest = replace(b.manifest, cores=(replace(b.manifest.cores[0], nic=True),))
     one = worker(b)
     store64(b.core + CORE["roster"], 5)
     monkeypatch.setattr(module, "follow", fails)

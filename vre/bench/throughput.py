@@ -130,7 +130,7 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
     from workers.core.clock import calibrate, install, read_ticks
     from workers.core.slice import run_slice
 
-    box = Platform(name=f"bench{os.getpid()}")
+    box = Platform(name=f"bench{os.getpid()}", idle="poll")
     for i in range(clients):
         box.router(f"r{i}", "InfiniteSource -> Discard;")
     directory, base = RunDirectory(box.model.name), claim_window("bench")
@@ -144,8 +144,7 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
         links.fill()
         ticks, run_slice, path = compile_kernel(read_ticks), compile_kernel(run_slice), empty_path()
         calibration = calibrate(ticks)
-        settings = {"poll": True, "dilated": False, "turn_ns": 100_000, "sample": 20, "memory": None}
-        install({**builder.manifest(), "wire": links.manifest(), **settings}, calibration)
+        install(links.manifest(), calibration)
         for tenant in builder.tenants.values():
             store64(tenant.program.tasks[0] + TASK["function"], path.address)
         place = builder.cores[0]

@@ -247,7 +247,7 @@ class Chaos:
             self._wrong = f"the platform could not do what it should: {error}"
 
     def _restarts(self) -> int:
-        return sum(load64(core["address"] + CORE["restarts"]) for core in self.platform.parts.runtime.manifest["cores"])
+        return sum(load64(core.address + CORE["restarts"]) for core in self.platform.parts.runtime.manifest.cores)
 
     def leftovers(self) -> list[str]:
         """End the traffic; return what dom0 has kept that it should not, and packets that are missing."""

@@ -84,7 +84,7 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
     data = routers_json(stats) | {
         "seconds": elapsed,
         **contest_json(stats, box.reader.cores()),
-        "dilated": box.reader.manifest["dilated"],
+        "dilated": box.reader.manifest.settings.dilated,
         "unclaimed": box.reader.unclaimed(),
         "strays": {nic: [show_ether(mac) for mac in macs] for nic, macs in box.reader.strays().items()},
         "lost_lines": lost,

@@ -14,8 +14,9 @@ import click
 
 from shm.intrinsics import load64
 from shm.layout import DECISIONS, RING, TASK
+from shm.manifest import CurrentManifest, Manifest
 from shm.run_directory import RunDirectory, names, why_no_name
-from shm.segment import Segment, SegmentError
+from shm.segment import Segment, SegmentError, attach_only
 from vre.cli.contest import as_error, contest_lines
 from vre.cli.options import Duration, timeout_option
 from vre.cli.report import claim_text, drop_lines, emit, looks, number, routers_json, routers_table
@@ -61,63 +62,59 @@ class Attached:
 
         self.directory = RunDirectory(running(name))
         self._segments: dict[str, Segment] = {}
-        self.manifest: dict[str, Any] = {}
-        self.reader = Reader(self.manifest)
+        self._current = CurrentManifest(self._read())
+        self.reader = Reader(self._current)
         self.refresh()
+
+    @property
+    def manifest(self) -> Manifest:
+        """As it was read last."""
+        return self._current.now
 
     def refresh(self) -> None:
         """Read the manifest anew; map what is new and unmap what is gone. Raises PlatformError if it has ended."""
         found = self._read()
         while True:
             try:
-                self._map(found["segments"])
+                attach_only(self._segments, found.segments)
                 break
             except SegmentError as error:
                 # A change has removed the segment meanwhile: there is another manifest by now.
                 before, found = found, self._read()
-                if found["segments"] == before["segments"]:
+                if found.segments == before.segments:
                     raise PlatformError(str(error)) from None
-        self.manifest.clear()
-        self.manifest.update(found)
+        self._current.now = found
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> Manifest:
         try:
             return self.directory.manifest()
         except SegmentError as error:
             raise PlatformError(str(error)) from None
 
-    def _map(self, segments: list[list[Any]]) -> None:
-        rows = {row[0]: row for row in segments}
-        for name in [name for name in self._segments if name not in rows]:
-            self._segments.pop(name).detach()
-        for name, row in rows.items():
-            if name not in self._segments:
-                self._segments[name] = Segment.attach(*row)
-
     def lives(self) -> dict[str, str]:
         """Return each router's segment: a new one if a router was replaced by one of the same name."""
-        segments = [name for name, kind, *_ in self.manifest["segments"] if kind == "router"]
+        segments = [segment.name for segment in self.manifest.segments if segment.kind == "router"]
         # Neither a router's name nor its suffix contains a dot and "router-".
         return {name.rpartition(".router-")[2].partition(".")[0]: name for name in segments}
 
 
-def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -> Any:
+def view_of(what: str, manifest: Manifest, reader: Any, count: int = 20) -> Any:
     """Return one view as plain data; for decisions, the last `count` of each core."""
     if what == "routers":
         return routers_json(reader.routers())["routers"]
     if what == "cores":
         return [{"core": number} | row for number, row in enumerate(reader.cores())]
     if what == "decisions":
-        return [row for core in range(len(manifest["cores"])) for row in reader.decisions(core, count)]
-    places = [f"core {n}" if not core["nic"] else "NIC" for n, core in enumerate(manifest["cores"])]
+        return [row for core in range(len(manifest.cores)) for row in reader.decisions(core, count)]
+    places = [f"core {n}" if not core.nic else "NIC" for n, core in enumerate(manifest.cores)]
     if what == "ports":
         rings = [
-            (nic, f"rx {r['name']}", at, claim_text(*r["claims"][nic]))
-            for r in manifest["routers"]
-            for nic, at in r["rx"].items()
+            (nic, f"rx {r.name}", at, claim_text(r.claims[nic].mac, r.claims[nic].vlan))
+            for r in manifest.routers
+            for nic, at in r.rx.items()
         ]
-        rings += [(c["nic"], "rx", c["ring"], "") for c in manifest["classifiers"]]
-        sending = [(nic, f"tx {places[core]}", at, "") for nic, core, at in manifest["tx"]]
+        rings += [(c.nic, "rx", c.ring, "") for c in manifest.classifiers]
+        sending = [(tx.nic, f"tx {places[tx.core]}", tx.ring, "") for tx in manifest.tx]
         # If a TX ring is full, the router's element drops the packet and counts it: tx_ring_full.
         return (
             [_ring_row(*ring) for ring in rings]
@@ -136,12 +133,12 @@ def view_of(what: str, manifest: dict[str, Any], reader: Any, count: int = 20) -
         )
     if what == "memory":
         return [
-            {"segment": name, "kind": kind, "bytes": size, "base": hex(base)}
-            for name, kind, size, base in manifest["segments"]
+            {"segment": segment.name, "kind": segment.kind, "bytes": segment.size, "base": hex(segment.base)}
+            for segment in manifest.segments
         ]
     fields = ("packets", "turns", "empty_turns", "used_ticks", "slow_ticks", "killed")
-    tasks = [(t["core"], f"{r['name']}/{t['name']}", t["address"]) for r in manifest["routers"] for t in r["tasks"]]
-    tasks += [(c["core"], c["name"], c["task"]) for c in manifest["classifiers"]]
+    tasks = [(t.core, f"{r.name}/{t.name}", t.address) for r in manifest.routers for t in r.tasks]
+    tasks += [(c.core, c.name, c.task) for c in manifest.classifiers]
     return [
         {"core": core if places[core] != "NIC" else "NIC", "path": path}
         | {field: load64(address + TASK[field]) for field in fields}
@@ -161,17 +158,17 @@ def _ring_row(port: str, ring: str, at: int, claims: str) -> dict[str, Any]:
     }
 
 
-def code_of(manifest: dict[str, Any], router: str) -> dict[str, str]:
+def code_of(manifest: Manifest, router: str) -> dict[str, str]:
     """Return the module that a running router's paths are compiled from. Raises PlatformError."""
     from workers.compiler.listing import listing
 
-    found = {one["name"]: one for one in manifest["routers"]}
+    found = {one.name: one for one in manifest.routers}
     if router not in found:
         raise PlatformError(f"there is no router '{router}'{nearest(router, found)}")
-    shape = Shape.from_dict(found[router]["shape"])
+    shape = Shape.of(found[router].shape)
     if unknown := set(shape.classes) - set(load()):
         raise PlatformError(f"router '{router}' has elements that are not installed here: {', '.join(sorted(unknown))}")
-    names = [element["name"] for element in found[router]["elements"]]
+    names = [element.name for element in found[router].elements]
     return {"router": router, "code": listing(shape, names, f"Router {router}")}
 
 

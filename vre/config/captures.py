@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from shm.intrinsics import acquire64, load64, store64
+from shm.manifest import CurrentManifest
 from shm.wire_layout import CAPTURE, CAPTURE_FRAMES
 from vre.config.model import Capture, Model, Nic, Replay
 
@@ -108,19 +109,19 @@ class Captures:
 
     Parameters
     ----------
-    manifest : dict
-        The platform's manifest: the layout of its memory.
+    manifest : CurrentManifest
     report : callable
         Told of events: once when a file falls behind, once when it has failed.
     """
 
-    def __init__(self, manifest: dict[str, Any], report: Callable[[str], None]) -> None:
+    def __init__(self, manifest: CurrentManifest, report: Callable[[str], None]) -> None:
         self._manifest, self._report = manifest, report
         self._told: set[tuple[str, str]] = set()
 
     def look(self) -> None:
         """Report what is new."""
-        for _, address, path, _ in self._manifest["wire"]["captures"]:
+        for capture in self._manifest.now.wire.captures:
+            address, path = capture.address, capture.path
             error, lost = load64(address + CAPTURE["error"]), load64(address + CAPTURE["lost"])
             if error:
                 why = "its writer was killed" if error == KILLED else os.strerror(error)

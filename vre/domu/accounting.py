@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from shm.intrinsics import add64, load64, store64
 from shm.layout import CLIENT
+from shm.manifest import CurrentManifest
 from vre.config.model import Model
 from vre.domu.cpu_shares import Part, Shares, exceeds, part_beside_one, throttle_for, weight_of
 from vre.domu.process import DomuProcess
@@ -24,7 +24,7 @@ class CpuShares:
     def __init__(
         self,
         model: Model,
-        manifest: dict[str, Any],
+        manifest: CurrentManifest,
         plan: Plan,
         shares: Shares,
         report: Callable[[str], None],
@@ -80,5 +80,5 @@ class CpuShares:
             client = domu.tenant.client(core)
             add64(client + CLIENT["domu_ns"], used)
             if set(self.cpus(domu)) & set(self._plan.cpus) and not domu.tenant.router.direct:
-                debt = load64(client + CLIENT["debt"]) + round(used / self._manifest["ns_per_tick"])
+                debt = load64(client + CLIENT["debt"]) + round(used / self._manifest.now.ns_per_tick)
                 store64(client + CLIENT["debt"], debt)

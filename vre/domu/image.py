@@ -8,12 +8,11 @@ buffers. In dom0, or in the NIC where it is mapped directly, is only what takes 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from typing import Any
 
 from shm.channel import CHANNEL
 from shm.intrinsics import store64
+from shm.manifest import GraphManifest
 from shm.memfd import make_memory, map_at, unmap
 from shm.segment import Segment, claim_window, free_window
 from vre.config.model import Model, Nic, Router, RouterPort
@@ -54,7 +53,7 @@ class Image:
                 manifest, size = _lay_out(model, router, router.inner, base)
             finally:
                 unmap(base, _MOST)
-            text = json.dumps(manifest).encode()
+            text = manifest.to_json().encode()
             self.data = os.pread(sparse, size, 0)
         finally:
             os.close(sparse)
@@ -70,13 +69,19 @@ class Image:
         return fd
 
 
-def _lay_out(model: Model, router: Router, graph: Graph, base: int) -> tuple[dict[str, Any], int]:
+def _lay_out(model: Model, router: Router, graph: Graph, base: int) -> tuple[GraphManifest, int]:
     """Fill the memory at `base` with a platform of one core and one router; return its manifest, and its size."""
     nics = list(dict.fromkeys([*inputs(graph), *outputs(graph)]))
     # VLANs end where dom0 or the NIC hands packets over.
     ports = {nic: RouterPort(nic, router.ports[nic].mac) for nic in nics}
     alone = dataclasses.replace(router, graph=graph, inner=None, direct=False, ports=ports)
-    small = Model(router.name, quantum=model.quantum, discipline=model.discipline)
+    small = Model(
+        router.name,
+        quantum=model.quantum,
+        discipline=model.discipline,
+        turn_ns=model.turn_ns,
+        sample=model.sample,
+    )
     small.nics = {nic: Nic(nic, slots=model.nics[nic].slots) for nic in nics}
     small.routers = {router.name: alone}
     memory = _Memory(base, "")
@@ -85,21 +90,17 @@ def _lay_out(model: Model, router: Router, graph: Graph, base: int) -> tuple[dic
     builder.fill()
     place_all(builder, {(router.name, task): 0 for task in range(len(graph.tasks))})
     set_weights(builder, {(router.name, 0): 1.0})
-    channels = list(builder.tenants[router.name].program.channels.values())
+    tenant = builder.tenants[router.name]
+    channels = tuple(tenant.program.channels.values())
     for channel in channels:
         store64(channel + CHANNEL["open"], 1)
-    manifest = builder.manifest()
-    tenant = manifest["routers"][0]
-    tx = {nic: ring for nic, _, ring in manifest["tx"]}
-    settings = {
-        "inputs": [tenant["rx"][nic] for nic in inputs(graph)],
-        "outputs": [tx[nic] for nic in outputs(graph)],
-        "rings": [*tenant["rings"], *tenant["rx"].values(), *tx.values()],
-        "channels": channels,
-        "poll": False,
-        "dilated": False,
-        "turn_ns": model.turn_ns,
-        "sample": model.sample,
-        "memory": None,
-    }
-    return manifest | settings, memory.used
+    tx = {nic: port.tx[0].address for nic, port in builder.ports.items()}
+    rx = {nic: ring.address for nic, ring in tenant.rx.items()}
+    manifest = GraphManifest(
+        **vars(builder.memory_map()),
+        inputs=tuple(rx[nic] for nic in inputs(graph)),
+        outputs=tuple(tx[nic] for nic in outputs(graph)),
+        rings=(*(ring.address for ring in tenant.program.rings), *rx.values(), *tx.values()),
+        channels=channels,
+    )
+    return manifest, memory.used

@@ -21,6 +21,7 @@ from shm.channel import CHANNEL
 from shm.escape import escape
 from shm.intrinsics import add64, load64, store64
 from shm.layout import CORE
+from shm.manifest import CurrentManifest
 from shm.memfd import renew
 from vre.config.model import Model
 from vre.domu.accounting import CpuShares
@@ -63,7 +64,7 @@ class DomuLifecycle:
     Parameters
     ----------
     model : Model
-    manifest : dict
+    manifest : CurrentManifest
     root : Path
         An empty folder that jails are built at, each seeing its own.
     plan : Plan
@@ -77,7 +78,7 @@ class DomuLifecycle:
     def __init__(
         self,
         model: Model,
-        manifest: dict[str, Any],
+        manifest: CurrentManifest,
         root: Path,
         plan: Plan,
         shares: Shares,
@@ -146,7 +147,7 @@ class DomuLifecycle:
     def _cores(self, domu: DomuProcess) -> list[int]:
         """Return the cores that use a domU's channels now."""
         numbers = {domu.tenant.cores.get(n) for n in range(len(domu.tenant.program.tasks))}
-        return [self._manifest["cores"][n]["address"] for n in sorted(n for n in numbers if n is not None)]
+        return [self._manifest.now.cores[n].address for n in sorted(n for n in numbers if n is not None)]
 
     # Watching.
 

@@ -95,9 +95,9 @@ def _channel(outcome: Outcome, kind: str, repeats: int, seconds: float) -> list[
 def _counts(box: Platform) -> tuple[int, int, int, int, int]:
     assert isinstance(box.parts.domus, DomuSupervisor)
     domu = box.parts.domus.domus["red"]
-    tasks = [task["address"] for task in box.parts.runtime.manifest["routers"][0]["tasks"]]
+    tasks = [task.address for task in box.parts.runtime.manifest.routers[0].tasks]
     made = load64(tasks[0] + TASK["packets"])
-    clock = load64(box.parts.runtime.manifest["cores"][0]["address"] + CORE["clock_ns"])
+    clock = load64(box.parts.runtime.manifest.cores[0].address + CORE["clock_ns"])
     ticks = sum(load64(task + TASK["used_ticks"]) for task in tasks)
     domu.schedstat.look(0.0)
     return int(box.read("red/c.count")), made, domu.schedstat.ran_ns, clock, ticks

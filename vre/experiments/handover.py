@@ -31,9 +31,7 @@ def _paths(place: str) -> list[Path]:
 
 def _counters(box: Platform) -> dict[str, tuple[int, int]]:
     """Return every task's ticks and packets."""
-    tasks = {
-        f"{r['name']}/{t['name']}": t["address"] for r in box.parts.runtime.manifest["routers"] for t in r["tasks"]
-    }
+    tasks = {f"{r.name}/{t.name}": t.address for r in box.parts.runtime.manifest.routers for t in r.tasks}
     return {name: (load64(at + TASK["used_ticks"]), load64(at + TASK["packets"])) for name, at in tasks.items()}
 
 

@@ -108,17 +108,17 @@ class _Snapshot:
 
 
 def _snapshot(box: Platform) -> _Snapshot:
-    clocks = [load64(core["address"] + CORE["clock_ns"]) for core in box.parts.runtime.manifest["cores"]]
+    clocks = [load64(core.address + CORE["clock_ns"]) for core in box.parts.runtime.manifest.cores]
     shot = _Snapshot(clocks, {}, {}, {}, {}, {}, {}, {})
-    for stats, router in zip(box.reader.routers(), box.parts.runtime.manifest["routers"], strict=True):
-        name, tenant = router["name"], box.parts.runtime.builder.tenants[router["name"]]
+    for stats, router in zip(box.reader.routers(), box.parts.runtime.manifest.routers, strict=True):
+        name, tenant = router.name, box.parts.runtime.builder.tenants[router.name]
         clients = [tenant.client(core) for core in range(box.model.cores)]
         shot.used[name] = [load64(client + CLIENT["used_ticks"]) for client in clients]
         shot.waited[name] = [load64(client + CLIENT["backlogged_ns"]) for client in clients]
         shot.packets[name] = stats.forwarded
         shot.missed[name] = stats.dropped.get("rx_ring_full", 0)
         shot.arrived[name] = stats.injected
-        tallies = [view(at, TALLY.dtype)[0] for at in router["tallies"].values()]
+        tallies = [view(at, TALLY.dtype)[0] for at in router.tallies.values()]
         shot.latency[name] = (
             sum(int(t["latency_count"]) for t in tallies),
             sum(int(t["latency_sum"]) for t in tallies),

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Laying out a platform in shared memory, and changing it while it runs.
 
-The result is the manifest: plain data that says what is where, for every other process.
+For every other process a manifest says where everything is (:mod:`shm.manifest`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 from shm import journal
 from shm.intrinsics import load64, store64
@@ -23,6 +23,7 @@ from shm.layout import (
     UNDO,
     UNDO_ENTRIES,
 )
+from shm.manifest import ClassifierEntry, CoreEntry, CoreSettings, MemoryMap, TxEntry
 from shm.segment import Arena
 from shm.wire_layout import CLAIM, CLAIMS, CLASSIFIER
 from vre.config.model import Model, Nic, PortClassifier, Router
@@ -82,6 +83,14 @@ class Port:
         entries[at]["queue"] = self.queue.address if self.queue else 0
         store64(self.entries + at * CLAIM.size + CLAIM["ring"], tenant.rx[self.nic.name].address)
         claims["count"] = max(int(claims["count"]), at + 1)
+
+    def entry(self, tenants: Iterable[RouterMemory]) -> ClassifierEntry:
+        """Return the classifier of a port with a single queue, for a manifest."""
+        assert self.queue
+        rings = tuple(tenant.rx[self.nic.name].address for tenant in tenants if self.nic.name in tenant.rx)
+        return ClassifierEntry(
+            self.name, self.nic.name, self.core, self.task, self.client, self.state, self.queue.address, rings
+        )
 
     def disclaim(self, tenant: RouterMemory) -> None:
         """Take back what a router has claimed."""
@@ -190,35 +199,25 @@ class Builder:
         )
         return tenant.cores[number]
 
-    def manifest(self) -> dict[str, Any]:
-        """Return what is where, as plain data."""
-        return {
-            "name": self.model.name,
-            "discipline": self.model.discipline,
-            "segments": [[s.name, s.kind, s.size, s.base] for s in self.space.segments.values()],
-            "cores": [
-                {
-                    "address": core.address,
-                    "tx": [port.tx[number].address for port in self.ports.values()],
-                    "journal": core.journal,
-                    "nic": number >= self.model.cores,
-                }
+    def memory_map(self, dilated: bool = False) -> MemoryMap:
+        """Return what a manifest says of it; `dilated`: cores have clocks of their own."""
+        model, ports = self.model, self.ports
+        return MemoryMap(
+            name=model.name,
+            settings=CoreSettings(
+                model.discipline, model.turn_ns, model.sample, model.memory, dilated, model.idle == "poll"
+            ),
+            segments=tuple(segment.entry for segment in self.space.segments.values()),
+            cores=tuple(
+                CoreEntry(
+                    core.address,
+                    tuple(port.tx[number].address for port in ports.values()),
+                    core.journal,
+                    nic=number >= model.cores,
+                )
                 for number, core in enumerate(self.cores)
-            ],
-            "routers": [tenant.manifest() for tenant in self.tenants.values()],
-            "classifiers": [
-                {
-                    "name": port.name,
-                    "nic": port.nic.name,
-                    "core": port.core,
-                    "task": port.task,
-                    "client": port.client,
-                    "state": port.state,
-                    "ring": port.queue.address,
-                    "outputs": [t.rx[nic].address for t in self.tenants.values() if nic in t.rx],
-                }
-                for nic, port in self.ports.items()
-                if port.queue
-            ],
-            "tx": [[nic, core, ring.address] for nic, port in self.ports.items() for core, ring in port.tx.items()],
-        }
+            ),
+            routers=tuple(tenant.entry() for tenant in self.tenants.values()),
+            classifiers=tuple(port.entry(self.tenants.values()) for port in ports.values() if port.queue),
+            tx=tuple(TxEntry(nic, core, ring.address) for nic, port in ports.items() for core, ring in port.tx.items()),
+        )

@@ -8,6 +8,7 @@ from typing import Any
 
 from shm.channel import CHANNEL, DOWN_BYTES, UP_BYTES, reset
 from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, LINE, MODEL_BITS, TASK
+from shm.manifest import ClaimEntry, ElementEntry, RouterEntry, TaskEntry
 from shm.wire_layout import TALLY
 from vre.config.model import Model, Router
 from vre.language.graph import Graph, Node
@@ -47,6 +48,14 @@ class ConfigMemory:
         """All its rings."""
         found = [ring for element in self.elements for ring in element["rings"].values()]
         return found + [ring for aside in self.asides for ring in aside.values()]
+
+    def element_entries(self) -> tuple[ElementEntry, ...]:
+        """Return its elements for a manifest."""
+        pairs = zip(self.graph.nodes, self.elements, strict=True)
+        return tuple(
+            ElementEntry(n.name, n.cls.__name__, n.config, e["state"], {k: r.address for k, r in e["rings"].items()})
+            for n, e in pairs
+        )
 
     def ends(self, number: int, rx: dict[str, RingPlan]) -> tuple[list[int], list[int]]:
         """Return the rings whose consumer, and those whose producer, a task is; ports' TX rings aside."""
@@ -98,57 +107,42 @@ class RouterMemory:
         """Return the address of its client on a core."""
         return self.clients + core * CLIENT.size
 
-    def manifest(self) -> dict[str, Any]:
-        """Return what is where, as plain data."""
-        return self.manifest_of(self.program)
+    def entry(self, program: ConfigMemory | None = None) -> RouterEntry:
+        """Return it for a manifest, with another configuration than the one that runs if that is given."""
+        program = program or self.program
+        return RouterEntry(
+            name=self.name,
+            index=self.index,
+            entitlement=self.router.entitlement,
+            direct=self.router.direct,
+            block=program.block,
+            shape=program.graph.shape.wiring,
+            elements=program.element_entries(),
+            rx={nic: ring.address for nic, ring in self.rx.items()},
+            claims={nic: ClaimEntry(self.router.ports[nic].mac, self.router.ports[nic].vlan) for nic in self.rx},
+            rings=tuple(ring.address for ring in program.rings),
+            channels=tuple(sorted(program.channels.values())),
+            tasks=tuple(self._task_entry(program, number) for number in range(len(program.tasks))),
+            clients=tuple(self.client(core) for core in sorted(self.slots)),
+            tallies=self.tallies,
+            carried=self.carried,
+            carried_made=self.carried_made,
+            carried_packets=self.carried_packets,
+        )
 
-    def manifest_of(self, program: ConfigMemory) -> dict[str, Any]:
-        """Return what is where with another configuration than the one that runs."""
+    def _task_entry(self, program: ConfigMemory, number: int) -> TaskEntry:
         graph = program.graph
-        shape = graph.shape
-        tasks = []
-        for number, address in enumerate(program.tasks):
-            inputs, outputs = program.ends(number, self.rx)
-            tasks.append(
-                {
-                    "address": address,
-                    "number": number,
-                    "name": graph.task_name(number),
-                    "kind": graph.tasks[number][0],
-                    "core": self.cores.get(number, 0),
-                    "inputs": inputs,
-                    "outputs": outputs,
-                    "channels": [program.channels[e] for e in channels(shape, number)],
-                }
-            )
-        return {
-            "name": self.name,
-            "index": self.index,
-            "entitlement": self.router.entitlement,
-            "direct": self.router.direct,
-            "block": program.block,
-            "shape": shape.as_dict(),
-            "elements": [
-                {
-                    "name": n.name,
-                    "class": n.cls.__name__,
-                    "config": n.config,
-                    "state": e["state"],
-                    "rings": {k: r.address for k, r in e["rings"].items()},
-                }
-                for n, e in zip(graph.nodes, program.elements, strict=True)
-            ],
-            "rx": {nic: ring.address for nic, ring in self.rx.items()},
-            "claims": {nic: [self.router.ports[nic].mac, self.router.ports[nic].vlan] for nic in self.rx},
-            "rings": [ring.address for ring in program.rings],
-            "channels": sorted(program.channels.values()),
-            "tasks": tasks,
-            "clients": [self.client(core) for core in sorted(self.slots)],
-            "tallies": self.tallies,
-            "carried": self.carried,
-            "carried_made": self.carried_made,
-            "carried_packets": self.carried_packets,
-        }
+        inputs, outputs = program.ends(number, self.rx)
+        return TaskEntry(
+            address=program.tasks[number],
+            number=number,
+            name=graph.task_name(number),
+            kind=graph.tasks[number][0],
+            core=self.cores.get(number, 0),
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            channels=tuple(program.channels[element] for element in channels(graph.shape, number)),
+        )
 
 
 def plan_router(space: AddressSpace, model: Model, router: Router, index: int) -> RouterMemory:

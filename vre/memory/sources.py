@@ -6,9 +6,9 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from shm.layout import LINE
+from shm.manifest import SourceEntry
 from shm.segment import Arena
 from shm.wire_layout import FRAME, FRAME_EXTRA, SOURCE
 from vre.config.model import IMIX, Generator, Nic, Replay
@@ -63,17 +63,12 @@ class SourcePlan:
         self.schedule.blob = arena.take(self.schedule.room + LINE, LINE)
         self.schedule.entries = arena.take(max(1, self.schedule.count) * FRAME.size)
 
-    def manifest(self) -> dict[str, Any]:
-        """Return what readers need to know of it."""
-        found: dict[str, Any] = {
-            "address": self.address,
-            "router": self.router,
-            "nic": self.nic,
-            "finite": self.limit >= 0,
-        }
+    def entry(self) -> SourceEntry:
+        """Return it for a manifest."""
+        strangers: tuple[tuple[int, int], ...] = ()
         if self.router is None and isinstance(self.schedule, Part):
-            found["strangers"] = self.schedule.capture.strangers.most_common()
-        return found
+            strangers = tuple(self.schedule.capture.strangers.most_common())
+        return SourceEntry(self.address, self.router, self.nic, self.limit >= 0, strangers)
 
 
 def generator_sources(

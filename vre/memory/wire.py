@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
 from shm import journal
 from shm.intrinsics import load64, release64, store64
 from shm.layout import CLIENTS, CONTROLLER, CORE, RING
+from shm.manifest import CaptureEntry, HostedEntry, Manifest, RouterEntry, WireEntry
 from shm.wire_layout import (
     CABLE,
     CAPTURE,
@@ -120,8 +122,7 @@ class Links:
             capture = view(address, CAPTURE.dtype)[0]
             capture["buffer"], capture["size"] = buffer, CAPTURE_BYTES
         for nic, address in self.cables.items():
-            far = next(link.to for link in builder.model.nics[nic].links if isinstance(link, Cable))
-            view(address, CABLE.dtype)[0]["claims"] = builder.ports[far].claims
+            view(address, CABLE.dtype)[0]["claims"] = builder.ports[self.far(nic)].claims
 
     def open_accounts(self, tenant: RouterMemory) -> None:
         """Let the wire keep a router's account at every port."""
@@ -205,21 +206,34 @@ class Links:
         self.sources = [plan for plan in self.sources if plan.router != name]
         return gone
 
-    def manifest(self) -> dict[str, Any]:
-        """Return what is where in the wire's segments."""
-        return {
-            "address": self.wire,
-            "controller": self.controller,
-            "journal": self.journal,
-            "sources": [plan.manifest() for plan in self.sources],
-            "far": {
-                name: next(link.to for link in self.builder.model.nics[name].links if isinstance(link, Cable))
-                for name in self.cables
-            },
-            "captures": [
-                [nic, address, link.capture, link.overwrite] for nic, (address, _, link) in self.captures.items()
-            ],
-        }
+    def far(self, nic: str) -> str:
+        """Return the port at the other end of a port's cable."""
+        return next(link.to for link in self.builder.model.nics[nic].links if isinstance(link, Cable))
+
+    def entry(self) -> WireEntry:
+        """Return the wire for a manifest."""
+        return WireEntry(
+            self.wire,
+            self.controller,
+            self.journal,
+            sources=tuple(plan.entry() for plan in self.sources),
+            far={nic: self.far(nic) for nic in self.cables},
+            captures=tuple(
+                CaptureEntry(nic, address, link.capture, link.overwrite)
+                for nic, (address, _, link) in self.captures.items()
+            ),
+        )
+
+    def manifest(self, upcoming: tuple[RouterEntry, ...] = ()) -> Manifest:
+        """Return the platform's manifest as it is now; `upcoming` are configurations to get ready for."""
+        routers = self.builder.model.routers.values()
+        return Manifest(
+            **vars(self.builder.memory_map(self.dilated)),
+            wire=self.entry(),
+            pid=os.getpid(),
+            hosted=tuple(HostedEntry(router.name, router.inner.shape.wiring) for router in routers if router.inner),
+            upcoming=upcoming,
+        )
 
 
 def interval(rate: float, burst: int) -> int:

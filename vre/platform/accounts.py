@@ -15,6 +15,7 @@ import numpy as np
 from shm.channel import CHANNEL, lent
 from shm.intrinsics import load16, load64
 from shm.layout import CLIENT, CORE, DECISION, DECISIONS, RING, TASK, TIME_UNIT_NS
+from shm.manifest import CurrentManifest, Manifest, RouterEntry, SourceEntry
 from shm.wire_layout import SOURCE, SUB_BITS, TALLY, TALLY_BUCKETS
 from vre.config.captures import row
 from vre.config.fields import MAX_CORES, integer
@@ -133,8 +134,13 @@ def waiting_in(ring: int, index: int) -> int:
 class Reader:
     """Reads the accounts of one platform's memory by its manifest, which may change meanwhile."""
 
-    def __init__(self, manifest: dict[str, Any]) -> None:
-        self.manifest = manifest
+    def __init__(self, manifest: CurrentManifest) -> None:
+        self._manifest = manifest
+
+    @property
+    def manifest(self) -> Manifest:
+        """As it is now."""
+        return self._manifest.now
 
     def freeze(self) -> None:
         """Keep the figures as they are now, for ever: the memory that they are read from is about to go.
@@ -159,11 +165,11 @@ class Reader:
         """Return all routers' accounts."""
         used = self.used()
         total = sum(ticks for ticks, _ in used.values()) or 1
-        promised = {r["name"]: 0.0 if r["direct"] else r["entitlement"] for r in self.manifest["routers"]}
+        promised = {r.name: 0.0 if r.direct else r.entitlement for r in self.manifest.routers}
         entitled = sum(promised.values()) or 1.0
         return [
-            self._router(router, used[router["name"]], total, promised[router["name"]] / entitled)
-            for router in self.manifest["routers"]
+            self._router(router, used[router.name], total, promised[router.name] / entitled)
+            for router in self.manifest.routers
         ]
 
     def router(self, name: str) -> RouterStats:
@@ -175,9 +181,9 @@ class Reader:
 
     def sent(self, name: str) -> int:
         """Return how many packets of a router have left the wire. Raises PlatformError where it is gone."""
-        for router in self.manifest["routers"]:
-            if router["name"] == name:
-                return sum(load64(at) for at in router["tallies"].values())
+        for router in self.manifest.routers:
+            if router.name == name:
+                return sum(load64(at) for at in router.tallies.values())
         raise PlatformError(f"there is no router '{name}' any more")
 
     def used(self) -> dict[str, tuple[int, int]]:
@@ -186,45 +192,45 @@ class Reader:
         What is mapped directly uses no core.
         """
         found = {}
-        for router in self.manifest["routers"]:
-            clients = [] if router["direct"] else router["clients"]
+        for router in self.manifest.routers:
+            clients = () if router.direct else router.clients
             ticks, lines = (sum(load64(c + CLIENT[f]) for c in clients) for f in ("used_ticks", "used_lines"))
-            found[router["name"]] = ticks, lines
+            found[router.name] = ticks, lines
         return found
 
-    def _router(self, router: dict[str, Any], used: tuple[int, int], total: int, entitled: float) -> RouterStats:
-        name, index, tasks = router["name"], router["index"], router["tasks"]
-        dropped = Counter(router["carried"])
-        for element in router["elements"]:
-            for i, reason in enumerate(reasons(load()[element["class"]])):
-                dropped[reason] += load64(element["state"] + DROPS + 8 * i)
-        dropped["killed"] += sum(load64(task["address"] + TASK["killed"]) for task in tasks)
+    def _router(self, router: RouterEntry, used: tuple[int, int], total: int, entitled: float) -> RouterStats:
+        name, index, tasks = router.name, router.index, router.tasks
+        dropped = Counter(router.carried)
+        for element in router.elements:
+            for i, reason in enumerate(reasons(load()[element.class_name])):
+                dropped[reason] += load64(element.state + DROPS + 8 * i)
+        dropped["killed"] += sum(load64(task.address + TASK["killed"]) for task in tasks)
         received = in_flight = 0
-        for ring in router["rx"].values():
+        for ring in router.rx.values():
             head = load64(ring + RING["head"])
             missed = load64(ring + RING["full"])
             received += head + missed
             dropped["rx_ring_full"] += missed
             in_flight += head - load64(ring + RING["tail"])
-        for shared in self.manifest["classifiers"]:
-            killed = load64(load64(shared["ring"] + RING["killed"]) + 8 * index)
-            waiting = waiting_in(shared["ring"], index)
+        for shared in self.manifest.classifiers:
+            killed = load64(load64(shared.ring + RING["killed"]) + 8 * index)
+            waiting = waiting_in(shared.ring, index)
             received += killed + waiting
             dropped["killed"] += killed
             in_flight += waiting
-        giants = sum(load64(s["address"] + SOURCE["giants"]) for s in self._sources(name))
+        giants = sum(load64(source.address + SOURCE["giants"]) for source in self._sources(name))
         received += giants
         dropped["too_long_for_port"] += giants
-        made = sum(load64(element["state"] + MADE) for element in router["elements"]) + router["carried_made"]
-        for ring in router["rings"]:
+        made = sum(load64(element.state + MADE) for element in router.elements) + router.carried_made
+        for ring in router.rings:
             in_flight += load64(ring + RING["head"]) - load64(ring + RING["tail"])
-        in_flight += sum(waiting_in(ring, index) for _, _, ring in self.manifest["tx"])
-        for channel in router["channels"]:
+        in_flight += sum(waiting_in(tx.ring, index) for tx in self.manifest.tx)
+        for channel in router.channels:
             in_flight += lent(channel)
             dropped["domu_lost"] += load64(channel + CHANNEL["lost"])
-        ports = {nic: load64(at) for nic, at in router["tallies"].items()}
-        packets = sum(load64(task["address"] + TASK["packets"]) for task in tasks if task["kind"] in ("rx", "source"))
-        packets += router["carried_packets"]
+        ports = {nic: load64(at) for nic, at in router.tallies.items()}
+        packets = sum(load64(task.address + TASK["packets"]) for task in tasks if task.kind in ("rx", "source"))
+        packets += router.carried_packets
         return RouterStats(
             name=name,
             entitled=entitled,
@@ -239,15 +245,15 @@ class Reader:
             cycles_per_packet=used[0] / packets if packets else 0.0,
             lines_per_packet=used[1] / packets if packets else 0.0,
             latency_us=self._latency(router),
-            domu_cpu_s=sum(load64(client + CLIENT["domu_ns"]) for client in router["clients"]) / 1e9,
+            domu_cpu_s=sum(load64(client + CLIENT["domu_ns"]) for client in router.clients) / 1e9,
             ports=ports,
             **self._contest(router),
         )
 
     @staticmethod
-    def _contest(router: dict[str, Any]) -> dict[str, Any]:
+    def _contest(router: RouterEntry) -> dict[str, Any]:
         """Return for how long a router competed, and what it had and was entitled to then."""
-        clients = [] if router["direct"] else router["clients"]
+        clients = () if router.direct else router.clients
         fields = ("backlogged_ns", "contested_ns", "contested_used", "contested_due")
         backlogged, contested, used, due = (sum(load64(c + CLIENT[f]) for c in clients) for f in fields)
         return {
@@ -258,13 +264,13 @@ class Reader:
             "contested_step": max((load64(c + CLIENT["contested_step"]) for c in clients), default=0),
         }
 
-    def _sources(self, name: str) -> list[dict[str, Any]]:
-        return [source for source in self.manifest["wire"]["sources"] if source["router"] == name]
+    def _sources(self, name: str | None) -> list[SourceEntry]:
+        return [source for source in self.manifest.wire.sources if source.router == name]
 
-    def _latency(self, router: dict[str, Any]) -> dict[str, float]:
+    def _latency(self, router: RouterEntry) -> dict[str, float]:
         buckets = np.zeros(TALLY_BUCKETS, dtype=np.int64)
         count = total = top = 0
-        for at in router["tallies"].values():
+        for at in router.tallies.values():
             tally = view(at, TALLY.dtype)[0]
             buckets += tally["buckets"]
             count += int(tally["latency_count"])
@@ -282,35 +288,33 @@ class Reader:
 
     def unclaimed(self) -> int:
         """Return how many frames came for no router."""
-        total = sum(
-            load64(s["address"] + SOURCE["sent"]) for s in self.manifest["wire"]["sources"] if s["router"] is None
-        )
-        cables = (at + TALLY["unclaimed"] for r in self.manifest["routers"] for at in r["tallies"].values())
+        total = sum(load64(source.address + SOURCE["sent"]) for source in self._sources(None))
+        cables = (at + TALLY["unclaimed"] for router in self.manifest.routers for at in router.tallies.values())
         return total + sum(load64(address) for address in cables)
 
     def strays(self) -> dict[str, list[int]]:
         """Return port to destination MACs of frames that came for no router, a few of them, the most frequent first."""
         found: dict[str, list[int]] = {}
-        for source in self.manifest["wire"]["sources"]:
-            if source.get("strangers") and load64(source["address"] + SOURCE["sent"]):
-                found.setdefault(source["nic"], []).extend(mac for mac, _ in source["strangers"])
-        for router in self.manifest["routers"]:
-            for nic, at in router["tallies"].items():
+        for source in self.manifest.wire.sources:
+            if source.strangers and load64(source.address + SOURCE["sent"]):
+                found.setdefault(source.nic, []).extend(mac for mac, _ in source.strangers)
+        for router in self.manifest.routers:
+            for nic, at in router.tallies.items():
                 if load64(at + TALLY["unclaimed"]):
-                    found.setdefault(self.manifest["wire"]["far"][nic], []).append(load64(at + TALLY["stray"]))
+                    found.setdefault(self.manifest.wire.far[nic], []).append(load64(at + TALLY["stray"]))
         return {nic: list(dict.fromkeys(macs)) for nic, macs in found.items()}
 
     def claims(self) -> dict[str, dict[str, list[Any]]]:
         """Return port to router to what it claims: a MAC (None: what nobody else does) and a VLAN (-1: untagged)."""
         found: dict[str, dict[str, list[Any]]] = {}
-        for router in self.manifest["routers"]:
-            for nic, claim in router["claims"].items():
-                found.setdefault(nic, {})[router["name"]] = claim
+        for router in self.manifest.routers:
+            for nic, claim in router.claims.items():
+                found.setdefault(nic, {})[router.name] = [claim.mac, claim.vlan]
         return found
 
     def captures(self) -> list[dict[str, Any]]:
         """Return each capture's account, see :func:`vre.config.captures.row`."""
-        return [row(nic, address, path) for nic, address, path, _ in self.manifest["wire"]["captures"]]
+        return [row(one.nic, one.address, one.path) for one in self.manifest.wire.captures]
 
     def cores(self) -> list[dict[str, int]]:
         """Return each core's own account; the NIC's own is none."""
@@ -327,7 +331,7 @@ class Reader:
             "by_memory",
             "clock_ns",
         )
-        cores = [core["address"] for core in self.manifest["cores"] if not core["nic"]]
+        cores = [core.address for core in self.manifest.cores if not core.nic]
         return [{name: load64(core + CORE[name]) for name in fields} for core in cores]
 
     @held(number=integer(0, MAX_CORES), count=integer(0, 1 << 62))
@@ -336,11 +340,13 @@ class Reader:
 
         Raises PlatformError where there is no such core.
         """
-        if number >= len(self.manifest["cores"]):
-            raise PlatformError(f"there is no core {number}: the platform has {len(self.manifest['cores'])}, from 0")
-        names = {t["address"]: f"{r['name']}/{t['name']}" for r in self.manifest["routers"] for t in r["tasks"]}
-        names |= {c["task"]: c["name"] for c in self.manifest["classifiers"]}
-        core = self.manifest["cores"][number]["address"]
+        if number >= len(self.manifest.cores):
+            raise PlatformError(f"there is no core {number}: the platform has {len(self.manifest.cores)}, from 0")
+        names = {
+            task.address: f"{router.name}/{task.name}" for router in self.manifest.routers for task in router.tasks
+        }
+        names |= {classifier.task: classifier.name for classifier in self.manifest.classifiers}
+        core = self.manifest.cores[number].address
         made, recorder = load64(core + CORE["decisions"]), load64(core + CORE["recorder"])
         rows = view(recorder, DECISION.dtype, DECISIONS)
         found = []

@@ -35,7 +35,7 @@ class MemoryShares:
         if not limit:
             return
         before, self._seen = self._seen, self._count()
-        places = [core["address"] for core in runtime.manifest["cores"]]
+        places = [core.address for core in runtime.manifest.cores]
         allowed = self._allowed or [math.inf] * len(places)
         ticks = elapsed * 1e9 / runtime.ns_per_tick
         weights = self._weights(len(places))
@@ -54,13 +54,12 @@ class MemoryShares:
 
     def _count(self) -> list[tuple[int, int]]:
         """Return the accesses and the idle ticks of each core so far."""
-        manifest = self._runtime.manifest
         tenants = self._runtime.builder.tenants.values()
         found = []
-        for number, core in enumerate(manifest["cores"]):
+        for number, core in enumerate(self._runtime.manifest.cores):
             clients = [tenant.client(number) for tenant in tenants if number in tenant.slots]
             lines = sum(load64(client + CLIENT["used_lines"]) for client in clients)
-            found.append((lines, load64(core["address"] + CORE["idle_ticks"])))
+            found.append((lines, load64(core.address + CORE["idle_ticks"])))
         return found
 
     def _weights(self, count: int) -> list[float]:

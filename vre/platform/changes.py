@@ -285,7 +285,7 @@ class Changes:
             runtime.make_room()
             fill_config(tenant, new, self.model)
             told.append(runtime.publish)
-            runtime.publish(upcoming=[tenant.manifest_of(new)])
+            runtime.publish(upcoming=(tenant.entry(new),))
             told.append(runtime.renew)
             runtime.renew()
             others = {key: core for key, core in self.now_placed().items() if key[0] != name}

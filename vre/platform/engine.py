@@ -19,10 +19,10 @@ class Engine(Protocol):
 
     watch: Callable[[], None]
 
-    def launch(self, manifest: Path) -> None:
+    def launch(self, path: Path) -> None:
         """Compile, and start all cores and the wire. Raises PlatformError."""
 
-    def change(self, manifest: Path) -> None:
+    def change(self, path: Path) -> None:
         """Let cores and wire go on with another manifest, and with code for what is new in it."""
 
     def nudge(self) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from shm.manifest import ElementEntry
 from vre.config.model import Model
 from vre.errors import HandlerError, nearest
 from vre.memory.address_space import view
@@ -24,13 +25,13 @@ class Handlers:
         #: Returns when the cores of a router have finished what they were in; raises where that cannot be waited for.
         self.await_readers: Callable[[str], object] = lambda router: None
 
-    def _elements(self, router: str) -> dict[str, dict[str, Any]]:
-        return {element["name"]: element for element in self._builder.tenants[router].manifest()["elements"]}
+    def _elements(self, router: str) -> dict[str, ElementEntry]:
+        return {element.name: element for element in self._builder.tenants[router].program.element_entries()}
 
     def _fib(self, router: str, element: str) -> Fib | None:
         return self._builder.tenants[router].program.fibs.get(element)
 
-    def _find(self, router: str, handler: str) -> tuple[dict[str, Any], Any, Any, str]:
+    def _find(self, router: str, handler: str) -> tuple[ElementEntry, Any, Any, str]:
         name, _, what = handler.rpartition(".")
         elements = self._elements(router)
         element = elements.get(name)
@@ -39,14 +40,14 @@ class Handlers:
                 ", whose graph runs in its domU: nobody else looks into it" if self._model.routers[router].inner else ""
             )
             raise HandlerError(f"no element '{name}' in router '{router}'{where or nearest(name, elements)}")
-        cls = load()[element["class"]]
-        return element, cls, view(element["state"], cls.layout().dtype)[0], what
+        cls = load()[element.class_name]
+        return element, cls, view(element.state, cls.layout().dtype)[0], what
 
     def read(self, router: str, handler: str) -> str:
         """Return the value of `element.handler`."""
         element, cls, state, what = self._find(router, handler)
-        fib = self._fib(router, element["name"])
-        fixed = {"name": element["name"], "class": element["class"], "config": element["config"]}
+        fib = self._fib(router, element.name)
+        fixed = {"name": element.name, "class": element.class_name, "config": element.config}
         if what in fixed:
             return fixed[what]
         readers = {field: cap(field) for field in cls.live()} | cls.read_handlers
@@ -56,13 +57,13 @@ class Handlers:
             reads, writes = cls.handlers()
             return "".join(f"{name}\n" for name in sorted({*fixed, *reads, *writes, "handlers"}))
         if what not in readers:
-            raise HandlerError(f"'{element['name']}' has no read handler '{what}'{nearest(what, readers)}")
+            raise HandlerError(f"'{element.name}' has no read handler '{what}'{nearest(what, readers)}")
         return readers[what](state)
 
     def write(self, router: str, handler: str, text: str) -> None:
         """Give `element.handler` a value."""
         element, cls, state, what = self._find(router, handler)
-        fib = self._fib(router, element["name"])
+        fib = self._fib(router, element.name)
         try:
             if fib is not None and what in cls.table_writes:
                 fib.await_readers = lambda: self.await_readers(router)
@@ -75,24 +76,22 @@ class Handlers:
             elif what in live:
                 bounded[what] = live[what].kind(text)
             else:
-                raise HandlerError(
-                    f"'{element['name']}' has no write handler '{what}'{nearest(what, cls.handlers()[1])}"
-                )
+                raise HandlerError(f"'{element.name}' has no write handler '{what}'{nearest(what, cls.handlers()[1])}")
         except ValueError as error:
             raise HandlerError(str(error)) from None
 
-    def _is(self, router: str, number: int, element: dict[str, Any]) -> bool:
-        return self._model.routers[router].graph.nodes[number].name == element["name"]
+    def _is(self, router: str, number: int, element: ElementEntry) -> bool:
+        return self._model.routers[router].graph.nodes[number].name == element.name
 
     def sources_done(self) -> bool:
         """Return whether there are source elements with STOP, and all of them have reached their LIMIT."""
         found = False
         for router in self._builder.tenants:
             for element in self._elements(router).values():
-                cls = load()[element["class"]]
+                cls = load()[element.class_name]
                 if not cls.stops:
                     continue
-                state = view(element["state"], cls.layout().dtype)[0]
+                state = view(element.state, cls.layout().dtype)[0]
                 if state["stop"]:
                     found = True
                     if state["limit"] < 0 or state["count"] < state["limit"]:

@@ -42,10 +42,10 @@ class PathCosts:
 
     def _count(self) -> dict[tuple[str, int], Seen]:
         found = {}
-        for router in self._runtime.manifest["routers"]:
-            for task in router["tasks"]:
-                ring = load64(task["address"] + TASK["input"])
+        for router in self._runtime.manifest.routers:
+            for task in router.tasks:
+                ring = load64(task.address + TASK["input"])
                 missed = load64(ring + RING["full"]) if ring else 1
-                ticks, packets = (load64(task["address"] + TASK[f]) for f in ("used_ticks", "packets"))
-                found[router["name"], task["number"]] = Seen(ticks, packets, missed)
+                ticks, packets = (load64(task.address + TASK[f]) for f in ("used_ticks", "packets"))
+                found[router.name, task.number] = Seen(ticks, packets, missed)
         return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from shm.layout import CORE
+from shm.manifest import Manifest, RouterEntry
 from shm.segment import SegmentError
 from shm.wire_layout import WIRE
 from vre.config.model import Model
@@ -59,14 +59,14 @@ class Runtime:
     report: Callable[[str], None]
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        """What is where."""
-        return self.publication.manifest
+    def manifest(self) -> Manifest:
+        """As it is now."""
+        return self.publication.manifest.now
 
     @property
     def ns_per_tick(self) -> float:
         """How long a tick of the cores' clocks takes, in ns."""
-        return float(self.manifest["ns_per_tick"])
+        return self.manifest.ns_per_tick
 
     def require_cores(self, *cores: int) -> None:
         """Raise PlatformError if there is no such core; the NIC's own is the one behind the last."""
@@ -84,17 +84,17 @@ class Runtime:
 
     def quiesce(self, *cores: int) -> None:
         """Wait until cores have finished the slices that they were in."""
-        self.engine.quiesce([self.manifest["cores"][core]["address"] + CORE["heartbeat"] for core in cores], 1)
+        self.engine.quiesce([self.manifest.cores[core].address + CORE["heartbeat"] for core in cores], 1)
 
     def quiesce_wire(self) -> None:
         """Wait until the wire has finished what it was in."""
-        self.engine.quiesce([self.manifest["wire"]["address"] + WIRE["loops"]], 2)
+        self.engine.quiesce([self.manifest.wire.address + WIRE["loops"]], 2)
 
     def make_room(self) -> None:
         """Make the segments that have been planned, all or none. Raises PlatformError."""
         make_room(self.builder)
 
-    def publish(self, upcoming: list[dict[str, Any]] | None = None) -> None:
+    def publish(self, upcoming: tuple[RouterEntry, ...] = ()) -> None:
         """Write the manifest anew, and let cores look at what has changed. Raises PlatformError."""
         self.publication.write(upcoming)
         self.engine.nudge()

@@ -14,6 +14,7 @@ from typing import Any
 
 from shm.intrinsics import add64, load64, record, store64
 from shm.layout import CONTROLLER, CORE, MODEL_BITS, TASK
+from shm.manifest import CurrentManifest
 from shm.wire_layout import CAPTURE, SOURCE, WIRE
 from vre.config.machines import MACHINES
 from vre.config.model import Model
@@ -40,15 +41,14 @@ class Simulation:
 
     Parameters
     ----------
-    manifest : dict
-        What is where.
+    manifest : CurrentManifest
     model : Model
         Its `machine` says what things cost.
     say : callable
         Told of progress.
     """
 
-    def __init__(self, manifest: dict[str, Any], model: Model, say: Say) -> None:
+    def __init__(self, manifest: CurrentManifest, model: Model, say: Say) -> None:
         self.manifest, self._model, self._say = manifest, model, say
         self._machine = MACHINES[model.machine]
         self._ticks = 0
@@ -60,54 +60,52 @@ class Simulation:
         #: Called at the end of each step.
         self.each_step: Callable[[], object] = lambda: None
 
-    def launch(self, manifest: Path) -> None:
+    def launch(self, path: Path) -> None:
         """Compile, and set the clock to 0."""
         from workers.core.clock import Calibration, install
 
-        self.manifest["ns_per_tick"] = 1e9 / self._machine.hz
-        install(self.manifest, Calibration(0, 1e9 / self._machine.hz))
-        wire = self.manifest["wire"]
-        store64(wire["address"] + WIRE["virtual"], 1)
-        record(wire["controller"], CONTROLLER.dtype)["line_ticks"] = self._line_ticks()
-        for place in self.manifest["cores"]:
-            core = record(place["address"], CORE.dtype)
+        manifest = self.manifest.now = install(self.manifest.now, Calibration(0, 1e9 / self._machine.hz))
+        wire = manifest.wire
+        store64(wire.address + WIRE["virtual"], 1)
+        record(wire.controller, CONTROLLER.dtype)["line_ticks"] = self._line_ticks()
+        for entry in manifest.cores:
+            core = record(entry.address, CORE.dtype)
             core["virtual"], core["spin_ticks"] = 1, 0
             core["turn_cost"], core["poll_ticks"] = self._machine.turn_cycles, round(_POLL_S * self._machine.hz)
-            core["controller"] = wire["controller"] if self._line_ticks() else 0
+            core["controller"] = wire.controller if self._line_ticks() else 0
             core["line_ticks"] = self._line_ticks()
-        for _, address, path, overwrite in wire["captures"]:
-            store64(address + CAPTURE["epoch_ns"], 0)
-            self._captures.append(CaptureFile(address, path, overwrite))
-        self.change(manifest)
+        for capture in wire.captures:
+            store64(capture.address + CAPTURE["epoch_ns"], 0)
+            self._captures.append(CaptureFile(capture.address, capture.path, capture.overwrite))
+        self.change(path)
 
     def _line_ticks(self) -> int:
         rate = self._model.memory or self._machine.lines_per_second
         return round(self._machine.hz / rate * (1 << MODEL_BITS)) if rate else 0
 
-    def change(self, manifest: Path) -> None:
+    def change(self, path: Path) -> None:
         """Compile what is new, and give every task its cost."""
         from workers.zygote.kernels import Code
 
         if not self._code:
             self._code = Code("wire", "slice", "echo")
-        routers = self.manifest["routers"] + self.manifest["upcoming"]
-        everything = self.manifest | {"routers": routers}
+        everything = self.manifest.now.with_upcoming()
         self._code.warm(everything, self._say)
         self._code.load(everything)
         self._code.install(everything)
-        self._shapes = {t["address"]: shape_of(r) for r in routers for t in r["tasks"]}
+        self._shapes = {task.address: shape_of(router) for router in everything.routers for task in router.tasks}
         self.price_tasks()
 
     def price_tasks(self) -> None:
         """Write what a packet of each task costs where the task is now: a queue between cores costs more."""
-        for router in self.manifest["routers"]:
+        for router in self.manifest.now.routers:
             shape = shape_of(router)
-            cores = {task["number"]: task["core"] for task in router["tasks"]}
-            for task in router["tasks"]:
-                cycles = cycles_modelled(shape, task["number"]) + self._hand_over(shape, task["number"], cores)
-                store64(task["address"] + TASK["model_ticks"], cycles << MODEL_BITS)
-        for classifier in self.manifest["classifiers"]:
-            store64(classifier["task"] + TASK["model_ticks"], _CLASSIFY_CYCLES << MODEL_BITS)
+            cores = {task.number: task.core for task in router.tasks}
+            for task in router.tasks:
+                cycles = cycles_modelled(shape, task.number) + self._hand_over(shape, task.number, cores)
+                store64(task.address + TASK["model_ticks"], cycles << MODEL_BITS)
+        for classifier in self.manifest.now.classifiers:
+            store64(classifier.task + TASK["model_ticks"], _CLASSIFY_CYCLES << MODEL_BITS)
 
     def _hand_over(self, shape: Any, number: int, cores: dict[int, int]) -> int:
         kind, driver = shape.tasks[number]
@@ -132,8 +130,8 @@ class Simulation:
         """Let logical time pass."""
         end = self._ticks + max(1, round(seconds * self._machine.hz))
         step = round(STEP_S * self._machine.hz)
-        wire = self.manifest["wire"]["address"]
-        places = [core["address"] for core in self.manifest["cores"]]
+        wire = self.manifest.now.wire.address
+        places = [core.address for core in self.manifest.now.cores]
         run_wire, run_slice = self._code.kernels["wire"], self._code.kernels["slice"]
         while self._ticks < end:
             until = min(self._ticks + step, end)
@@ -148,7 +146,7 @@ class Simulation:
                 capture.drain(_PATIENCE_S)
             self.each_step()
             self._ticks = until
-        finite = [s["address"] for s in self.manifest["wire"]["sources"] if s["finite"]]
+        finite = [source.address for source in self.manifest.now.wire.sources if source.finite]
         if finite and all(load64(source + SOURCE["done"]) for source in finite):
             store64(wire + WIRE["finished"], 1)
 

@@ -83,18 +83,23 @@ def start(
     runtime = lay_out_memory(model, plan, directory, cleanup, boundary, events.report, say)
     engine = runtime.engine
     events.begin(engine.now)
+    manifest = runtime.publication.manifest
     watchdog = Watchdog(
-        runtime.manifest, lambda name: model.routers[name].deadline_ns / 1e9, engine.holder, engine.expel, events.report
+        manifest,
+        lambda name: model.routers[name].deadline_ns / 1e9,
+        engine.holder,
+        engine.expel,
+        events.report,
     )
     wire_watch = None
     if isinstance(engine, ProcessGroup):
-        wire_watch = WireWatch(runtime.manifest, engine.wire_holder, engine.expel_wire, events.report)
+        wire_watch = WireWatch(manifest, engine.wire_holder, engine.expel_wire, events.report)
         engine.quarantine = lambda what: watchdog.quarantine(what, engine.now())
     domus = prepare_domus(runtime, directory, cleanup, say)
     engine.launch(runtime.publication.path)
     runtime.publication.write()
 
-    handlers, reader, costs = Handlers(model, runtime.builder), Reader(runtime.manifest), PathCosts(runtime)
+    handlers, reader, costs = Handlers(model, runtime.builder), Reader(manifest), PathCosts(runtime)
     changes = Changes(runtime, domus, lambda: costs.demands)
     commands = Commands(runtime, changes, handlers, domus, watchdog, reader)
     verbs = verbs_of(commands, {"events": events.rows, "domus": domus.rows})
@@ -106,8 +111,8 @@ def start(
         domus,
         watchdog,
         wire_watch,
-        Journals(runtime.manifest, events.report, show),
-        Captures(runtime.manifest, events.report),
+        Journals(manifest, events.report, show),
+        Captures(manifest, events.report),
         Rebalancer(runtime, costs, changes),
         changes,
         commands,
@@ -167,7 +172,7 @@ def lay_out_memory(
     builder.fill()
     placement = lay_out(builder)
     links.fill()
-    publication = Publication(model, plan, directory, builder, links)
+    publication = Publication(directory, links)
     publication.write()
     engine: ProcessGroup | Simulation
     if model.clock == "virtual":
@@ -195,7 +200,7 @@ def prepare_domus(runtime: Runtime, directory: RunDirectory, cleanup: contextlib
     jails.mkdir(exist_ok=True)
     shares = Shares(model.name, directory.path / "groups")
     cleanup.callback(shares.close)
-    domus = DomuSupervisor(model, runtime.manifest, jails, runtime.plan, shares, say, runtime.report)
+    domus = DomuSupervisor(model, runtime.publication.manifest, jails, runtime.plan, shares, say, runtime.report)
     domus.boundary = runtime.boundary
     if model.crossing:
         domus.prepare()

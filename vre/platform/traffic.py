@@ -12,14 +12,14 @@ from vre.platform.runtime import Runtime
 
 def let_in(runtime: Runtime, flowing: bool) -> None:
     """Let the links send, or let none of them."""
-    store64(runtime.manifest["wire"]["address"] + WIRE["gate"], int(flowing))
+    store64(runtime.manifest.wire.address + WIRE["gate"], int(flowing))
 
 
 def rest(runtime: Runtime, router: str, resting: bool) -> None:
     """Let the links stop sending to one router, or send again."""
-    for source in runtime.manifest["wire"]["sources"]:
-        if source["router"] == router:
-            store64(source["address"] + SOURCE["paused"], int(resting))
+    for source in runtime.manifest.wire.sources:
+        if source.router == router:
+            store64(source.address + SOURCE["paused"], int(resting))
 
 
 def set_rate(runtime: Runtime, router: str, rate: float) -> None:
@@ -39,10 +39,10 @@ def set_rate(runtime: Runtime, router: str, rate: float) -> None:
 
 def finished(runtime: Runtime, handlers: Handlers) -> bool:
     """Return whether every link that has an end has reached it; False while one without end sends."""
-    sources = runtime.manifest["wire"]["sources"]
-    endless = [source for source in sources if not source["finite"] and source["router"]]
+    sources = runtime.manifest.wire.sources
+    endless = [source for source in sources if not source.finite and source.router]
     made = any(kind == "source" for router in runtime.model.routers.values() for kind, _ in router.graph.tasks)
     if not sources or endless:
         # Every source element with STOP has made its LIMIT of packets.
         return not sources and made and handlers.sources_done()
-    return bool(load64(runtime.manifest["wire"]["address"] + WIRE["finished"]))
+    return bool(load64(runtime.manifest.wire.address + WIRE["finished"]))

@@ -7,9 +7,9 @@ The same fault of the same element is an event the 1st, the 10th, the 100th ... 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from shm.journal import FAULT, NOBODY, Record, dropped, take
+from shm.manifest import CurrentManifest
 from vre.supervision.tally import Tally
 
 #: Records that are taken from one journal per poll: some milliseconds of the platform's time.
@@ -23,8 +23,7 @@ class Journals:
 
     Parameters
     ----------
-    manifest : dict
-        The platform's manifest: the layout of its memory.
+    manifest : CurrentManifest
     report : callable
         Told of events.
     show : callable
@@ -32,14 +31,15 @@ class Journals:
     """
 
     def __init__(
-        self, manifest: dict[str, Any], report: Callable[[str], None], show: Callable[[str, str], None]
+        self, manifest: CurrentManifest, report: Callable[[str], None], show: Callable[[str, str], None]
     ) -> None:
         self._manifest, self._report, self._show = manifest, report, show
         #: (router, element, type of the exception) to the number of packets that raised it.
         self.faults: Tally[tuple[str, str, str]] = Tally(_KINDS)
 
     def _all(self) -> list[int]:
-        return [*(core["journal"] for core in self._manifest["cores"]), self._manifest["wire"]["journal"]]
+        manifest = self._manifest.now
+        return [*(core.journal for core in manifest.cores), manifest.wire.journal]
 
     def look(self) -> bool:
         """Pass on the next records of each journal, a bounded number; return whether there were any."""
@@ -61,14 +61,14 @@ class Journals:
             self._report(f"{who}{record.text}{times}")
 
     def _names(self, record: Record) -> tuple[str, str]:
-        for router in self._manifest["routers"]:
-            if router["index"] == record.router:
-                known = 0 <= record.element < len(router["elements"])
-                return router["name"], router["elements"][record.element]["name"] if known else "a path"
+        for router in self._manifest.now.routers:
+            if router.index == record.router:
+                known = 0 <= record.element < len(router.elements)
+                return router.name, router.elements[record.element].name if known else "a path"
         return "", ""
 
     def dropped(self) -> dict[str, int]:
         """Return how many records of each router found no room; the platform's own are under the name ""."""
-        indices = {router["name"]: router["index"] for router in self._manifest["routers"]} | {"": NOBODY}
+        indices = {router.name: router.index for router in self._manifest.now.routers} | {"": NOBODY}
         counts = {name: sum(dropped(journal, index) for journal in self._all()) for name, index in indices.items()}
         return {name: count for name, count in counts.items() if count}

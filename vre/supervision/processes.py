@@ -11,11 +11,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from shm.intrinsics import add64, load64, release64, store64
 from shm.layout import CORE
+from shm.manifest import CurrentManifest, Manifest
 from shm.wire_layout import CAPTURE, WIRE
 from vre.config.captures import KILLED, finish
 from vre.errors import PlatformEnded, PlatformError
@@ -55,15 +57,14 @@ class ProcessGroup:
 
     Parameters
     ----------
-    manifest : dict
-        The layout of its memory; read anew whenever something is replaced.
+    manifest : CurrentManifest
     plan : Plan
         Which processor runs what.
     say, report : callable
         Told of progress, and of events.
     """
 
-    def __init__(self, manifest: dict[str, Any], plan: Plan, say: Say, report: Say) -> None:
+    def __init__(self, manifest: CurrentManifest, plan: Plan, say: Say, report: Say) -> None:
         self.manifest, self.plan, self._say, self._report = manifest, plan, say, report
         self._zygote: ZygoteProcess | None = None
         self._unread = b""
@@ -95,22 +96,22 @@ class ProcessGroup:
 
     @property
     def _wire(self) -> int:
-        return self.manifest["wire"]["address"]
+        return self.manifest.now.wire.address
 
     @property
     def _cores(self) -> list[int]:
         """Addresses of the cores that have a worker; the NIC's internal core is run by the wire."""
-        return [core["address"] for core in self.manifest["cores"] if not core["nic"]]
+        return [core.address for core in self.manifest.now.cores if not core.nic]
 
-    def launch(self, manifest: Path) -> None:
+    def launch(self, path: Path) -> None:
         """Start the zygote, and from it all workers and the wire."""
-        self._served = manifest.read_text()
+        self._served = path.read_text()
         zygote = start_zygote(_ZYGOTE, socket.SOCK_STREAM, self._say)
         self._listen_to(zygote)
         self._groups.append(zygote.process.pid)
-        self._send(start=str(manifest), cpu=self.plan.wire_cpu)
+        self._send(start=str(path), cpu=self.plan.wire_cpu)
         self._wait(lambda message: "ready" in message)
-        for number in range(len(self.manifest["wire"]["captures"])):
+        for number in range(len(self.manifest.now.wire.captures)):
             self._send(capture=number, cpu=self.plan.wire_cpu, number=0)
         self._start_standbys()
         self._hand_over([])
@@ -172,12 +173,12 @@ class ProcessGroup:
         self._asked.clear()
         self._unforked.clear()
 
-    def change(self, manifest: Path) -> None:
+    def change(self, path: Path) -> None:
         """Replace the workers and the wire by new ones, which have another manifest."""
-        text = manifest.read_text()
+        text = path.read_text()
         self._changing = True
         try:
-            self._send(change=str(manifest))
+            self._send(change=str(path))
             self._wait(lambda message: "ready" in message)
             self._dismiss_standbys()
             old = [*self.supervisor.cores, *self.supervisor.wires]
@@ -297,7 +298,8 @@ class ProcessGroup:
             self._blameless.add(pid)
             os.kill(pid, signal.SIGKILL)
         with open(os.memfd_create("manifest"), "w+") as manifest:
-            manifest.write(json.dumps(json.loads(self._served) | {"ns_per_tick": self.manifest["ns_per_tick"]}))
+            known = replace(Manifest.from_json(self._served), ns_per_tick=self.manifest.now.ns_per_tick)
+            manifest.write(known.to_json())
             manifest.flush()
             try:
                 zygote = start_zygote(_ZYGOTE, socket.SOCK_STREAM, self._say, descriptors=[manifest.fileno()])
@@ -337,7 +339,7 @@ class ProcessGroup:
         if "progress" in message:
             self._say(message["progress"])
         elif "ns_per_tick" in message:
-            self.manifest["ns_per_tick"] = message["ns_per_tick"]
+            self.manifest.now = replace(self.manifest.now, ns_per_tick=message["ns_per_tick"])
         elif "failed" in message:
             # Without a change in progress, it is a zygote that cannot be started again.
             kind = PlatformEnded if self._launched and not self._changing else PlatformError
@@ -394,7 +396,8 @@ class ProcessGroup:
             return
         if isinstance(decision, Recover) and load64(place + CORE["left"]) >= mine:
             return  # it had handed over: the core is the next one's
-        lost = recover(place, *ring_ends(self.manifest, decision.core), channels_on(self.manifest, decision.core))
+        manifest = self.manifest.now
+        lost = recover(place, *ring_ends(manifest, decision.core), channels_on(manifest, decision.core))
         add64(place + CORE["restarts"], 1)
         if decision.quarantine:
             self.quarantine(decision.quarantine)
@@ -412,13 +415,13 @@ class ProcessGroup:
 
     def _writer_ended(self, number: int, status: int) -> None:
         """Record the end of a capture's writer: if it was not asked to end, only its capture ends."""
-        address = self.manifest["wire"]["captures"][number][1]
+        address = self.manifest.now.wire.captures[number].address
         if status and not load64(address + CAPTURE["error"]) and not load64(address + CAPTURE["stop"]):
             store64(address + CAPTURE["error"], KILLED)
 
     def _finish_captures(self) -> None:
         """Let the capture writers flush for a bounded time; count the rest as lost."""
-        captures = [address for _, address, *_ in self.manifest["wire"]["captures"]]
+        captures = [capture.address for capture in self.manifest.now.wire.captures]
         for address in captures:
             store64(address + CAPTURE["stop"], 1)
         end = time.monotonic() + _FLUSH_S
@@ -441,7 +444,7 @@ class ProcessGroup:
         # A standby's core is another's, and so is that of one that had handed over.
         if core is None or load64(self._cores[core] + CORE["pid"]) != pid:
             return None
-        return path_of(self.manifest, load64(self._cores[core] + CORE["task"]))
+        return path_of(self.manifest.now, load64(self._cores[core] + CORE["task"]))
 
     def expel(self, core: int) -> None:
         """Kill a core's worker, and let the standby take over once the worker cannot run again."""

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from shm.intrinsics import load64
 from shm.layout import CORE
+from shm.manifest import CurrentManifest
 from shm.wire_layout import WIRE
 from vre.supervision.cpus import Plan
 from vre.supervision.schedstat import Schedstat
@@ -15,7 +14,7 @@ from vre.supervision.schedstat import Schedstat
 class ProcessorWaits:
     """Samples how long the processes of a platform waited for each processor."""
 
-    def __init__(self, manifest: dict[str, Any], plan: Plan) -> None:
+    def __init__(self, manifest: CurrentManifest, plan: Plan) -> None:
         self._manifest, self._plan = manifest, plan
         self._times: dict[int, Schedstat] = {}
         self._before: dict[int, float] = {}
@@ -35,9 +34,10 @@ class ProcessorWaits:
 
     def _workers(self) -> list[tuple[int, int]]:
         """Return the wire and the workers, each with its processor; forget processes that have been replaced."""
-        wire = [(load64(self._manifest["wire"]["address"] + WIRE["pid"]), self._plan.wire_cpu)]
-        cores = zip(self._manifest["cores"], self._plan.cpus, strict=False)
-        known = wire + [(load64(core["address"] + CORE["pid"]), cpu) for core, cpu in cores]
+        manifest = self._manifest.now
+        wire = [(load64(manifest.wire.address + WIRE["pid"]), self._plan.wire_cpu)]
+        cores = zip(manifest.cores, self._plan.cpus, strict=False)
+        known = wire + [(load64(core.address + CORE["pid"]), cpu) for core, cpu in cores]
         alive = [(pid, cpu) for pid, cpu in known if pid and cpu is not None]
         for pid in self._times.keys() - {pid for pid, _ in alive}:
             del self._times[pid]

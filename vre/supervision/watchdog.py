@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from shm.intrinsics import acquire64, add64, load64, store64
 from shm.layout import CORE, TASK
+from shm.manifest import CurrentManifest, Manifest
 from vre.supervision.attention import Attention
 from vre.supervision.progress import Progress
 from vre.supervision.restart_policy import PATH_DEATHS, ROUTER_DEATHS, WINDOW_S, Quarantine, Stamped
@@ -42,8 +42,7 @@ class Watchdog:
 
     Parameters
     ----------
-    manifest : dict
-        The platform's manifest: the layout of its memory.
+    manifest : CurrentManifest
     deadline : callable
         A router's name to the deadline of its paths' turns, in seconds.
     pid : callable
@@ -56,7 +55,7 @@ class Watchdog:
 
     def __init__(
         self,
-        manifest: dict[str, Any],
+        manifest: CurrentManifest,
         deadline: Callable[[str], float],
         pid: Callable[[int], int],
         expel: Callable[[int], None],
@@ -75,9 +74,9 @@ class Watchdog:
         """Judge every core once; `now` in seconds."""
         self._hold()
         watched = self._attention.look(now)
-        for number, core in enumerate(self._manifest["cores"]):
-            pid = 0 if core["nic"] else self._pid(number)
-            place = core["address"]
+        for number, core in enumerate(self._manifest.now.cores):
+            pid = 0 if core.nic else self._pid(number)
+            place = core.address
             has = pid != 0 and load64(place + CORE["pid"]) == pid
             # One that is not ready yet has no deadline; one that is ready takes the core at once.
             if pid == 0 or not (has or load64(place + CORE["standby"]) >= load64(place + CORE["incarnation"])):
@@ -87,7 +86,7 @@ class Watchdog:
                 self._times[number] = Schedstat(pid)
                 self._beats.pop(number, None)
             task = acquire64(place + CORE["task"]) if has else 0
-            known = path_of(self._manifest, task) if task else None
+            known = path_of(self._manifest.now, task) if task else None
             if known:
                 self._beats.pop(number, None)
                 self._judge_path(number, place, known, now, watched)
@@ -127,15 +126,15 @@ class Watchdog:
     def quarantine(self, what: Quarantine, now: float) -> None:
         """Quarantine a path in which workers ended, or all of a router's. A turn of it on another core is its last."""
         where = {
-            task["address"]: task["core"]
-            for router in self._manifest["routers"]
-            if router["name"] == what.router
-            for task in router["tasks"]
-            if what.path is None or what.path.task == task["address"]
+            task.address: task.core
+            for router in self._manifest.now.routers
+            if router.name == what.router
+            for task in router.tasks
+            if what.path is None or what.path.task == task.address
         }
         for task in where.keys() - {found.task for found in self.quarantined}:
             store64(task + TASK["enabled"], 0)
-            path = path_of(self._manifest, task)
+            path = path_of(self._manifest.now, task)
             assert path
             self.quarantined.append(Quarantined(path.router, path.name, task, where[task], 0.0, now))
         which, times = (f"path {what.path.name} has", PATH_DEATHS) if what.path else ("its paths have", ROUTER_DEATHS)
@@ -147,7 +146,7 @@ class Watchdog:
     def _hold(self) -> None:
         """Forget removed paths, after a replaced configuration; keep moved ones quarantined."""
         if self.quarantined:
-            self.quarantined = [found for found in self.quarantined if path_of(self._manifest, found.task)]
+            self.quarantined = [found for found in self.quarantined if path_of(self._manifest.now, found.task)]
         for found in self.quarantined:
             store64(found.task + TASK["enabled"], 0)
 
@@ -158,16 +157,16 @@ class Watchdog:
         for found in mine:
             store64(found.task + TASK["enabled"], 1)
             self.quarantined.remove(found)
-        for core in self._manifest["cores"] if mine else []:
+        for core in self._manifest.now.cores if mine else []:
             # Its worker may have skipped what such a path needs in the interpreter.
-            add64(core["address"] + CORE["roster"], 1)
+            add64(core.address + CORE["roster"], 1)
         return len(mine)
 
 
-def path_of(manifest: dict[str, Any], task: int) -> Stamped | None:
+def path_of(manifest: Manifest, task: int) -> Stamped | None:
     """Return the router's path that a task is, None for a port's classifier or a removed task."""
-    for router in manifest["routers"]:
-        for one in router["tasks"]:
-            if one["address"] == task:
-                return Stamped(router["name"], one["name"], task)
+    for router in manifest.routers:
+        for one in router.tasks:
+            if one.address == task:
+                return Stamped(router.name, one.name, task)
     return None

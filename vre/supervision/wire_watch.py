@@ -8,9 +8,9 @@ one, so no other wire can take over: it is killed, and the platform ends, as aft
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from shm.intrinsics import load64
+from shm.manifest import CurrentManifest
 from shm.wire_layout import WIRE
 from vre.supervision.attention import Attention
 from vre.supervision.progress import Progress
@@ -23,8 +23,7 @@ class WireWatch:
 
     Parameters
     ----------
-    manifest : dict
-        The platform's manifest: the layout of its memory.
+    manifest : CurrentManifest
     pid : callable
         Returns the wire's pid, 0 for none.
     expel : callable
@@ -35,7 +34,7 @@ class WireWatch:
 
     def __init__(
         self,
-        manifest: dict[str, Any],
+        manifest: CurrentManifest,
         pid: Callable[[], int],
         expel: Callable[[], None],
         report: Callable[[str], None],
@@ -47,7 +46,7 @@ class WireWatch:
     def look(self, now: float) -> None:
         """Judge the wire once, by its rounds; `now` in seconds."""
         watched = self._attention.look(now)
-        pid, place = self._pid(), self._manifest["wire"]["address"]
+        pid, place = self._pid(), self._manifest.now.wire.address
         if pid == 0 or load64(place + WIRE["stop"]):
             self._progress = Progress(SILENCE_S)
             return

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from shm.intrinsics import kernel, record, ticks
 from shm.layout import CORE, MODEL_BITS
+from shm.manifest import CoreSettings, Manifest
 from shm.wire_layout import CAPTURE, WIRE
 from workers.core.stride import DISCIPLINES
 
@@ -89,34 +89,34 @@ def calibrate(
 POLL_NS, PREEMPT_NS, SPIN_NS = 4_000, 100_000, 50_000
 
 
-def install(manifest: dict[str, Any], calibration: Calibration) -> None:
-    """Write a calibration, and what follows from it, where cores and wire look for it."""
-    manifest["ns_per_tick"] = calibration.ns_per_tick
-    for place in manifest["cores"]:
+def install(manifest: Manifest, calibration: Calibration) -> Manifest:
+    """Write a calibration, and what follows from it, where cores and wire look for it; return the manifest with it."""
+    for core in manifest.cores:
         # The NIC's own core is no emulated one: it keeps to the wall clock, and ends its slice when it finds nothing.
-        nic = place["nic"]
-        set_up_core(place["address"], manifest | {"dilated": False} if nic else manifest, calibration)
-        if nic:
-            record(place["address"], CORE.dtype)["spin_ticks"] = 1
-    wire = record(manifest["wire"]["address"], WIRE.dtype)
+        settings = replace(manifest.settings, dilated=False) if core.nic else manifest.settings
+        set_up_core(core.address, settings, calibration)
+        if core.nic:
+            record(core.address, CORE.dtype)["spin_ticks"] = 1
+    wire = record(manifest.wire.address, WIRE.dtype)
     wire["epoch_ticks"], wire["ns_per_tick"] = calibration.epoch_ticks, calibration.ns_per_tick
     wire["tick_rate"] = calibration.rate
-    for _, address, *_ in manifest["wire"]["captures"]:
-        record(address, CAPTURE.dtype)["epoch_ns"] = calibration.epoch_unix_ns
+    for capture in manifest.wire.captures:
+        record(capture.address, CAPTURE.dtype)["epoch_ns"] = calibration.epoch_unix_ns
+    return replace(manifest, ns_per_tick=calibration.ns_per_tick)
 
 
-def set_up_core(address: int, manifest: dict[str, Any], calibration: Calibration) -> None:
+def set_up_core(address: int, settings: CoreSettings, calibration: Calibration) -> None:
     """Write into a core's record what follows from a calibration and a manifest's settings."""
     core = record(address, CORE.dtype)
-    spin = 0 if manifest["poll"] or manifest["dilated"] else SPIN_NS
+    spin = 0 if settings.poll or settings.dilated else SPIN_NS
     core["epoch_ticks"], core["ns_per_tick"] = calibration.epoch_ticks, calibration.ns_per_tick
     core["tick_rate"] = calibration.rate
     core["poll_ticks"], core["preempt_ticks"] = calibration.ticks(POLL_NS), calibration.ticks(PREEMPT_NS)
     core["spin_ticks"] = calibration.ticks(spin)
-    core["turn_ticks"], core["sample"] = calibration.ticks(manifest["turn_ns"]), manifest["sample"]
-    core["discipline"], core["dilated"] = DISCIPLINES.index(manifest["discipline"]), manifest["dilated"]
-    if manifest["memory"]:
-        line_ns = 1e9 / manifest["memory"]
+    core["turn_ticks"], core["sample"] = calibration.ticks(settings.turn_ns), settings.sample
+    core["discipline"], core["dilated"] = DISCIPLINES.index(settings.discipline), settings.dilated
+    if settings.memory:
+        line_ns = 1e9 / settings.memory
         core["line_ticks"] = max(1, round(line_ns / calibration.ns_per_tick * (1 << MODEL_BITS)))
 
 

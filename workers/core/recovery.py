@@ -13,34 +13,34 @@ The claimed packets are counted as killed and not run again: one of them may be 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from shm.channel import commit_channel, undo_claims
 from shm.intrinsics import add64, load16, load64, release64, store64
 from shm.layout import CLIENT, COMMITTING, CORE, IDLE, IDLE_PASS, RING, RUNNING, TASK, UNDO
+from shm.manifest import Manifest
 from shm.ring import mend_swap
 
 
-def ring_ends(manifest: dict[str, Any], number: int) -> tuple[list[int], list[int]]:
+def ring_ends(manifest: Manifest, number: int) -> tuple[list[int], list[int]]:
     """Return the rings whose consumer, and those whose producer, runs on a core."""
     inputs: set[int] = set()
-    outputs = set(manifest["cores"][number]["tx"])
-    for router in manifest["routers"]:
-        for task in router["tasks"]:
-            if task["core"] == number:
-                inputs |= set(task["inputs"])
-                outputs |= set(task["outputs"])
-    for classifier in manifest["classifiers"]:
-        if classifier["core"] == number:
-            inputs.add(classifier["ring"])
-            outputs |= set(classifier["outputs"])
+    outputs = set(manifest.cores[number].tx)
+    for router in manifest.routers:
+        for task in router.tasks:
+            if task.core == number:
+                inputs |= set(task.inputs)
+                outputs |= set(task.outputs)
+    for classifier in manifest.classifiers:
+        if classifier.core == number:
+            inputs.add(classifier.ring)
+            outputs |= set(classifier.outputs)
     return sorted(inputs), sorted(outputs)
 
 
-def channels_on(manifest: dict[str, Any], number: int) -> list[int]:
+def channels_on(manifest: Manifest, number: int) -> list[int]:
     """Return the channels to domUs that tasks on a core use; both directions of one are on the same core."""
-    tasks = (task for router in manifest["routers"] for task in router["tasks"] if task["core"] == number)
-    return sorted({channel for task in tasks for channel in task["channels"]})
+    tasks = (task for router in manifest.routers for task in router.tasks if task.core == number)
+    return sorted({channel for task in tasks for channel in task.channels})
 
 
 def recover(core: int, inputs: Sequence[int], outputs: Sequence[int], channels: Sequence[int] = ()) -> int:

@@ -7,11 +7,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from shm.channel import CHANNEL
 from shm.intrinsics import acquire64, add64, load64, release64, store64
 from shm.layout import CLIENT, CORE, TASK
+from shm.manifest import Manifest, RouterEntry
 from shm.memfd import follow
 from workers.core.perf_counters import LineMeter, line_meter
 from workers.core.slow_path import BUDGET_NS, SlowTask, run_slow
@@ -50,23 +51,21 @@ class Worker:
 
     Parameters
     ----------
-    manifest : dict
-        What is where, see :meth:`vre.memory.layout.Builder.manifest`.
+    manifest : Manifest
     number : int
         Which core.
     run_slice, read_ticks : callable
         The compiled loop and the clock.
     """
 
-    def __init__(self, manifest: dict[str, Any], number: int, run_slice: Kernel, read_ticks: Kernel) -> None:
-        self.core: int = manifest["cores"][number]["address"]
-        self._nic: bool = manifest["cores"][number]["nic"]
+    def __init__(self, manifest: Manifest, number: int, run_slice: Kernel, read_ticks: Kernel) -> None:
+        self.core, self._nic = manifest.cores[number].address, manifest.cores[number].nic
         self._slice, self._ticks = run_slice, read_ticks
-        self._slice_ticks = round(SLICE_NS / manifest["ns_per_tick"])
-        self._slow_ticks = round(BUDGET_NS / manifest["ns_per_tick"])
-        self._dilated: bool = manifest["dilated"]
-        self._shapes = {task["address"]: shape_of(router) for router in manifest["routers"] for task in router["tasks"]}
-        self._channels = {task["address"]: task["channels"] for r in manifest["routers"] for task in r["tasks"]}
+        self._slice_ticks = round(SLICE_NS / manifest.ns_per_tick)
+        self._slow_ticks = round(BUDGET_NS / manifest.ns_per_tick)
+        self._dilated = manifest.settings.dilated
+        self._shapes = {task.address: shape_of(router) for router in manifest.routers for task in router.tasks}
+        self._channels = {task.address: task.channels for router in manifest.routers for task in router.tasks}
         self._mapped: dict[int, int] = {}
         self._charged: list[tuple[int, int]] = []
         self.slow: list[SlowTask] = []
@@ -203,6 +202,6 @@ class Worker:
             time.sleep(NAP_S)
 
 
-def shape_of(router: dict[str, Any]) -> Shape:
+def shape_of(router: RouterEntry) -> Shape:
     """Return the shape that a manifest's router has."""
-    return Shape.from_dict(router["shape"])
+    return Shape.of(router.shape)

@@ -8,7 +8,6 @@ leaves in an empty one later. What happens here hurts nobody but its own router:
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from shm.channel import (
 from shm.intrinsics import load64, store64
 from shm.journal import take
 from shm.layout import CORE
+from shm.manifest import GraphManifest, MemoryMap
 from shm.memfd import map_at
 from workers.core.clock import calibrate, set_up_core
 from workers.core.slow_path import SlowTask, run_slow
@@ -37,9 +37,9 @@ _LINES = 64
 _SLICE_NS, _SLOW_NS = 100_000, 100_000
 
 
-def read_manifest(image: int, spec: dict[str, Any]) -> dict[str, Any]:
+def read_manifest(image: int, spec: dict[str, Any]) -> GraphManifest:
     """Return the manifest of a graph: it is behind the graph's memory."""
-    return json.loads(os.pread(image, spec["text"], spec["size"]))
+    return GraphManifest.from_json(os.pread(image, spec["text"], spec["size"]))
 
 
 def ends_of(channel: int) -> tuple[int, int]:
@@ -52,7 +52,7 @@ class Code(Protocol):
 
     kernels: dict[str, Any]
 
-    def install(self, manifest: dict[str, Any]) -> None:
+    def install(self, manifest: MemoryMap) -> None:
         """Write the address of each task's entry point."""
 
 
@@ -79,11 +79,11 @@ class HostedGraph:
         kernels = code.kernels
         self._ticks: Callable[[], int] = kernels["ticks"]
         calibration = calibrate(self._ticks)
-        self._core = manifest["cores"][0]["address"]
+        self._core = manifest.cores[0].address
         self._journal = load64(self._core + CORE["journal"])
-        set_up_core(self._core, manifest, calibration)
+        set_up_core(self._core, manifest.settings, calibration)
         store64(self._core + CORE["spin_ticks"], 1)
-        shape = shape_of(manifest["routers"][0])
+        shape = shape_of(manifest.routers[0])
         self._slow = [SlowTask(self._core, task, shape, self._ticks) for task in tasks_on(self._core)]
         self._slice = kernels["slice"]
         self._bring, self._send = (kernels["bridge"][name] for name in ("bring", "send"))
@@ -91,10 +91,10 @@ class HostedGraph:
         self._down, self._up, self._wait = down, up, wait
         self._counts, self._held = np.zeros(6, dtype=np.int64), np.zeros(SLOTS, dtype=np.int64)
         self._gifts = np.zeros(GIFTS, dtype=np.int64)
-        rings = (manifest["inputs"], manifest["outputs"], manifest["rings"])
+        rings = (manifest.inputs, manifest.outputs, manifest.rings)
         self._rx, self._tx, self._rings = (np.array(addresses, dtype=np.int64) for addresses in rings)
         #: Channels to the elements of the router's own in the graph, and what serves them: set by whoever makes those.
-        self.channels: list[int] = manifest["channels"]
+        self.channels = manifest.channels
         self.guests: list[Any] = []
         self._channels = np.array(self.channels, dtype=np.int64)
 

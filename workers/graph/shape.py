@@ -6,9 +6,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from shm.layout import APART
+from shm.manifest import Wiring
 from workers.element import Element, digest, is_ours, load
 
 #: Name of a drop that any element with a slow path may count: its ring was full.
@@ -17,17 +17,7 @@ SLOW_FULL = "slow_path_full"
 
 @dataclass(frozen=True)
 class Shape:
-    """What a composed module depends on.
-
-    Attributes
-    ----------
-    classes : tuple of str
-        Element classes, by element number.
-    edges : tuple of (int, int, int, int)
-        From element, its output, to element, its input.
-    tasks : tuple of (str, int)
-        Driver kind (`rx`, `source`, `pull`, `domu`) and the element that drives.
-    """
+    """What a composed module depends on; its fields are those of :class:`shm.manifest.Wiring`."""
 
     classes: tuple[str, ...]
     edges: tuple[tuple[int, int, int, int], ...]
@@ -56,15 +46,15 @@ class Shape:
             if kind == "pull" and registry[self.classes[driver]].sends()
         }
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data, for a manifest."""
-        return {"classes": self.classes, "edges": self.edges, "tasks": self.tasks}
+    @property
+    def wiring(self) -> Wiring:
+        """It, for a manifest."""
+        return Wiring(self.classes, self.edges, self.tasks)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Shape:
-        """Return the shape that a manifest has as plain data."""
-        edges, tasks = data["edges"], data["tasks"]
-        return cls(tuple(data["classes"]), tuple(tuple(e) for e in edges), tuple((k, e) for k, e in tasks))
+    def of(cls, wiring: Wiring) -> Shape:
+        """Return the shape that a manifest has."""
+        return cls(wiring.classes, wiring.edges, wiring.tasks)
 
     def key(self) -> str:
         """Return a name for the shape, the same in every process; another one when elements of others change."""

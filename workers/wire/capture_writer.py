@@ -26,9 +26,9 @@ import select
 import stat
 import struct
 import time
-from typing import Any
 
 from shm.intrinsics import acquire64, add64, load64, release64, store64
+from shm.manifest import CaptureEntry
 from shm.wire_layout import CAPTURE, CAPTURE_FRAMES
 from workers.process import take_name, take_processor
 
@@ -199,10 +199,10 @@ class CaptureFile:
             self._fd = -1
 
 
-def run_writer(manifest: dict[str, Any], number: int, cpu: int | None) -> None:
-    """Be the writer of capture `number` until told to stop, and all is written."""
-    _, address, path, overwrite = manifest["wire"]["captures"][number]
-    file = CaptureFile(address, path, overwrite)
+def run_writer(capture: CaptureEntry, number: int, cpu: int | None) -> None:
+    """Be the writer of `capture`, whose number is `number`, until told to stop, and all is written."""
+    address = capture.address
+    file = CaptureFile(address, capture.path, capture.overwrite)
     take_name(f"vre-capture-{number}")
     take_processor(cpu)
     store64(address + CAPTURE["pid"], os.getpid())

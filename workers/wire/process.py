@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 from shm.intrinsics import acquire64, load64, release64, store64
+from shm.manifest import Manifest
 from shm.wire_layout import SOURCE, WIRE
 from workers.core.worker import Worker
 from workers.process import take_processor
@@ -22,7 +22,7 @@ _PATIENCE = 64
 
 
 def run_wire_process(
-    manifest: dict[str, Any],
+    manifest: Manifest,
     run_wire: Callable[..., int],
     read_ticks: Callable[[], int],
     number: int,
@@ -33,18 +33,17 @@ def run_wire_process(
 
     `nic` is the NIC's own core, where routers are mapped directly.
     """
-    wire = manifest["wire"]
-    address = wire["address"]
-    finite = [source["address"] for source in wire["sources"] if source["finite"]]
-    slice_ticks, nic_ticks = (round(ns / manifest["ns_per_tick"]) for ns in (_SLICE_NS, _NIC_NS))
-    busy = manifest["dilated"] or manifest["poll"]
+    address, settings = manifest.wire.address, manifest.settings
+    finite = [source.address for source in manifest.wire.sources if source.finite]
+    slice_ticks, nic_ticks = (round(ns / manifest.ns_per_tick) for ns in (_SLICE_NS, _NIC_NS))
+    busy = settings.dilated or settings.poll
     store64(address + WIRE["standby"], number)
     while acquire64(address + WIRE["left"]) != number - 1 or acquire64(address + WIRE["incarnation"]) < number:
         time.sleep(_NAP_S)
     take_processor(cpu)
     store64(address + WIRE["pid"], os.getpid())
     # A processor of its own, and nothing else to do.
-    alone = manifest["poll"] and not manifest["dilated"] and nic is None
+    alone = settings.poll and not settings.dilated and nic is None
     store64(address + WIRE["patience"], _PATIENCE if alone else 0)
     if nic:
         nic.take_over()
@@ -54,7 +53,7 @@ def run_wire_process(
         if finite and all(load64(source + SOURCE["done"]) for source in finite):
             store64(address + WIRE["finished"], 1)
         if moved == 0:
-            if manifest["dilated"]:
+            if settings.dilated:
                 os.sched_yield()
             elif not busy:
                 time.sleep(_NAP_S)

@@ -13,6 +13,7 @@ from typing import Any
 
 from shm.intrinsics import store64
 from shm.layout import TASK
+from shm.manifest import HostedEntry, Manifest, MemoryMap, RouterEntry
 from workers.compiler.compile import compile_kernel, compile_shape, compile_task, warm
 from workers.core.clock import read_ticks
 from workers.core.echo import echo
@@ -53,36 +54,36 @@ class Code:
         self.kernels: dict[str, Any] = {}
         self._paths: dict[str, list[Any]] = {}
 
-    def _needed(self, manifest: dict[str, Any]) -> list[str]:
-        return [*self._names, *(["classifier"] if manifest["classifiers"] else [])]
+    def _needed(self, manifest: MemoryMap) -> list[str]:
+        return [*self._names, *(["classifier"] if manifest.classifiers else [])]
 
-    def warm(self, manifest: dict[str, Any], say: Callable[[str], None]) -> None:
+    def warm(self, manifest: Manifest, say: Callable[[str], None]) -> None:
         """Compile what the cache lacks, what takes longest first: so all processors end together."""
         # The zygote of domUs finds its graphs' in the cache.
-        inside = [(inside["name"], Shape.from_dict(inside)) for inside in manifest["inside"]]
-        named = [(router["name"], shape_of(router)) for router in manifest["routers"]]
-        shapes = {shape.key(): (name, shape) for name, shape in reversed(named + inside)}
+        entries: tuple[RouterEntry | HostedEntry, ...] = (*manifest.routers, *manifest.hosted)
+        named = [(entry.name, Shape.of(entry.shape)) for entry in entries]
+        shapes = {shape.key(): (name, shape) for name, shape in reversed(named)}
         jobs: dict[str, tuple[str, Callable[[], object]]] = {}
         for key, (name, shape) in sorted(shapes.items(), key=lambda item: -len(item[1][1].classes)):
             jobs[f"shape-{key}"] = (f"router {name}", partial(compile_shape, shape))
-        needed = {*self._needed(manifest), *(["bridge"] if inside else [])}
+        needed = {*self._needed(manifest), *(["bridge"] if manifest.hosted else [])}
         jobs |= {f"kernel-{name}": job for name, job in _KERNELS.items() if name in needed}
         warm(jobs, say)
 
-    def load(self, manifest: dict[str, Any]) -> None:
+    def load(self, manifest: MemoryMap) -> None:
         """Load what a manifest needs."""
         for name in self._needed(manifest):
             if name not in self.kernels:
                 self.kernels[name] = _KERNELS[name][1]()
-        for shape in map(shape_of, manifest["routers"]):
+        for shape in map(shape_of, manifest.routers):
             if shape.key() not in self._paths:
                 self._paths[shape.key()] = compile_shape(shape)
 
-    def install(self, manifest: dict[str, Any]) -> None:
+    def install(self, manifest: MemoryMap) -> None:
         """Write the address of each task's entry point; it is the same in every process forked from here."""
-        for router in manifest["routers"]:
+        for router in manifest.routers:
             entries = self._paths[shape_of(router).key()]
-            for task in router["tasks"]:
-                store64(task["address"] + TASK["function"], entries[task["number"]].address)
-        for classifier in manifest["classifiers"]:
-            store64(classifier["task"] + TASK["function"], self.kernels["classifier"].address)
+            for task in router.tasks:
+                store64(task.address + TASK["function"], entries[task.number].address)
+        for classifier in manifest.classifiers:
+            store64(classifier.task + TASK["function"], self.kernels["classifier"].address)

@@ -32,7 +32,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shm.segment import Segment
+from shm.manifest import Manifest
+from shm.segment import Segment, attach_only
 from workers.core.worker import Worker
 from workers.process import follow_parent, fork_sibling, settle_in, take_processor, wakings
 from workers.wire.capture_writer import run_writer
@@ -46,10 +47,12 @@ _COMPILER_NICE = 10
 class Zygote:
     """State of the zygote process."""
 
+    #: As it has been read last; not there before it is told to start.
+    manifest: Manifest
+
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
         self._unread = b""
-        self.manifest: dict[str, Any] = {}
         self.segments: dict[str, Segment] = {}
         self.workers: list[Worker] = []
         #: A workers.zygote.kernels.Code, once Numba is there.
@@ -114,7 +117,7 @@ class Zygote:
         self.code.load(self.manifest)
         if not again:
             calibration = calibrate(self.code.kernels["ticks"])
-            install(self.manifest, calibration)
+            self.manifest = install(self.manifest, calibration)
             self.say(ns_per_tick=calibration.ns_per_tick)
         self._load()
         # What is alive now never dies: no collection in a child shall copy its pages to find that out.
@@ -125,16 +128,9 @@ class Zygote:
 
     def _read(self, manifest: Path) -> None:
         """Read the manifest; map what is new, and unmap what is gone."""
-        ns_per_tick = self.manifest.get("ns_per_tick")
-        self.manifest = json.loads(manifest.read_text())
-        if ns_per_tick:
-            self.manifest["ns_per_tick"] = ns_per_tick
         # Configurations that are about to run are got ready with those that do.
-        self.manifest["routers"] += self.manifest["upcoming"]
-        rows = {row[0]: row for row in self.manifest["segments"]}
-        for name in [name for name in self.segments if name not in rows]:
-            self.segments.pop(name).detach()
-        self.segments |= {name: Segment.attach(*row) for name, row in rows.items() if name not in self.segments}
+        self.manifest = Manifest.from_json(manifest.read_text()).with_upcoming()
+        attach_only(self.segments, self.manifest.segments)
 
     def _load(self) -> None:
         """Load from the cache what workers and wire run, and make the workers."""
@@ -143,7 +139,7 @@ class Zygote:
         kernels = self.code.kernels
         self.workers = [
             Worker(self.manifest, number, kernels["slice"], kernels["ticks"])
-            for number in range(len(self.manifest["cores"]))
+            for number in range(len(self.manifest.cores))
         ]
 
     def _change(self, manifest: Path) -> None:
@@ -201,14 +197,14 @@ class Zygote:
             self._leave_zygote(platform)
             if kind == "capture":
                 os.sched_setaffinity(0, self._processors)
-                run_writer(self.manifest, place, message["cpu"])
+                run_writer(self.manifest.wire.captures[place], place, message["cpu"])
                 os._exit(0)
-            settle_in(f"vre-{kind}-{place}", self.manifest, message["gently"])
-            speak_into((self.manifest["cores"][place] if kind == "core" else self.manifest["wire"])["journal"])
+            settle_in(f"vre-{kind}-{place}", self.manifest.segments, message["gently"])
+            speak_into((self.manifest.cores[place] if kind == "core" else self.manifest.wire).journal)
             if kind == "core":
                 self.workers[place].run(message["number"], message["cpu"])
             else:
-                nic = self.workers[-1] if self.manifest["cores"][-1]["nic"] else None
+                nic = self.workers[-1] if self.manifest.cores[-1].nic else None
                 kernels = self.code.kernels
                 run_wire_process(
                     self.manifest, kernels["wire"], kernels["ticks"], message["number"], message["cpu"], nic
