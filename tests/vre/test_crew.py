@@ -73,7 +73,7 @@ def test_a_process_that_cannot_be_forked_is_asked_for_again(pair, monkeypatch):
             obey(zygote)
             tend_until(crew, lambda: crew._unforked)
             tend_until(crew, lambda: not crew._unforked)
-    assert len(events) == 1 and "tried again" in events[0]
+    assert len(events) == 1 and "retrying" in events[0]
     assert json.loads(zygote.channel.recv(65536)) == {"core": 0, "cpu": None, "number": 5, "gently": True}
 
 
