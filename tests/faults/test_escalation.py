@@ -66,7 +66,7 @@ class Breaks(Element):
 RUN = """
 import json, sys, time
 import vre
-from tests.vre.platforms import assert_accounts
+from tests.vre.platforms import assert_accounts, wait_for_packets
 
 with vre.Platform(cores=1, name=sys.argv[1]) as box:
     box.nic("eth0", link=vre.Generator(rate=20_000))
@@ -86,7 +86,7 @@ with vre.Platform(cores=1, name=sys.argv[1]) as box:
     box.handle("red").write("e.limit", "0")
     box.write("red.release", "1")
     before = {name: box.handle(name).stats().forwarded for name in ("red", "blue")}
-    box.tend(0.5)
+    wait_for_packets(box, 101, box.handle("red"), box.handle("blue"))
     after = {name: box.handle(name).stats().forwarded - count for name, count in before.items()}
     box.pause()
     box.halt()

@@ -93,9 +93,9 @@ class Naps(_Limited):
 '''
 
 RUN = """
-import json, sys, time
+import json, sys
 import vre
-from tests.vre.platforms import assert_accounts
+from tests.vre.platforms import assert_accounts, wait_for, wait_for_packets
 
 element, deadline = sys.argv[1], float(sys.argv[2])
 with vre.Platform(cores=1, name=sys.argv[3]) as box:
@@ -106,20 +106,18 @@ with vre.Platform(cores=1, name=sys.argv[3]) as box:
     box.start()
     box.tend(0.3)
     red.write("h.limit", "1")
-    end = time.monotonic() + 5
-    while not box.parts.watchdog.quarantined and time.monotonic() < end:
-        box.tend(0.005)
+    wait_for(box, lambda: box.parts.watchdog.quarantined)
     found = box.parts.watchdog.quarantined[0]
     before = blue.stats().forwarded
-    while blue.stats().forwarded == before and time.monotonic() < end:
+    while blue.stats().forwarded == before:
         box.parts.runtime.wait(0.0005)
     resumed = (box.now() - found.at) * 1e3
-    box.tend(0.3)
+    wait_for_packets(box, 1001, blue)
     after = blue.stats().forwarded
     red.write("h.limit", "-1")
     stopped = red.stats().forwarded
     box.write("red.release", "1")
-    box.tend(0.3)
+    wait_for_packets(box, 101, red)
     released = red.stats().forwarded - stopped
     box.pause()
     box.halt()
@@ -147,7 +145,7 @@ def run_with_elements(folder, script, *arguments, elements=ELEMENT):
 BOUNDED = """
 import json, sys
 import vre
-from tests.vre.platforms import assert_accounts
+from tests.vre.platforms import assert_accounts, wait_for, wait_for_packets
 
 element = sys.argv[1]
 with vre.Platform(cores=1, name=sys.argv[2]) as box:
@@ -158,10 +156,10 @@ with vre.Platform(cores=1, name=sys.argv[2]) as box:
     box.start()
     box.tend(0.3)
     red.write("h.limit", "1")
-    box.tend(0.5)
+    wait_for(box, lambda: sum(red.stats().dropped.values()) > 100)
     before = red.stats().forwarded, blue.stats().forwarded
     red.write("h.limit", "-1")
-    box.tend(0.5)
+    wait_for_packets(box, 301, red, blue)
     box.pause()
     box.halt()
     assert_accounts(box)

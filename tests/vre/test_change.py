@@ -185,6 +185,7 @@ def test_a_hundred_moves_and_a_hundred_swaps_under_overload():
             print(f"{name}: median {times[50] * 1e3:.2f} ms, largest {times[-1] * 1e3:.2f} ms")
 
 
+@pytest.mark.timing
 def test_a_core_that_only_sorts_packets_works_as_any_other():
     with vre.Platform(cores=2, name=f"sorts{os.getpid()}", clock="cpu", rebalance=False) as box:
         box.nic("eth0", link=vre.Generator(rate=100_000), queues="single")

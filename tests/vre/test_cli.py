@@ -178,10 +178,10 @@ def processes_of(pid):
 
 
 def gone(pids):
-    """Return whether processes end within two seconds."""
+    """Return whether processes end, however long a busy host takes to end them."""
     import psutil
 
-    end = time.monotonic() + 2
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         left = [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
         if not left:

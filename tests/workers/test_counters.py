@@ -13,8 +13,15 @@ from shm.intrinsics import add64, load64
 from shm.layout import MODEL_BITS, TASK
 from workers.core.perf_counters import PAGE_FAULTS, SLICES, SOFTWARE, Counter, LineMeter, explain, why_not
 
-KERNEL = why_not(SOFTWARE, PAGE_FAULTS)
-needs_counters = pytest.mark.skipif(bool(KERNEL), reason=f"this user may count nothing here: {KERNEL}")
+
+@pytest.fixture(scope="module")
+def counters():
+    """Skip what counts if this user may not."""
+    if why := why_not(SOFTWARE, PAGE_FAULTS):
+        pytest.skip(f"this user may count nothing here: {why}")
+
+
+needs_counters = pytest.mark.usefixtures("counters")
 
 
 def touch(pages):
@@ -34,8 +41,9 @@ def test_a_counter_of_the_kernel_counts_what_is_done():
     counter.close()
 
 
-@pytest.mark.skipif(bool(why_not()), reason=f"this processor counts no cache misses: {why_not()}")
 def test_the_processor_counts_misses():
+    if why := why_not():
+        pytest.skip(f"this processor counts no cache misses: {why}")
     counter = Counter()
     before = counter.read()
     np.arange(1 << 24).sum()
