@@ -105,8 +105,16 @@ def test_random_faults_among_four_routers(tmp_path, seconds):
     assert_contained(result)
 
 
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """Return an ordinary user's home: what one test has compiled is there for the next."""
+    folder = tmp_path_factory.mktemp("home")
+    folder.chmod(0o777)
+    return folder
+
+
 @pytest.fixture
-def as_user(tmp_path):
+def as_user(tmp_path, home):
     """Runs `vre` as an ordinary user."""
     if os.geteuid():
         pytest.skip("this run is an ordinary user's already")
@@ -117,9 +125,6 @@ def as_user(tmp_path):
     for folder in tmp_path.parents:
         if folder.stat().st_uid == 0 and folder.is_relative_to("/tmp") and folder != Path("/tmp"):
             folder.chmod(0o755)
-    home = tmp_path / "home"
-    home.mkdir()
-    home.chmod(0o777)
     paths = [str(REPOSITORY), *(p for p in sys.path if p.endswith("-packages"))]
     environment = {"HOME": str(home), "VRE_CACHE": f"{home}/cache", "VRE_RUN": f"{home}/run"}
     environment |= {"PYTHONPATH": ":".join(paths), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"}
