@@ -23,7 +23,7 @@ def assert_accounts(box):
         assert stats.injected == stats.forwarded + sum(stats.dropped.values()) + stats.in_flight
 
 
-def wait_for(box, condition, seconds=60):
+def wait_for(box, condition, seconds=200):
     """Tend a platform until something is so; `seconds` only ends what would never be."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:

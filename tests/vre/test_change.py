@@ -58,7 +58,7 @@ def test_entitlements_change_at_once_and_bad_ones_change_nothing():
         assert_accounts(box)
 
 
-@pytest.mark.parametrize("rate", [4_000.0, None], ids=["light", "overload"])
+@pytest.mark.parametrize("rate", [10_000.0, None], ids=["light", "overload"])
 def test_moves_between_running_cores_lose_nothing(rate):
     with make(2, rate) as box:
         box.start()
