@@ -122,6 +122,7 @@ def test_one_packet_now_and_then_holds_no_others_for_ever(tmp_path, monkeypatch)
 
 
 @needs_jail
+@pytest.mark.timing
 def test_a_platform_that_was_frozen_finds_nobody_late(tmp_path):
     with platform() as box:
         red = box.router("red", forward(element(tmp_path, PASS)))
