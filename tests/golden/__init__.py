@@ -19,8 +19,9 @@ SHAPES = {
     "branches": "FromDevice(eth0) -> Strip(14) -> check :: CheckIPHeader -> p :: PaintTee(1) -> t :: Tee(3)"
     " -> Switch(0) -> Queue -> Unqueue(BURST 8) -> ToDevice(eth1); check[1] -> Discard; p[1] -> ToDevice(eth0);"
     " t[1] -> Paint(1) -> t; t[2] -> CheckPaint(1) -> Discard; InfiniteSource(LIMIT 5) -> Discard;",
-    "slow_path": "FromDevice(eth0) -> Print(in) -> Strip(14) -> CheckIPHeader -> f :: IPFragmenter(576)"
-    " -> EtherEncap(0x0800, 02:00:00:00:00:01, 02:00:00:00:00:02) -> Queue -> ToDevice(eth1);"
+    "slow_path": "FromDevice(eth0) -> c :: Classifier(12/0806 20/0002, 12/0800);"
+    " c[0] -> Counter -> [1] arp :: ARPQuerier(10.0.0.1, 02:00:00:00:00:01) -> Queue -> ToDevice(eth1);"
+    " c[1] -> Strip(14) -> CheckIPHeader -> f :: IPFragmenter(576) -> Print(out) -> [0] arp;"
     " f[1] -> ICMPError(10.0.0.1, unreachable, needfrag) -> Discard;",
     "domu": f"FromDevice(eth0) -> u :: Untrusted({FOLDER.parents[1]}/examples/limit.py:PerSource) -> Queue"
     " -> ToDevice(eth1); u[1] -> Counter -> Queue -> ToDevice(eth0);",

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-from workers.datapath.packet import TAKEN
-from workers.datapath.turn import DRAIN, PORT_BITS
+from workers.compiler.steps import Step, Value, step
+from workers.datapath.turn import DRAIN, DROPS, PORT_BITS
 from workers.graph.shape import Shape, channels, offsets, reach, upstream
 from workers.graph.traces import Traces
 
@@ -32,214 +31,165 @@ from workers.datapath.turn import (
 )
 """
 
-#: How a task goes through what it makes or gets back, with a look at the clock from time to time.
-_LOOKING = """\
-    i, stop = 0, 0
-    while i < count:
-        stop = look(core, task, i, count)
-        if stop == i:
-            break
-        while i < stop:"""
 
-
-@dataclass
 class Composer:
-    """Writes the module of one shape."""
+    """Decides which steps the functions of a shape's module have."""
 
-    shape: Shape
-    lines: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.trunks = Traces(self.shape)
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.trunks = Traces(shape)
         self.classes, self.next, self.bypasses = self.trunks.classes, self.trunks.next, self.trunks.bypasses
-        self.places, _ = offsets(self.shape.classes)
-        # Who takes packets out of a queue for a port has asked the port for room.
-        self.granted = {upstream(self.shape, port)[1][0]: port for port in self.bypasses.values()}
+        self.places, _ = offsets(shape.classes)
+        # What takes packets out of a queue for a port has asked the port for room.
+        self.granted = {upstream(shape, port)[1][0]: port for port in self.bypasses.values()}
 
     def source(self) -> str:
         """Return the module's text."""
-        used = sorted(set(self.classes), key=lambda c: c.__name__)
-        head = [
-            f'"""Paths of shape {self.shape.key()}: {" ".join(c.__name__ for c in self.classes[:12])}."""',
-            _IMPORTS,
-        ]
-        head += [f"from {c.__module__} import {c.__name__}" for c in used]
-        entries = [e for kind, driver in self.shape.tasks for e in self.trunks.entries(kind, driver)]
-        head.append(f"\nENTRIES = {[f'e{e}' for e in entries]}")
-        head.append("RECORD = PACKET.dtype")
-        for c in used:
-            head.append(f"S_{c.__name__} = {c.__name__}.layout().dtype")
-            if c.process and c.foreign:
-                # What is compiled of it is bounded, see there.
-                head.append(f"P_{c.__name__} = guarded({c.__name__})")
-            elif c.process:
-                head.append(f"P_{c.__name__} = {c.__name__}.process")
-            if c.emit and c.foreign:
-                head.append(f"E_{c.__name__} = guarded({c.__name__}, 'emit')")
-            elif c.emit:
-                head.append(f"E_{c.__name__} = {c.__name__}.emit")
-            if c.collect:
-                head.append(f"E_{c.__name__} = {c.__name__}.collect")
+        lines = [*self._head(), *(line for one in self.steps() for line in one.lines())]
+        return "\n".join(lines) + "\n"
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps of all functions; one that others call comes before them."""
         for first in self.trunks.order:
-            self._function(first, f"e{first}")
+            yield from self.function(first, f"e{first}")
         resumed = {t for n in range(len(self.shape.tasks)) for e in reach(self.shape, n) for t, _ in self._resumed(e)}
         for first in sorted(resumed - self.trunks.heads):
             # The slow path comes back into the middle of a trunk: its rest once more, so that the trunk
             # stays one function.
-            self._function(first, f"r{first}")
-        for number, (kind, element) in enumerate(self.shape.tasks):
-            self._task(number, kind, element)
-        return "\n".join(head + self.lines) + "\n"
+            yield from self.function(first, f"r{first}")
+        for number in range(len(self.shape.tasks)):
+            yield from self.task(number)
 
-    def _function(self, head: int, name: str) -> None:
-        self.lines.append(f"\n\ndef {name}(block, core, packet, port):")
+    def _head(self) -> Iterator[str]:
+        """Yield what is in front of the functions."""
+        yield f'"""Paths of shape {self.shape.key()}: {" ".join(c.__name__ for c in self.classes[:12])}."""'
+        yield _IMPORTS
+        used = sorted(set(self.classes), key=lambda c: c.__name__)
+        yield from (f"from {c.__module__} import {c.__name__}" for c in used)
+        entries = [e for kind, driver in self.shape.tasks for e in self.trunks.entries(kind, driver)]
+        yield f"\nENTRIES = {[f'e{e}' for e in entries]}"
+        yield "RECORD = PACKET.dtype"
+        for c in used:
+            name = c.__name__
+            yield f"S_{name} = {name}.layout().dtype"
+            # What is compiled of others' elements is bounded, see workers.compiler.guard.
+            if c.process:
+                yield f"P_{name} = guarded({name})" if c.foreign else f"P_{name} = {name}.process"
+            if c.emit:
+                yield f"E_{name} = guarded({name}, 'emit')" if c.foreign else f"E_{name} = {name}.emit"
+            if c.collect:
+                yield f"E_{name} = {name}.collect"
+
+    def function(self, head: int, name: str) -> Iterator[Step]:
+        """Yield the steps of the trunk that begins with an element."""
+        yield step("function", name=name)
         before, granted = None, self.granted.get(head)
         for k in self.trunks.along(head):
-            if before is not None and self.next[before, self.trunks.trunk[before]][1]:
-                self.lines.append(f"    port = {self.next[before, self.trunks.trunk[before]][1]}")
-            self._element(k, granted == k)
+            port = self.next[before, self.trunks.trunk[before]][1] if before is not None else 0
+            if port:
+                yield step("enter", port=port)
+            yield from self.element(k, granted == k)
             if self.classes[k].copies() or self.classes[k].slow is not None:
                 granted = None  # more packets may come to the port than were counted
             before = k
 
-    def _element(self, k: int, granted: bool) -> None:
-        """Write one element of a trunk: whatever does not go along the trunk ends in a return."""
+    def element(self, k: int, granted: bool) -> Iterator[Step]:
+        """Yield the steps of one element of a trunk: whatever does not go along the trunk ends in a return."""
         cls, place = self.classes[k], self.places[k]
-        w = self.lines.append
-        slow_counter = f"block + {place + 8 + 8 * len(cls.reasons)}"
-        w(f"    # {cls.__name__}")
-        if cls.process is None and cls.slow is not None:
-            w(f"    punt(core, packet, {k << PORT_BITS} + port, {slow_counter})")
+        name = cls.__name__
+        yield step("element", name=name)
+        if cls.process is None:
+            assert cls.slow
+            yield step("punt_all", **self._punted(k))
             return
-        w(f"    state = record(block + {place}, S_{cls.__name__})")
-        assert cls.process
+        yield step("state", name=name, place=place)
+        onward = self.trunks.trunk.get(k)
+        joins = onward is not None and self.next[k, onward][0] in self.trunks.heads
         if k in self.bypasses:
-            self._queue(k)
+            sink = self._field(self.bypasses[k], "ring")
+            yield step("bypass", name=name, given=self._given(k, "aside", granted), place=place, sink=sink)
+            if joins:
+                yield step("call", go=self._go(k, 0, "packet"))
             return
-        wanted = list(inspect.signature(cls.process).parameters)
-        if "now" in wanted:
-            w('    now = load64(core + CORE["clock_ns"])')
-        given = ", ".join(repr(granted) if name == "granted" else name for name in wanted)
-        w(f"    out = P_{cls.__name__}({given})")
-        # What is in a queue goes on in another task's turn: a call from here would be one that is never made, and
-        # where a circle leads through the queue, one of a function that calls this one.
-        outputs = [] if self.trunks.ends(k) else sorted(o for e, o in self.next if e == k)
-        trunk = self.trunks.trunk.get(k)
-        if self.classes[k].copies():
-            for output in outputs[1:]:
-                if not cls.spreads:
-                    w(f"    if unlikely(out == CLONE + {output}):")
-                    w("        out = 0")
-                    w("        aside = stack_record(RECORD)")
-                    w("        transfer(packet, aside)")
-                self._copy(k, output, "    " if cls.spreads else "        ")
-            outputs = outputs[:1]
+        if "now" in inspect.signature(cls.process).parameters:
+            yield step("clock")
+        yield step("run", name=name, given=self._given(k, "packet", granted))
+        yield from self._copies(k)
         if cls.takes:
-            w("    if out == TAKEN:")
-            w("        return")
+            yield step("taken")
         if cls.slow is not None:
-            w("    if unlikely(out == PUNT):")
-            w("        aside = stack_record(RECORD)")
-            w("        transfer(packet, aside)")
-            w(f"        punt(core, aside, {k << PORT_BITS} + port, {slow_counter})")
-            w("        return")
-        # The trunk is the way with the most behind it: the code of all others is laid out apart.
-        for output in outputs:
-            bad = cls.bad_port and output == cls.bad_port
-            if output == trunk and not bad:
-                continue
-            w(f"    if unlikely(out {'< 0' if bad else f'== {output}'}):")
-            w("        aside = stack_record(RECORD)")
-            w("        transfer(packet, aside)")
-            w(f"        {self._go(k, output).replace('packet', 'aside')}")
-            w("        return")
-        if cls.reasons or trunk is None:
-            # Dropped, or sent to an output that is not there: a Switch turned too far, a lookup's output.
-            w(f"    if unlikely(out != {trunk if trunk is not None else TAKEN}):")
-            if cls.reasons:
-                w(f"        drop(core, block + {place}, out if out < 0 else -1)")
-            w("        return")
-        if trunk is not None and self.next[k, trunk][0] in self.trunks.heads:
-            w("    aside = stack_record(RECORD)")
-            w("    transfer(packet, aside)")
-            w(f"    {self._go(k, trunk).replace('packet', 'aside')}")
+            yield step("punt", **self._punted(k))
+        yield from self._branches(k, onward)
+        if cls.reasons:
+            yield step("drop", place=place, unless="TAKEN" if onward is None else onward)
+        if joins and onward is not None:
+            yield step("join", go=self._go(k, onward, "aside"))
 
-    def _queue(self, k: int) -> None:
-        """Write a queue that feeds a port: while it is empty and the port has room, packets pass it by.
+    def _given(self, k: int, packet: str, granted: bool) -> str:
+        """Return what an element's `process` is called with."""
+        said = {"packet": packet, "granted": repr(granted)}
+        process = self.classes[k].process
+        assert process
+        return ", ".join(said.get(name, name) for name in inspect.signature(process).parameters)
 
-        Both its ends are in one group of tasks, hence on one core, and so the order of packets stays.
+    def _punted(self, k: int) -> dict[str, Value]:
+        """Return how an element's packets are told on the slow path, and where those that find no room are counted."""
+        return {"entry": k << PORT_BITS, "counter": self._slow_counter(k)}
+
+    def _slow_counter(self, k: int) -> int:
+        return self.places[k] + DROPS + 8 * len(self.classes[k].reasons)
+
+    def _field(self, k: int, name: str) -> int:
+        """Return where a field of an element's state is in the block."""
+        return self.places[k] + self.classes[k].layout()[name]
+
+    def _outputs(self, k: int) -> list[int]:
+        """Return the outputs that packets are called along.
+
+        What is in a queue goes on in another task's turn: a call from here would be one that is never made, and where a
+        circle leads through the queue, one of a function that calls this one.
         """
-        w, place = self.lines.append, self.places[k]
-        sink = self.bypasses[k]
-        port = self.places[sink] + self.classes[sink].layout()["ring"]
-        w(f'    if unlikely(is_empty(state["ring"]) == 0 or room(load64(block + {port}), 1) == 0):')
-        w("        aside = stack_record(RECORD)")
-        w("        transfer(packet, aside)")
-        w("        out = P_Queue(state, aside, core)")
-        w("        if out != TAKEN:")
-        w(f"            drop(core, block + {place}, out)")
-        w("        return")
-        if self.next[k, 0][0] in self.trunks.heads:
-            w(f"    {self._go(k, 0)}")
+        return [] if self.trunks.ends(k) else sorted(o for e, o in self.next if e == k)
 
-    def _go(self, k: int, output: int) -> str:
+    def _copies(self, k: int) -> Iterator[Step]:
+        cls, place = self.classes[k], self.places[k]
+        for output in self._outputs(k)[1:] if cls.copies() else ():
+            if cls.spreads:
+                yield step("spread", place=place, go=self._go(k, output, "twin"))
+            else:
+                yield step("clone", place=place, output=output, go=self._go(k, output, "twin"))
+
+    def _branches(self, k: int, onward: int | None) -> Iterator[Step]:
+        cls = self.classes[k]
+        for output in self._outputs(k)[: 1 if cls.copies() else None]:
+            bad = cls.bad_port and output == cls.bad_port
+            if output != onward or bad:
+                yield step("branch", when="< 0" if bad else f"== {output}", go=self._go(k, output, "aside"))
+
+    def _go(self, k: int, output: int, packet: str) -> str:
+        """Return the statement that sends what is called `packet` along an output."""
         target = self.next.get((k, output))
         if target is None:
             return f"drop(core, block + {self.places[k]}, -1)" if self.classes[k].reasons else "return"
         if (k, output) in self.trunks.cut:
-            counter = f"block + {self.places[k] + 8 + 8 * len(self.classes[k].reasons)}"
-            return f"requeue(core, packet, {target[0] << PORT_BITS | target[1]}, {counter})"
-        return f"e{target[0]}(block, core, packet, {target[1]})"
+            return f"requeue(core, {packet}, {target[0] << PORT_BITS | target[1]}, block + {self._slow_counter(k)})"
+        return f"e{target[0]}(block, core, {packet}, {target[1]})"
 
-    def _copy(self, k: int, output: int, indent: str) -> None:
-        for text in (
-            f"made(core, block + {self.places[k]})",
-            "twin = stack_record(RECORD)",
-            "clone(packet, core, twin)" if self.classes[k].spreads else "clone(aside, core, twin)",
-            self._go(k, output).replace("packet", "twin"),
-            "spare_done(core)",
-        ):
-            self.lines.append(indent + text)
-
-    def _task(self, number: int, kind: str, k: int) -> None:
-        w = self.lines.append
+    def task(self, number: int) -> Iterator[Step]:
+        """Yield the steps of a task's entry point."""
+        kind, k = self.shape.tasks[number]
         reached = reach(self.shape, number)
         resumes = sorted({target for e in reached for target in self._resumed(e)})
-        outputs = [e for e in sorted(reached) if self.classes[e].is_queue or self.classes[e].sends()]
         asides = any(self.classes[e].slow is not None for e in reached) or bool(resumes)
-        w(f"\n\ndef task{number}(block, core, task, quantum):  # {kind} {self.classes[k].__name__}")
-        w("    packet = stack_record(RECORD)")
-        if asides:
-            w('    inject, punts = load64(task + TASK["inject"]), load64(task + TASK["punt"])')
-            w("    back = pending(inject, RESUME)")
-        else:
-            w("    back = 0")
-        inputs = {"rx": self._rx_input, "pull": self._pull_input, "source": self._no_input, "domu": self._returns}
-        entry = inputs[kind](k)
-        w("    if count == 0 and back == 0:")
-        w("        return 0")
-        w("    begin(core)")
+        yield step("task", number=number, driver=kind, name=self.classes[k].__name__)
+        yield step("asides" if asides else "no_asides")
+        yield from self._asked(kind, k)
+        yield step("begin")
         if resumes:
-            self._resume(resumes)
-        if kind == "source":
-            self._emit(k)
-        elif kind == "domu":
-            self._collect(k)
-        else:
-            self._batch(entry, kind)
-        w("    commit(core)")
-        for e in channels(self.shape, number):
-            w(f"    commit_channel(load64(block + {self._channel(e)}))")
-        for e in outputs:
-            w(f"    commit_head(load64(block + {self.places[e] + self.classes[e].layout()['ring']}))")
-        if asides:
-            w("    commit_head(punts)")
-            w("    commit_head(inject)")
-            w("    commit_tail(inject)")
-        if kind in ("rx", "pull"):
-            w("    commit_tail(ring)")
-        w("    finish(core)")
-        w("    return count + back")
+            ways = [line for n, target in enumerate(resumes) for line in self._way_back(n, *target)]
+            yield step("resume", ways=tuple(ways))
+        yield self._work(kind, k)
+        yield step("finish", publish=tuple(self._published(number, asides)))
 
     def _resumed(self, k: int) -> Iterator[tuple[int, int]]:
         """Yield the (element, input) that packets come back to: behind slow elements and cut edges."""
@@ -247,128 +197,66 @@ class Composer:
             if element == k and (self.classes[k].slow is not None or (k, output) in self.trunks.cut):
                 yield target
 
-    def _rx_input(self, k: int) -> str:
-        self._input(k, "quantum")
-        return f"e{k}(block, core, packet, 0)"
+    def _way_back(self, n: int, element: int, port: int) -> Iterator[str]:
+        """Yield the lines that take a packet back to an input; the n-th of them."""
+        yield f"{'el' if n else ''}if entry == {element << PORT_BITS | port}:"
+        yield "    aside = stack_record(RECORD)"
+        yield "    transfer(packet, aside)"
+        yield f"    {'e' if element in self.trunks.heads else 'r'}{element}(block, core, aside, {port})"
 
-    def _pull_input(self, k: int) -> str:
-        queue, first = upstream(self.shape, k)
-        self._input(queue, f"{DRAIN} * quantum" if queue in self.bypasses else "quantum")
-        if self.classes[k].sends():
-            sink = self.places[k] + self.classes[k].layout()["ring"]
-            self.lines.append(f"    count = room(load64(block + {sink}), count)")
-        if self.classes[k].bursts:
-            burst = self.places[k] + self.classes[k].layout()["burst"]
-            self.lines.append(f"    count = least(count, load64(block + {burst}))")
-        return f"e{first[0]}(block, core, packet, {first[1]})"
+    def _asked(self, kind: str, k: int) -> Iterator[Step]:
+        """Yield the steps that find out how many packets there are for a turn."""
+        if kind == "domu":
+            yield step("returns", channel=self._field(k, "channel"))
+        elif kind == "source":
+            yield step("quantum")
+        elif kind == "rx":
+            yield step("ring", ring=self._field(k, "ring"), most="quantum")
+        else:
+            queue, _ = upstream(self.shape, k)
+            most = f"{DRAIN} * quantum" if queue in self.bypasses else "quantum"
+            yield step("ring", ring=self._field(queue, "ring"), most=most)
+            if self.classes[k].sends():
+                yield step("room", ring=self._field(k, "ring"))
+            if self.classes[k].bursts:
+                yield step("burst", burst=self._field(k, "burst"))
 
-    def _channel(self, k: int) -> int:
-        return self.places[k] + self.classes[k].layout()["channel"]
+    def _work(self, kind: str, k: int) -> Step:
+        """Return the step that takes a turn's packets through the task's trunk."""
+        if kind == "domu":
+            return self._collect(k)
+        if kind == "source":
+            return self._emit(k)
+        target, port = upstream(self.shape, k)[1] if kind == "pull" else (k, 0)
+        noted = ("read_note(ring, at, packet)",) if kind == "pull" else ()
+        return step("batch", entry=(*noted, f"e{target}(block, core, packet, {port})"))
 
-    def _returns(self, k: int) -> str:
-        self.lines.append(f"    channel = load64(block + {self._channel(k)})")
-        self.lines.append("    count = returned(channel, quantum)")
-        return ""
-
-    def _no_input(self, k: int) -> str:
-        self.lines.append("    count = quantum")
-        return ""
-
-    def _input(self, k: int, most: str) -> None:
-        self.lines.append(f"    ring = load64(block + {self.places[k] + self.classes[k].layout()['ring']})")
-        self.lines.append(f"    count = available(ring, {most})")
-
-    def _batch(self, entry: str, kind: str) -> None:
-        noted = "\n            read_note(ring, at, packet)" if kind == "pull" else ""
-        self.lines.append(f"""\
-    first = at = asked = claim(ring, count)
-    # Only what is claimed: the line behind belongs to the producer, who is writing it.
-    end = claimed = first + count
-    slots, mask, pool = load64(ring + RING["slots"]), load64(ring + RING["mask"]), load64(ring + RING["pool"])
-    while at < end:
-        stop = first + look(core, task, at - first, end - first)
-        if stop == at:
-            break
-        asked = ask_frames(slots, mask, pool, asked, least(stop + AHEAD, claimed))
-        ask_slots(slots, mask, asked, claimed - 1)
-        while at < stop:
-            receive(packet, slots + (at & mask) * SLOT.size, pool){noted}
-            {entry}
-            at += 1
-            if unlikely(log_is_full(core)):
-                stop = end = at
-    count = at - first
-    if at < claimed:
-        keep(ring, at)""")
-
-    def _emit(self, k: int) -> None:
-        name, place = self.classes[k].__name__, self.places[k]
+    def _emit(self, k: int) -> Step:
+        cls, place = self.classes[k], self.places[k]
         # Others' may have failed; then there is no packet, but one that they made and that is dropped.
-        failed = f"""
-            if out < 0:
-                drop(core, block + {place}, out)
-                i += 1
-                continue"""
-        self.lines.append(f"""\
-    state = record(block + {place}, S_{name})
-{_LOOKING}
-            out = 0 if log_is_full(core) else E_{name}(state, packet, core)
-            if out == 0:
-                stop = count = i
-                break
-            made(core, block + {place}){failed if self.classes[k].foreign else ""}
-            e{k}(block, core, packet, 0)
-            spare_done(core)
-            i += 1
-    count = i""")
+        lines = ("if out < 0:", f"    drop(core, block + {place}, out)", "    i += 1", "    continue")
+        failed = lines if cls.foreign else ()
+        return step("emit", name=cls.__name__, place=place, failed=failed, go=f"e{k}(block, core, packet, 0)")
 
-    def _collect(self, k: int) -> None:
-        name, place = self.classes[k].__name__, self.places[k]
-        self.lines.append(f"""\
-    state = record(block + {place}, S_{name})
-    first = take(channel, count)
-{_LOOKING}
-            out = E_{name}(state, block + {place}, packet, core, first + i)
-            if out >= 0:""")
-        for output in sorted(o for e, o in self.next if e == k):
-            self.lines.append(f"""\
-                if out == {output}:
-                    {self._go(k, output)}""")
-        known = [f"out != {o}" for e, o in sorted(self.next) if e == k]
-        self.lines.append(f"""\
-                if {" and ".join(known) or "out >= 0"}:
-                    drop(core, block + {place}, {-1 - self.classes[k].reasons.index("bad_return")})
-                spare_done(core)
-            i += 1
-            if log_is_full(core):
-                stop = count = i
-    if i < count:
-        count = i
-    keep_returns(channel, first + count)
-    give_gifts(core, channel)""")
+    def _collect(self, k: int) -> Step:
+        cls, place = self.classes[k], self.places[k]
+        outputs = sorted(o for e, o in self.next if e == k)
+        ways = [line for o in outputs for line in (f"if out == {o}:", f"    {self._go(k, o, 'packet')}")]
+        unknown = " and ".join(f"out != {o}" for o in outputs) or "out >= 0"
+        code = -1 - cls.reasons.index("bad_return")
+        return step("collect", name=cls.__name__, place=place, ways=tuple(ways), unknown=unknown, code=code)
 
-    def _resume(self, resumes: list[tuple[int, int]]) -> None:
-        w = self.lines.append
-        w("""\
-    if back:
-        first = claim(inject, back)
-        pool = load64(inject + RING["pool"])
-        i, stop = 0, back
-        while i < stop:
-            receive(packet, slot_at(inject, first + i), pool)
-            entry = read_note(inject, first + i, packet)
-            i += 1""")
-        for n, (element, port) in enumerate(resumes):
-            w(f"            {'el' if n else ''}if entry == {element << PORT_BITS | port}:")
-            w("                aside = stack_record(RECORD)")
-            w("                transfer(packet, aside)")
-            name = f"e{element}" if element in self.trunks.heads else f"r{element}"
-            w(f"                {name}(block, core, aside, {port})")
-        w("""\
-            if unlikely(log_is_full(core)):
-                # Nor is there room for a packet of the task's own.
-                keep(inject, first + i)
-                stop, back, count = i, i, 0""")
+    def _published(self, number: int, asides: bool) -> Iterator[str]:
+        """Yield what a turn publishes, in the order of the step `finish`."""
+        for e in channels(self.shape, number):
+            yield f"commit_channel(load64(block + {self._field(e, 'channel')}))"
+        for e in sorted(reach(self.shape, number)):
+            if self.classes[e].is_queue or self.classes[e].sends():
+                yield f"commit_head(load64(block + {self._field(e, 'ring')}))"
+        if asides:
+            yield from ("commit_head(punts)", "commit_head(inject)", "commit_tail(inject)")
+        if self.shape.tasks[number][0] in ("rx", "pull"):
+            yield "commit_tail(ring)"
 
 
 def compose(shape: Shape) -> str:
