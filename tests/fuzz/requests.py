@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Damaged requests to a running platform, and messages of its domUs: `python -m tests.fuzz.requests SECONDS [SEED]`.
 
-The platform runs in virtual time, in this process. Each request is answered, none with an exception that nobody
+The platform runs in virtual time, in this process; with `real` behind the seed it is one of processes, beside whose
+routers another one forwards that no request names. Each request is answered, none with an exception that nobody
 expected, and in the end every packet is accounted for.
 """
 
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import vre
+from tests.fuzz.configurations import damaged
 from vre.platform.domu_commands import VERBS as MESSAGES
 from vre.platform.domu_commands import answer
 
@@ -83,7 +85,9 @@ def request(verbs, files, chance):
     for field in verbs[verb].fields:
         made[field] = {
             "file": lambda: str(chance.choice(files)),
-            "config": lambda: chance.choice((PLAIN, ROUTES, "", "Idle;", "((", "FromDevice(eth9) -> Discard;")),
+            "config": lambda: chance.choice(
+                (PLAIN, ROUTES, "", "Idle;", "((", damaged(ROUTES, [PLAIN, ROUTES], chance))
+            ),
             "core": lambda: chance.choice((0, 1, 7)),
         }.get(field, lambda field=field: chance.choice(VALUES if field in ("value", "route", "address") else NAMES))()
     if chance.random() < 0.4:
@@ -107,17 +111,39 @@ def line_of(made, chance):
     return line.replace(b"\n", b"")
 
 
-def run(seconds, seed, most=None):
-    """Ask a platform things for a time; return how many."""
-    chance, count = random.Random(seed), 0
-    with tempfile.TemporaryDirectory() as folder, vre.Platform(machine="dell2950", clock="virtual", cores=2) as box:
+def restore(box):
+    """Let routers be there again that requests have removed: there is more to ask for then."""
+    for name, config in (("red", ROUTES), ("blue", PLAIN)):
+        if name not in box.model.routers:
+            box.router(name, config)
+
+
+def goes_on(box, before):
+    """Return how much the router that no request names has forwarded: more than before, and it has lost nothing."""
+    stats = box.handle("victim").stats()
+    end = time.monotonic() + 30
+    while stats.forwarded <= before and time.monotonic() < end:
+        box.tend(0.01)
+        stats = box.handle("victim").stats()
+    assert stats.forwarded > before and not stats.dropped.get("killed"), stats
+    return stats.forwarded
+
+
+def run(seconds, seed, most=None, real=False):
+    """Ask a platform things for a time; return how many, and how many changes were made."""
+    chance, count, changes, forwarded = random.Random(seed), 0, 0, 0
+    settings = {"clock": "wall"} if real else {"machine": "dell2950", "clock": "virtual"}
+    with tempfile.TemporaryDirectory() as folder, vre.Platform(cores=2, **settings) as box:
         file = Path(folder) / "green.toml"
-        file.write_text(f"[nics.eth0]\n[nics.eth1]\n[routers.green]\nconfig = '{PLAIN}'\n")
+        whole = f"[nics.eth0]\n[nics.eth1]\n[routers.green]\nconfig = '{PLAIN}'\n"
+        file.write_text(whole)
         files = [file, folder, "/dev/null", Path(folder) / "none.toml", "\x00"]
         box.nic("eth0", link=vre.Generator(rate=100_000))
         box.nic("eth1")
         box.router("red", ROUTES)
         box.router("blue", PLAIN)
+        if real:
+            box.router("victim", PLAIN)
         box.start()
         end = time.monotonic() + seconds
         while time.monotonic() < end and count != most:
@@ -126,6 +152,7 @@ def run(seconds, seed, most=None):
                 if made.get("do") != "replace" or chance.random() < 0.02:
                     said = json.loads(box.parts.control.said(line_of(made, chance)))
                     assert list(said) == ["error"] or said["ok"] is True, said
+                    changes += "ok" in said and made.get("do") in ("add", "remove", "replace", "move")
             else:
                 name = chance.choice(list(box.model.routers))
                 said = answer(box.boundary, box.handle(name), request(MESSAGES, files, chance))
@@ -133,14 +160,20 @@ def run(seconds, seed, most=None):
             assert not box.boundary.unexpected, (seed, count, box.boundary.unexpected)
             count += 1
             if count % 50 == 0:
+                text = damaged(whole, [PLAIN, ROUTES], chance) if chance.random() < 0.5 else whole
+                file.write_bytes(text.encode("utf-8", "replace"))
                 box.tend(0.0005)
+                restore(box)
+                forwarded = goes_on(box, forwarded) if real else 0
         box.pause()
         box.halt()
         for stats in box.reader.routers():
             assert stats.balance == 0, stats
-    return count
+    return count, changes
 
 
 if __name__ == "__main__":
-    done = run(float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns())
-    print(f"{done} requests and messages answered; every packet is accounted for")
+    done, made = run(
+        float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns(), real="real" in sys.argv
+    )
+    print(f"{done} requests and messages answered, {made} changes made; every packet is accounted for")

@@ -16,7 +16,7 @@ def test_damaged_configurations_are_models_or_mistakes():
 
 
 def test_damaged_requests_and_messages_are_answered():
-    assert requests.run(60, seed=5, most=1500) == 1500
+    assert requests.run(60, seed=5, most=1500)[0] == 1500
 
 
 def test_a_name_declared_twice_whose_class_is_not_known_is_two_mistakes():
