@@ -65,7 +65,7 @@ BROKEN: dict[str, str] = {}
 class SlowPacket:
     """A packet on the slow path: bytes and annotations in Python objects.
 
-    `net` and `mac` are offsets into `data`, None where unset. Of an IP header at least 20 bytes are there; one that has
+    `net` and `mac` are offsets into `data`, None if unset. Of an IP header at least 20 bytes are there; one that has
     been stripped is known no more. `stripped` is what was in front and can be uncovered: it ends where `data` begins.
     """
 
@@ -83,7 +83,7 @@ class SlowPacket:
     stripped: bytes = b""
 
     def ip_header(self) -> int:
-        """Return the bytes of the IP header at `net`; 0 where none is whole in `data` (RFC 791, section 3.1)."""
+        """Return the bytes of the IP header at `net`; 0 if none is whole in `data` (RFC 791, section 3.1)."""
         if self.net is None or not 0 <= self.net <= len(self.data) - 20:
             return 0
         size = (self.data[self.net] & 15) * 4
@@ -150,7 +150,7 @@ class Element:
         Fields of its state record, see :class:`shm.layout.Layout`.
     reasons : tuple of str
         Why it drops packets, in the order of the codes `DROP - i`; where the class is not the platform's own, those of
-        FOREIGN_REASONS follow; where it has a slow path, RAISED.
+        FOREIGN_REASONS follow; if it has a slow path, RAISED.
     driver : str
         `"rx"`, `"source"`, `"pull"` or `"domu"` if a task starts or ends here. A source has an `emit`, a domU a
         `collect`.
@@ -183,7 +183,7 @@ class Element:
     reasons: ClassVar[tuple[str, ...]] = ()
     read_handlers: ClassVar[dict[str, Callable[[Any], str]]] = {}
     write_handlers: ClassVar[dict[str, Callable[[Any, str], None]]] = {}
-    table_reads: ClassVar[tuple[str, ...]] = ()  #: handlers that concern its forwarding table, where it has one
+    table_reads: ClassVar[tuple[str, ...]] = ()  #: handlers that concern its forwarding table, if it has one
     table_writes: ClassVar[tuple[str, ...]] = ()
     driver: ClassVar[str] = ""
     is_queue: ClassVar[bool] = False
@@ -304,7 +304,7 @@ def load() -> dict[str, type[Element]]:
             try:
                 with _soon():
                     _register(point.load())
-            except (Exception, SystemExit, TooLong) as error:  # whatever somebody's module does when it is imported
+            except (Exception, SystemExit, TooLong) as error:  # whatever the module does when it is imported
                 BROKEN[f"{point.name} ({point.value})"] = escape(f"{type(error).__name__}: {error}")
     return REGISTRY
 

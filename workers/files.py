@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Files that a configuration names, opened so that none of them can hold up, flood or mislead who reads it.
+"""Files that a configuration names, opened so that none of them can block, flood or mislead the reader.
 
-Whoever writes a configuration chooses what a name in it leads to, and may change that at any time. So a file is opened
+The author of a configuration chooses what a name in it leads to, and may change that at any time. So a file is opened
 only if it is a regular one, below folders that are folders and not links, and no more of it is read than its kind may
-have. A FIFO, a device, a link to somebody else's file or a file without end is an OSError that says so.
+have. A FIFO, a device, a link to another user's file or a file without end is an OSError that says so.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def place(name: str | Path, beside: str | Path) -> Path:
 
 
 def own(name: str | Path) -> Path:
-    """Return where the file is that the user himself has named, to a command: links are followed."""
+    """Return the path of a file that the user named on the command line: links are followed."""
     return Path(os.path.realpath(name))
 
 
@@ -79,7 +79,7 @@ def open_file(path: Path, most: int) -> int:
 
 
 def read_all(fd: int, most: int) -> bytes:
-    """Read and close a file; it may have grown since it was opened. Raises OSError where it has more than `most`."""
+    """Read and close a file; it may have grown since it was opened. Raises OSError if it has more than `most`."""
     with os.fdopen(fd, "rb") as file:
         data = file.read(most + 1)
     if len(data) > most:

@@ -18,7 +18,7 @@ from shm.manifest import SegmentEntry
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_TIMERSLACK = 1, 15, 29
 _MADV_POPULATE_WRITE = 23
-#: A standby maps memory in by such parts, with a pause after each: those who work now are on the same processor.
+#: A standby maps memory in pieces of this size, with a pause after each: the present worker is on the same processor.
 _PART, _PAUSE_S = 1 << 20, 0.001
 _libc = ctypes.CDLL(None, use_errno=True)
 #: Functions of which none lets go of the interpreter's lock.
@@ -59,7 +59,7 @@ def take_name(name: str) -> None:
 
 
 def take_processor(cpu: int | None, pid: int = 0) -> None:
-    """Keep this process, or another one, to a processor, where one is given."""
+    """Keep this process, or another one, to a processor, if one is given."""
     if cpu is not None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(pid, {cpu})

@@ -23,7 +23,7 @@ from workers.core.stride import DISCIPLINES
 #: A tick's length is kept in 2**-RATE_BITS ns: to within 0.1 ppm. Ticks may be up to 2,048 ns long.
 RATE_BITS = 26
 _RATE_MASK = (1 << RATE_BITS) - 1
-#: Readings of which the quickest is taken: others may have been interrupted.
+#: Readings, of which the quickest is used: others may have been interrupted.
 _READINGS = 32
 
 
@@ -56,7 +56,7 @@ class Calibration:
 
 
 def bracket(read: Callable[[], int], clock: Callable[[], int]) -> tuple[int, int]:
-    """Return ticks, and what a clock shows at the same time: of several readings, the one that took least."""
+    """Return ticks and a clock's reading at the same time: of several readings, the quickest."""
     best: tuple[int, int, int] | None = None
     for _ in range(_READINGS):
         begun = clock()
@@ -90,7 +90,7 @@ POLL_NS, PREEMPT_NS, SPIN_NS = 4_000, 100_000, 50_000
 
 
 def install(manifest: Manifest, calibration: Calibration) -> Manifest:
-    """Write a calibration, and what follows from it, where cores and wire look for it; return the manifest with it."""
+    """Write a calibration and what follows from it into the records of cores and wire; return the manifest with it."""
     for core in manifest.cores:
         # The NIC's own core is no emulated one: it keeps to the wall clock, and ends its slice when it finds nothing.
         settings = replace(manifest.settings, dilated=False) if core.nic else manifest.settings
@@ -106,7 +106,7 @@ def install(manifest: Manifest, calibration: Calibration) -> Manifest:
 
 
 def set_up_core(address: int, settings: CoreSettings, calibration: Calibration) -> None:
-    """Write into a core's record what follows from a calibration and a manifest's settings."""
+    """Write the settings that follow from a calibration and the manifest into a core's record."""
     core = record(address, CORE.dtype)
     spin = 0 if settings.poll or settings.dilated else SPIN_NS
     core["epoch_ticks"], core["ns_per_tick"] = calibration.epoch_ticks, calibration.ns_per_tick

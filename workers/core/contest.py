@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""For how long routers competed for a core, and what each had of it then: the time in which shares can be judged.
+"""Contested time: how long routers competed for a core, and what each used of it then. Shares are judged over it.
 
 A router that has nothing waiting has no claim to a core, and one that is alone there has all of it; neither says
 anything about fairness. So a core's time is cut into windows of its own clock, and in each those clients compete that
-had something to do throughout. Where two or more did, they are entitled to what they used together, by weight; what a
-client is above or below that, over all such windows, is its error. (Max-min fairness: who wants less than its share has
-what it wants, and the others divide the rest by weight.)
+had something to do throughout. If two or more did, they are entitled to what they used together, by weight; what a
+client is above or below that, over all such windows, is its error. (Max-min fairness: a client that wants less than its
+share has what it wants, and the others divide the rest by weight.)
 
-Turns are whole, so nobody has exactly its due. What two clients had, each divided by its weight, differs by less than
-the sum of one turn of each, divided alike (:mod:`workers.core.stride`). With q_j a turn of client j, w_j its weight, W
-that of all, and d_i what client i was due, client i is away from that by less than a *step*, s_i = w_i max(q_j / w_j),
-where a contest begins, and by another where it ends: by 2 s_i / d_i of its due. And by no more than all others together
-are away from theirs, so with W - w_i in place of w_i where that is less. A turn that took much longer than others (the
-host took the processor away in it) is made good once all have had as much by weight, so steps shrink with what is due.
+Turns are whole, so no client has exactly its due. What two clients had, each divided by its weight, differs by less
+than the sum of one turn of each, divided alike (:mod:`workers.core.stride`). With q_j a turn of client j, w_j its
+weight, W that of all, and d_i what client i was due, client i is away from that by less than a *step*, s_i = w_i
+max(q_j / w_j), where a contest begins, and by another where it ends: by 2 s_i / d_i of its due. And by no more than all
+others together are away from theirs, so with W - w_i in place of w_i where that is less. A turn that took much longer
+than others (the host took the processor away in it) is made good once all have had as much by weight, so steps shrink
+with what is due.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _WEIGHT = float(1 << STRIDE_BITS)
 
 @kernel
 def used_by(core, client):
-    """Return what a client has used of the resource that its turns are charged: ticks, or accesses to memory."""
+    """Return a client's use of the resource that its turns are charged: ticks, or accesses to memory."""
     return load64(client + (CLIENT["used_lines"] if load64(core + CORE["by_memory"]) else CLIENT["used_ticks"]))
 
 
@@ -87,5 +88,5 @@ def close_window(core, clients, passes, count):
         store64(client + CLIENT["window_used"], now)
         # Below 0 it is known still, and any turn is longer.
         store64(client + CLIENT["window_turn"], -abs(load64(client + CLIENT["window_turn"])))
-        # Who is idle joins later, and has not competed throughout.
+        # An idle client joins later, and has not competed throughout.
         store64(client + CLIENT["window_joins"], load64(client + CLIENT["joins"]) if load64(slot) != IDLE_PASS else -1)

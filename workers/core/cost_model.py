@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a turn takes in virtual time: modelled cycles, and waiting for a shared memory controller.
+"""The duration of a turn in virtual time: modelled cycles, and waiting for a shared memory controller.
 
 The controller is one queue (the paper, section 2.1.1: many short accesses from all ports and cores, one
-memory controller hub). A turn asks it for all the lines of its packets; it ends when both its cycles and its
+memory controller hub). A turn requests all the lines of its packets; it ends when both its cycles and its
 accesses are done.
 """
 

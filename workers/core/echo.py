@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What virtual time has in place of a domU: a task that sends every packet back to where it came from."""
+"""The model of a domU in virtual time: a task that returns every packet."""
 
 from __future__ import annotations
 

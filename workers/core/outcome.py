@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What comes of a packet on the slow path: taken from its element, and checked, before any of it is published.
+"""The results of a packet on the slow path: collected from its element and checked before any is published.
 
-An element may raise, yield without end, or yield what fits into no buffer or field. All of it is the same: nothing of
-what it yielded goes on, and its packet is dropped as `raised`. The only way out of here is :class:`Raised`.
+An element may raise, yield without end, or yield what fits no buffer or field. In each case all of its results are
+discarded, and its packet is dropped as `raised`. The only way out of here is :class:`Raised`.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from workers.graph.shape import reasons
 #: Most packets that come of one, besides those that its element held: a frame of 2,048 bytes has 247 fragments when
 #: the MTU is 68 and its header 60 bytes long.
 MOST = 256
-#: Most of an exception's text that is told.
+#: Most characters of an exception's text that are reported.
 _TOLD = 200
 
 F = TypeVar("F")
 
 
 class Raised(Exception):
-    """An element did not yield what it may; the text is one line that says what it did instead."""
+    """An element yielded an invalid result, or raised; the text is one line about it."""
 
 
 class Outcome(NamedTuple, Generic[F]):
-    """What comes of a packet: frames, and drops by reason."""
+    """The results of a packet: frames, and drops by reason."""
 
     frames: list[F]
     dropped: dict[str, int]
 
     @property
     def packets(self) -> int:
-        """How many packets these are."""
+        """The number of packets."""
         return len(self.frames) + sum(self.dropped.values())
 
 
@@ -52,20 +52,20 @@ def settled(
     results : callable
         Returns an iterable of `(output, SlowPacket)` and Drops.
     frame : callable
-        Makes of an output and a packet what can be published as it is; raises where the packet does not fit.
+        Converts an output and a packet to what is published; raises if the packet does not fit.
     bad_port : int
         Output that takes dropped packets, 0 for none.
     most : int
-        How many there may be.
+        Most results.
 
     Raises
     ------
     Raised
-        Whatever else the element does.
+        The element does anything else.
     """
     try:
         return _collect(cls, results(), frame, bad_port, most)
-    # Also what would end a process: an element's SystemExit costs its packet as a MemoryError does.
+    # This includes SystemExit and MemoryError, which cost only the packet.
     except BaseException as error:
         raise Raised(told(error)) from None
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Memory accesses counted by the processor, where it has counters that this user may read (perf_event_open(2)).
+"""Memory accesses counted by the processor, if it has counters that this user may read (perf_event_open(2)).
 
-No turn reads a counter: the misses of a slice are explained by the packets that each task had in it. Many slices in
-which tasks had packets in changing proportions tell what a packet of each takes.
+No turn reads a counter: the misses of a slice are attributed to the packets that each task had in it. Least squares
+over many slices with different proportions of packets yields the misses per packet of each task.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _ATTRIBUTES = struct.Struct("<IIQQQQQIIQ")
 _EXCLUDE_KERNEL, _EXCLUDE_HYPERVISOR = 1 << 5, 1 << 6
 _CLOSE_ON_EXEC = 8
 _NUMBER = {"x86_64": 298, "aarch64": 241}
-#: Slices that are looked at together: some seconds of a busy core.
+#: Slices per estimate: some seconds of a busy core.
 SLICES = 2000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Counter:
-    """One counter of this thread. Raises OSError where there is none, or it may not be read."""
+    """One counter of this thread. Raises OSError if there is none, or it may not be read."""
 
     def __init__(self, kind: int = HARDWARE, event: int = CACHE_MISSES) -> None:
         flags = _EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR
@@ -42,11 +42,11 @@ class Counter:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     def read(self) -> int:
-        """Return how many there have been."""
+        """Return the count."""
         return int.from_bytes(os.read(self.fd, 8), "little")
 
     def close(self) -> None:
-        """Count no more."""
+        """Close it."""
         os.close(self.fd)
 
 
@@ -60,7 +60,7 @@ def why_not(kind: int = HARDWARE, event: int = CACHE_MISSES) -> str:
 
 
 def explain(packets: Any, misses: Any) -> Any:
-    """Return what a packet of each task takes, by least squares.
+    """Return the misses per packet of each task, by least squares.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def explain(packets: Any, misses: Any) -> Any:
 
 
 class LineMeter:
-    """Keeps what a packet of each task of a core takes up to date in the tasks' records."""
+    """Updates the memory accesses per packet in the records of a core's tasks."""
 
     def __init__(self, counter: Counter, tasks: Sequence[int]) -> None:
         self._counter, self._tasks = counter, list(tasks)
@@ -91,7 +91,7 @@ class LineMeter:
         return self._counter.read(), np.array(counts, dtype=np.int64)
 
     def after_slice(self) -> None:
-        """Take note of a slice; every SLICES of them that moved packets, say what packets take."""
+        """Record a slice; after every SLICES of them that moved packets, update the estimates."""
         (misses, packets), now = self._last, self._look()
         self._last = now
         moved = now[1] - packets
@@ -105,16 +105,16 @@ class LineMeter:
                 self._tasks, explain(self._packets, self._misses), self._packets.sum(axis=0), strict=True
             ):
                 if total >= SLICES:
-                    # Never nothing: a turn that is charged its accesses must cost something.
+                    # Never 0: a turn that is charged its accesses must cost something.
                     store64(task + TASK["lines"], round(max(1.0, float(lines)) * (1 << MODEL_BITS)))
 
     def close(self) -> None:
-        """Count no more."""
+        """Close it."""
         self._counter.close()
 
 
 def line_meter(tasks: Sequence[int]) -> LineMeter | None:
-    """Return a meter for a core's tasks, None where the processor does not count: then the declared model holds."""
+    """Return a meter for a core's tasks, None if the processor does not count: then the declared model holds."""
     try:
         return LineMeter(Counter(), tasks)
     except OSError:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""What is done for a worker that died: its turn is finished, or taken back.
+"""Recovery of the core of a dead worker: its turn is completed, or rolled back.
 
-| stage found | what it had done | what is done |
+| stage | what it had done | recovery |
 | --- | --- | --- |
 | IDLE | nothing unfinished | nothing |
-| RUNNING | swapped buffers, counted drops | counts undone, a swap cut in two finished; the claimed packets are lost |
+| RUNNING | swapped buffers, counted drops | counts rolled back, a half-done swap completed; the batch is lost |
 | COMMITTING | everything but publishing | the rest is published; nothing is lost |
 
-The claimed packets are counted as killed and not run again: one of them may be what killed the worker.
+The packets of the batch are counted as killed and not run again: one of them may have killed the worker.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def channels_on(manifest: Manifest, number: int) -> list[int]:
 
 
 def recover(core: int, inputs: Sequence[int], outputs: Sequence[int], channels: Sequence[int] = ()) -> int:
-    """Bring a dead worker's core back to a state between turns.
+    """Restore a dead worker's core to a state between turns.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def recover(core: int, inputs: Sequence[int], outputs: Sequence[int], channels: 
     Returns
     -------
     int
-        Packets lost, also added to the task's `killed`, or to each router's where its input is shared.
+        Packets lost, also added to the task's `killed`, or to each router's if its input is shared.
     """
     stage, lost, counted = load64(core + CORE["stage"]), 0, 0
     if stage == RUNNING:
@@ -105,7 +105,7 @@ def _undo(core: int) -> None:
 
 
 def _let_all_join(core: int) -> None:
-    """Make every client idle: those with work join again at once, at their own pass."""
+    """Make every client idle: those with work join again at once, each at its own pass."""
     clients, passes = load64(core + CORE["clients"]), load64(core + CORE["passes"])
     for c in range(load64(core + CORE["client_count"])):
         client = load64(clients + 8 * c)

@@ -54,7 +54,7 @@ def has_work(task):
 
 @kernel
 def wake(core, clients, count, passes):
-    """Look at every client and idle task; let those with work join. Return how many tasks joined."""
+    """Poll every idle task; let clients with work join. Return how many tasks joined."""
     best = pick(passes, count)
     floor = load64(core + CORE["least_pass"])
     if best >= 0:
@@ -91,7 +91,7 @@ def wake(core, clients, count, passes):
 
 @kernel
 def next_task(client):
-    """Return the client's runnable task after the one that ran last, 0 where none is."""
+    """Return the client's runnable task after the one that ran last, 0 if none is."""
     last = load64(client + CLIENT["last"])
     task = last
     if last:
@@ -112,21 +112,21 @@ def next_task(client):
 
 @kernel
 def publish_clock(core, now):
-    """Publish the core's clock: CPU time in slices where dilated, else time since the platform's epoch."""
+    """Publish the core's clock: CPU time in slices if dilated, else time since the platform's epoch."""
     state = record(core, CORE_RECORD)
     state["now"] = now
     if state["dilated"]:
         clock = state["clock_base"] + to_ns(state["slice_ticks"], state["tick_rate"])
     else:
         clock = to_ns(now - state["epoch_ticks"], state["tick_rate"])
-    # Never backwards: a preemption found late may have let it run ahead.
+    # Monotonic: a preemption found late may have let it run ahead.
     if clock > state["clock_ns"]:
         state["clock_ns"] = clock
 
 
 @kernel
 def consumed(core, elapsed):
-    """Return the ticks of CPU time behind `elapsed` ticks: less, where the worker was preempted."""
+    """Return the ticks of CPU time behind `elapsed` ticks: less, if the worker was preempted."""
     state = record(core, CORE_RECORD)
     if elapsed <= state["preempt_ticks"] or state["virtual"]:
         return elapsed
@@ -208,7 +208,7 @@ def run_slice(core: int, until: int) -> int:
             wake(core, clients, count, passes)
             state["next_poll"] = now + state["poll_ticks"]
         # Pick.
-        # A core that has had its share of the memory's accesses rests until the next one is due.
+        # A core that has had its share of the memory's accesses idles until the next one is due.
         rests = state["line_pace"] and state["line_due"] > now
         chosen = -1 if rests else pick(passes, count)
         if chosen < 0:
@@ -227,7 +227,7 @@ def run_slice(core: int, until: int) -> int:
         state["least_pass"] = least_pass
         task = next_task(client)
         if task == 0:
-            # Its last task here has been taken away.
+            # Its last task here has been unlinked.
             leave(client, slot)
             continue
         # Stamp.

@@ -2,8 +2,8 @@
 """The slow path: elements in the interpreter, between slices.
 
 Compiled paths punt packets into a ring; here each becomes a :class:`workers.element.SlowPacket`, its element's
-`slow` runs, and what that yields goes back through the inject ring to the compiled element behind, all of it or, where
-the element fails, nothing (:mod:`workers.core.outcome`). The time is charged to the task that punted.
+`slow` runs, and its results go back through the inject ring to the compiled element behind: all of them or, if the
+element fails, none (:mod:`workers.core.outcome`). The time is charged to the task that punted.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from workers.datapath.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, clai
 from workers.element import RAISED, SlowPacket, load
 from workers.graph.shape import Shape, offsets, reach, reasons
 
-#: Time for the slow path between two slices: a fifth of a slice, or a single packet where that takes longer.
+#: Time for the slow path between two slices: a fifth of a slice, or a single packet if that takes longer.
 BUDGET_NS = 200_000
 
 Tick = Callable[[], int]
 
 
 class Context:
-    """What a slow path may ask of its surroundings."""
+    """The services that a slow path may use."""
 
     def __init__(self, core: int, connected: set[int], inject: int, router: int = NOBODY, element: int = -1) -> None:
         self._core = core
@@ -46,11 +46,11 @@ class Context:
         return load64(self._core + CORE["clock_ns"])
 
     def say(self, text: str) -> None:
-        """Show people a line; where nobody reads what was shown before, it is dropped and counted."""
+        """Print a line; if earlier lines have not been read, it is dropped and counted."""
         put(load64(self._core + CORE["journal"]), SAID, self._router, self._element, text)
 
     def connected(self, output: int) -> bool:
-        """Return whether an output of the element leads anywhere."""
+        """Return whether an output of the element is connected."""
         return output in self._connected
 
     def midnight_ms(self) -> int:
@@ -91,14 +91,14 @@ class SlowTask:
         ]
 
     def pending(self) -> bool:
-        """Return whether something is to be done here, for a path that may run."""
+        """Return whether there is work, for a path that is enabled."""
         return load64(self.task + TASK["enabled"]) != 0 and (self._waiting() or self._due() is not None)
 
     def _waiting(self) -> bool:
         return acquire64(self.punt + RING["head"]) != load64(self.punt + RING["tail"])
 
     def _due(self) -> int | None:
-        """Return an element that has something to do of itself, and room for what comes of it."""
+        """Return an element with a visit due, and room for its results."""
         if not self._visits or room(self.inject, 1) == 0:
             return None
         now, found = load64(self.core + CORE["clock_ns"]), None
@@ -109,19 +109,19 @@ class SlowTask:
                 if due(state, now):
                     found = element
                     break
-            except Exception as error:  # it is asked no more; what it does with packets goes on
+            except Exception as error:  # it gets no more visits; it still handles packets
                 self._visits.remove(visit)
                 self._report(element, told(error))
         store64(self.core + CORE["task"], 0)
         return found
 
     def current_pass(self) -> int:
-        """Return the pass of the task's client: who has had least goes first here, too."""
+        """Return the pass of the task's client: the least pass goes first here, too."""
         at = load64(load64(self.task + TASK["slot"]))
         return load64(load64(self.task + TASK["client"]) + CLIENT["own_pass"]) if at == IDLE_PASS else at
 
     def run(self) -> None:
-        """Handle one packet, or what an element has to do of itself, by turns, and charge the task."""
+        """Handle one packet or one visit, alternately, and charge the task."""
         element = None if self._visited and self._waiting() else self._due()
         self._visited = element is not None
         if element is None and available(self.punt, 1) == 0:
@@ -143,14 +143,14 @@ class SlowTask:
         self._charge(self._ticks() - before if self._modelled is None else self._modelled)
 
     def _stamp(self) -> int:
-        """Say whose path this worker is in from now on; return since when."""
+        """Stamp the path that this worker is in; return the time."""
         now = self._ticks()
         store64(self.core + CORE["since"], now)
         store64(self.core + CORE["task"], self.task)
         return now
 
     def _report(self, element: int, text: str) -> None:
-        """Tell people what an element did that it must not."""
+        """Report an element's fault."""
         put(load64(self.core + CORE["journal"]), FAULT, self._router, element, text)
 
     def _handle(self, packet: SlowPacket, entry: int) -> set[int]:
@@ -165,7 +165,7 @@ class SlowTask:
         return self._account(element, 0, visit)
 
     def _account(self, element: int, taken: int, act: Callable[[Any, Context], Iterator[Any]]) -> set[int]:
-        """Let an element act on `taken` packets; send on, or count, what comes of it; return the rings it has used."""
+        """Run an element on `taken` packets; forward, or count, the results; return the rings that it has used."""
         cls, place = self.classes[element], self.block + self.places[element]
         state, connected = self._known(element)
         context = Context(self.core, connected, self.inject, self._router, element)
@@ -189,21 +189,21 @@ class SlowTask:
         return context.touched
 
     def _known(self, element: int) -> tuple[Any, set[int]]:
-        """Return an element's state, and its outputs that lead somewhere; they stay the same."""
+        """Return an element's state and its connected outputs, which do not change."""
         if element not in self._elements:
             state = record(self.block + self.places[element], self.classes[element].layout().dtype)
             self._elements[element] = state, {output for e, output in self.next if e == element}
         return self._elements[element]
 
     def _publish(self, cls: Any, place: int, outcome: Outcome[Frame | None], kept: int) -> None:
-        """Send on, and count, what has come of packets; `kept` more than those are in the element's own rings now."""
+        """Forward and count the results; `kept` more packets are in the element's own rings now."""
         why, lost = reasons(cls), dict(outcome.dropped)
         for one in outcome.frames:
             if one is None or not put_frame(self.inject, one):
                 lost[why[-1]] = lost.get(why[-1], 0) + 1
         for reason, count in lost.items():
             self._add(place + DROPS + 8 * why.index(reason), count)
-        # More than were taken, and the rest were made here.
+        # If there are more than were taken, the rest were made here.
         self._add(place + MADE, outcome.packets + kept)
 
     def _add(self, counter: int, count: int) -> None:
@@ -222,12 +222,12 @@ class SlowTask:
 
 
 def _held(rings: list[int]) -> int:
-    """Return how many packets an element keeps."""
+    """Return how many packets an element holds."""
     return sum(load64(ring + RING["next_head"]) - load64(ring + RING["next_tail"]) for ring in rings)
 
 
 def _lost(rings: list[int], held: int, taken: int) -> Outcome[Frame | None]:
-    """Return what comes of `taken` packets whose element failed: lost, and what was taken from those `held` before."""
+    """Return the loss of `taken` packets whose element failed, including those taken from the `held` ones."""
     kept = _held(rings) - held
     for ring in rings:
         # What it has put in meanwhile is the ring's last.

@@ -18,7 +18,7 @@ the sum of one turn's charge over its weight for each: a client runs only while 
 is ahead of any other by at most its last turn. Pure functions of state and time.
 
 Ranges, so that nothing overflows however long a core runs: weights of one core may differ by 2**30, from 1e-3 to 1e6;
-who is entitled to less counts as that. A turn is charged at most `most` ticks, 2**62 / stride. Passes are moved back
+a client entitled to less counts as that. A turn is charged at most `most` ticks, 2**62 / stride. Passes are moved back
 by :data:`REBASE` when the least of them has come so far, and none is further ahead than :data:`FARTHEST`.
 """
 
@@ -31,17 +31,17 @@ DISCIPLINES = ("exact", "measured", "weighted", "stride", "roundrobin")
 EXACT, MEASURED = 0, 1
 #: What disciplines that count turns charge for one, in ticks: some turn's worth, for the scale of passes.
 TURN_CHARGE = 1 << 12
-#: A sample so many times above the estimate is taken for a preemption, unless the one before was, too.
+#: A sample this many times the estimate counts as a preemption, unless the one before did, too.
 OUTLIER = 16
-#: A stride is at most so large: the least weight's is 2**30 times the largest's.
+#: Largest stride: the least weight's is 2**30 times the largest's.
 STRIDE_MOST = 1 << STRIDE_BITS + 30
-#: What all passes are moved back by, once the least of them is that: after 17 days at 3 GHz of the largest weight.
+#: All passes are moved back by this, once the least is that large: after 17 days at 3 GHz of the largest weight.
 REBASE = 1 << 60
-#: Where a pass ends that is charged for what others did for the client: twice that, far from IDLE_PASS.
+#: Largest pass after a charge for work done apart from turns; twice that is far from IDLE_PASS.
 FARTHEST = 1 << 61
-#: What a client may be ahead of the least pass when its stride has become larger.
+#: Most that a client may be ahead of the least pass after its stride has grown.
 _AHEAD = float(1 << 59)
-#: The estimate moves towards a sample by a part of 2**EWMA_BITS.
+#: The estimate moves towards a sample by a fraction of 2**-EWMA_BITS.
 EWMA_BITS = 4
 
 
@@ -63,7 +63,7 @@ def most_charged(stride):
 
 @kernel
 def pick(passes, count):
-    """Return the index of the least of `count` passes (8 bytes each), -1 where all are idle."""
+    """Return the index of the least of `count` passes (8 bytes each), -1 if all are idle."""
     best = IDLE_PASS
     for i in range(count):
         value = load64(passes + 8 * i)
@@ -92,10 +92,10 @@ def price(discipline, task, elapsed, packets):
 
 @kernel
 def sample(task, every, elapsed, packets):
-    """Count a turn's packets; where one `every` so many is among them, take its cost into the path's estimate.
+    """Count a turn's packets; if a sampled one, of `every` so many, is among them, update the path's cost estimate.
 
-    A packet's cost shows when control returns to the scheduler (the paper, section 3.3.1, footnote 3): it is
-    its part of what the turn took.
+    A packet's cost is known when control returns to the scheduler (the paper, section 3.3.1, footnote 3): it is
+    its fraction of the turn's time.
     """
     left = load64(task + TASK["sample_in"]) - packets
     if left > 0:
@@ -132,7 +132,7 @@ def charge(client, slot, amount, ticks):
 
 @kernel
 def charge_aside(client, slot, ticks):
-    """Charge a client for what was done for it apart from its turns, while others may have been ahead of it."""
+    """Charge a client for work done apart from its turns, when it may not have had the least pass."""
     charge(client, slot, ticks, ticks)
     at = client + CLIENT["own_pass"] if load64(slot) == IDLE_PASS else slot
     if load64(at) > FARTHEST:
@@ -141,18 +141,18 @@ def charge_aside(client, slot, ticks):
 
 @kernel
 def move_back(client, slot, rebases):
-    """Move a client's passes back with all others' of its core; who is idle, and behind, is at the beginning."""
+    """Move a client's passes back with all others' of its core; an idle client that is behind gets 0."""
     own, current = load64(client + CLIENT["own_pass"]) - REBASE, load64(slot)
     store64(client + CLIENT["own_pass"], own if own > 0 else 0)
     if current != IDLE_PASS:
         store64(slot, current - REBASE if current > REBASE else 0)
-    # Last: a worker killed before does it again, which forgives a debt, and starves nobody.
+    # Last: if a worker is killed before this, it is repeated, which forgives a debt, and starves no client.
     store64(client + CLIENT["rebases"], rebases)
 
 
 @kernel
 def adopt(client, slot, floor):
-    """Let a client have the stride that is wanted; what it is ahead of the least pass stays the same, in ticks.
+    """Adopt the wanted stride; what the client is ahead of the least pass stays the same, in ticks.
 
     (Waldspurger and Weihl, section 4.2: a client's remaining pass is scaled with its stride.)
     """
@@ -163,7 +163,7 @@ def adopt(client, slot, floor):
         ahead = 0
     scaled = ahead * (wanted / before) if ahead else 0.0
     scaled = scaled if scaled < _AHEAD else _AHEAD
-    # A worker killed in between forgives a debt, and makes none larger.
+    # If a worker is killed in between, a debt is forgiven, and none grows.
     if wanted < before and ahead:
         store64(at, floor + int(scaled))
     store64(client + CLIENT["most"], most_charged(wanted))

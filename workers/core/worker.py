@@ -26,9 +26,9 @@ SLICE_NS = 1_000_000
 NAP_S = 20e-6
 #: Pause of a worker that has no task: others may want its processor.
 _EMPTY_NAP_S = 0.02
-#: A standby looks that often, should nobody wake it.
+#: Polling period of a standby that is not woken.
 _STANDBY_S = 0.1
-#: A worker that has used so much CPU time in one slice is killed by its own timer, should nobody else notice.
+#: CPU time in one slice after which a worker's own timer kills it, if the watchdog does not.
 _BACKSTOP_S = 5.0
 
 Kernel = Callable[..., int]
@@ -74,10 +74,10 @@ class Worker:
         self.look_round()
 
     def look_round(self) -> None:
-        """Find out which tasks the core has now, and map the memory of their channels."""
+        """Update the list of the core's tasks, and map the memory of their channels."""
         roster = load64(self.core + CORE["roster"])
         known = {slow.task: slow for slow in self.slow}
-        # A task of a router that came after this worker was forked is not for it: another worker will come.
+        # A task of a router that was added after this fork is for the next worker.
         here = [task for task in tasks_on(self.core) if task in self._shapes]
         self.slow = [slow for task in here if (slow := known.get(task) or self._for_path(task, self._slow_path))]
         self._empty = not any(tasks_on(self.core))
@@ -92,14 +92,14 @@ class Worker:
         if load64(self.core + CORE["pid"]) == os.getpid():
             mapped = [self._for_path(task, self._map_channels) for task in crossing]
             if self._nic and not all(mapped):
-                return  # nothing is sent into what the wire cannot reach; it looks again
+                return  # the wire must map it before packets are sent into it; try again
         release64(self.core + CORE["seen_roster"], roster)
 
     def _for_path(self, task: int, act: Callable[[int], T]) -> T | None:
-        """Do something that a path needs.
+        """Do something that a path needs, with the path stamped.
 
-        If it fails, the path's stamp says whom this worker's end is due to (see vre.supervision.restart_policy). None
-        where nothing ends for it: in quarantine, in the zygote, whose workers meet it again, and in the wire.
+        If it fails, the worker ends, and the stamp names the path (see vre.supervision.restart_policy). Return None if
+        nothing ends: in quarantine, in the zygote, whose workers will repeat it, and in the wire.
         """
         own = load64(self.core + CORE["pid"]) == os.getpid() and not self._nic and load64(task + TASK["enabled"])
         if own:
@@ -124,7 +124,7 @@ class Worker:
         return True
 
     def _map(self, channel: int) -> None:
-        """Map a channel's memory, where it is another than before."""
+        """Map a channel's memory, if it has changed."""
         while self._mapped.get(channel) != (now := acquire64(channel + CHANNEL["incarnation"])):
             follow(channel)
             self._mapped[channel] = now
@@ -138,7 +138,7 @@ class Worker:
                 charge_aside(client, slot, due)
 
     def take_over(self) -> None:
-        """Let this process be the core's."""
+        """Take the core over."""
         store64(self.core + CORE["pid"], os.getpid())
         self.look_round()
 
@@ -146,14 +146,14 @@ class Worker:
         """Wait for worker `number` - 1 to leave the core; run slices on `cpu` until the next one is to have it."""
         core = self.core
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-        # Where it is going to run: it would wait for the wire's time otherwise when it is woken.
+        # Move to its own processor: otherwise it would wait for the wire's when it is woken.
         take_processor(cpu)
         store64(core + CORE["standby"], number)
         while acquire64(core + CORE["left"]) != number - 1 or acquire64(core + CORE["incarnation"]) < number:
             if load64(core + CORE["stop"]):
                 return
             if acquire64(core + CORE["incarnation"]) < number:
-                # Woken when it is wanted: one that kept looking would cost others more than its time.
+                # It is woken when it is needed; polling would cost others more than its time.
                 signal.sigtimedwait({signal.SIGUSR1}, _STANDBY_S)
             else:
                 time.sleep(NAP_S)
@@ -173,12 +173,12 @@ class Worker:
         handled = run_slow(self.slow, self._ticks, self._slow_ticks)
         self._charge_domus()
         add64(core + CORE["slices"], 1)
-        # Last: who waits for it may take away what was in hand until now.
+        # Publish the heartbeat last: waiters may then reclaim what this slice was using.
         release64(core + CORE["heartbeat"], load64(core + CORE["heartbeat"]) + 1)
         return moved, handled
 
     def _count_lines(self) -> None:
-        """Let the meter look; where it cannot any more, what paths declare holds again."""
+        """Update the meter; if it fails, the declared model holds again."""
         try:
             if self._meter:
                 self._meter.after_slice()

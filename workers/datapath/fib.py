@@ -55,7 +55,7 @@ def hops_at(chunks: int) -> int:
 
 @kernel
 def _in_chunk(table, first, address):
-    """Return what the chunks under a first-level entry say, 0 where no prefix that is longer than 16 bits matches."""
+    """Return the answer of the chunks under a first-level entry, 0 if no prefix longer than 16 bits matches."""
     entry = load32(table + (_CHUNKS + (first & CHUNK - 1) * 256 + (address >> 8 & 255)) * 4)
     if entry & CHUNK:
         entry = load32(table + (_CHUNKS + (entry & ~CHUNK) * 256 + (address & 255)) * 4)
@@ -94,8 +94,8 @@ class Fib:
     Attributes
     ----------
     await_readers : callable
-        Returns when every reader has finished what it was in when this was called. Raises where that cannot be waited
-        for. It is called only where there is no room but what has been given back.
+        Waits until every reader has finished its present slice. Raises if that is impossible now. It is called only if
+        there is no room but what has been freed.
     """
 
     def __init__(self, address: int, chunks: int) -> None:
@@ -108,7 +108,7 @@ class Fib:
         self._first = whole[:_CHUNKS].view(np.int64)
         self._chunks = whole[_CHUNKS : _CHUNKS + 256 * chunks].reshape(chunks, 256)
         self._hops = whole[_CHUNKS + 256 * chunks :].reshape(HOPS, 2)
-        # Length of the prefix that each answer comes from, plus one; 0 for no route, _BELOW where a chunk is below.
+        # Length of the prefix that each answer comes from, plus one; 0 for no route, _BELOW if a chunk is below.
         self._short_length = np.zeros(FIRST, dtype=np.uint8)
         self._chunk_length = np.zeros((chunks, 256), dtype=np.uint8)
         # Chunks, and next hops, by how many routes need them.
@@ -134,7 +134,7 @@ class Fib:
             self.add(address, length, gateway, output)
 
     def add(self, address: int, length: int, gateway: int, output: int) -> None:
-        """Add or replace a route. Raises FibError where the table is full; nothing has changed then."""
+        """Add or replace a route. Raises FibError if the table is full; nothing has changed then."""
         address &= _mask(length)
         before = self.routes[length].get(address)
         if before == (gateway, output):
@@ -150,7 +150,7 @@ class Fib:
                 self._needed[chunk] += 1
 
     def remove(self, address: int, length: int) -> None:
-        """Remove a route; the next shorter one takes its place. Raises FibError where there is none."""
+        """Remove a route; the next shorter one takes its place. Raises FibError if there is none."""
         address &= _mask(length)
         if address not in self.routes[length]:
             raise FibError("no such route")
@@ -205,7 +205,7 @@ class Fib:
         return None
 
     def _make_room(self, address: int, length: int) -> None:
-        """See to it that there is room for the chunks of a prefix. Raises FibError."""
+        """Ensure that there is room for the chunks of a prefix. Raises FibError."""
         entry = int(self._first[address >> 16])
         lacking = int(length > 16 and not entry & CHUNK)
         if length > 24 and (lacking or not int(self._chunks[entry & CHUNK - 1, address >> 8 & 255]) & CHUNK):
@@ -216,7 +216,7 @@ class Fib:
             raise FibError("the table is full: raise its CAPACITY")
 
     def _reclaim(self) -> None:
-        """Take back what no reader can be at any more."""
+        """Reclaim what no reader can be using any more."""
         if self._left or self._left_hops:
             self.await_readers()
             self._free += self._left
@@ -289,7 +289,7 @@ class Fib:
             self._chunk_length[below[which], places] = mark
 
     def _second(self, at: int) -> int:
-        """Return the chunk under a first-level entry, made empty where there is none yet."""
+        """Return the chunk under a first-level entry; make an empty one if there is none."""
         entry = int(self._first[at])
         if entry & CHUNK:
             return entry & CHUNK - 1
@@ -298,7 +298,7 @@ class Fib:
         return number
 
     def _third(self, second: int, at: int) -> int:
-        """Return the chunk under an entry of a chunk, made from the entry's answer where there is none yet."""
+        """Return the chunk under an entry of a chunk; make one from the entry's answer if there is none."""
         entry = int(self._chunks[second, at])
         if entry & CHUNK:
             return entry & ~CHUNK
@@ -307,7 +307,7 @@ class Fib:
         return number
 
     def _blank(self, value: int, mark: int) -> int:
-        """Return a free chunk, all of whose entries are `value`, before anybody can be led to it."""
+        """Return a free chunk, all of whose entries are `value`, before any reader can reach it."""
         number = self._free.pop()
         self._chunks[number], self._chunk_length[number] = value, mark
         self._publish()

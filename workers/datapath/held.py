@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Packets that an element keeps for later, in one ring of its own, in as many queues as it wants.
+"""Packets that an element holds for later, in one ring, in any number of queues.
 
 A ring's slots own the buffers, and what is between its tail and its head is in flight; here they are used as a pool.
 A queue is a :data:`QUEUE` record; which slots are in it, and in what order, is in one :data:`LINK` for each slot.
-What is taken out leaves a hole, into which the packet at the ring's tail moves. Every call takes the same
-time, however many packets are kept.
+A packet that is taken out leaves a hole, into which the packet at the ring's tail moves. Every call takes constant
+time.
 
-A worker can be killed between any two stores. So links are believed only if they were finished, and fit the ring;
-else the packets themselves say where they belong (:meth:`Held.links_fit`, :meth:`Held.link_again`).
+A worker can be killed between any two stores. So links are used only if they were completed, and fit the ring;
+otherwise they are rebuilt from the packets' destinations (:meth:`Held.links_fit`, :meth:`Held.link_again`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Held:
     # Changes.
 
     def append(self, queue: int, packet: SlowPacket) -> bool:
-        """Keep a packet at the end of a queue; False where there is no room."""
+        """Append a packet to a queue; False if there is no room."""
         if self.full():
             return False
         head = load64(self.ring + RING["next_head"])
@@ -82,14 +82,14 @@ class Held:
         return packet
 
     def replace(self, victim: int, queue: int, packet: SlowPacket) -> None:
-        """Let a packet have the place of the oldest of the queue `victim`, at the end of `queue`."""
+        """Append a packet to `queue`, in the slot of the oldest packet of the queue `victim`."""
         slot = load64(victim + QUEUE["first"]) - 1
         self._unlink(slot)
         self._write(slot, packet)
         self._enqueue(queue, slot)
 
     def _write(self, slot: int, packet: SlowPacket) -> None:
-        # Nobody's, until all of it is there: a destination that no packet here has.
+        # In no queue until it is complete: a destination that no packet here has.
         store32(note_at(self.ring, slot), 0)
         write_packet(self.ring, slot, packet, 0)
 
@@ -103,7 +103,7 @@ class Held:
         add64(queue + QUEUE["count"], 1)
 
     def _point(self, link: int, after: int, before: int) -> None:
-        """Let what comes before and after a link name `after` and `before`."""
+        """Make a link's neighbours point to `after` and `before`."""
         queue, previous, following = (
             load64(link + LINK["queue"]),
             load64(link + LINK["before"]),
@@ -127,17 +127,17 @@ class Held:
     # A worker's death.
 
     def begin(self) -> None:
-        """Say that the links are being changed."""
+        """Mark the links as being changed."""
         store64(self._links + _WHOLE, 0)
 
     def end(self) -> None:
-        """Say that they are whole again, and for which head and tail of the ring."""
+        """Mark the links as complete, for the ring's present head and tail."""
         store64(self._links + _HEAD, load64(self.ring + RING["next_head"]))
         store64(self._links + _TAIL, load64(self.ring + RING["next_tail"]))
         store64(self._links + _WHOLE, 1)
 
     def links_fit(self) -> bool:
-        """Return whether the links are whole, and tell of the packets that are here."""
+        """Return whether the links are complete, and match the packets in the ring."""
         links, ring = self._links, self.ring
         return (load64(links + _WHOLE), load64(links + _HEAD), load64(links + _TAIL)) == (
             1,
@@ -146,6 +146,6 @@ class Held:
         )
 
     def link_again(self, queue_of: Callable[[int], int]) -> None:
-        """Make all links anew; `queue_of` tells the queue, empty so far, of a destination, 0 for what is nobody's."""
+        """Rebuild all links; `queue_of` returns the queue, empty so far, of a destination, 0 for none."""
         for index in range(load64(self.ring + RING["next_tail"]), load64(self.ring + RING["next_head"])):
             self._enqueue(queue_of(load32(note_at(self.ring, index))), index & self._mask)

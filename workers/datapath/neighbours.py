@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Neighbours on a link: whose Ethernet address is known and until when, and what waits for the others.
+"""Neighbours on a link: known Ethernet addresses, when they expire, and packets that wait for unknown ones.
 
 | a neighbour is | its packets | it is asked for |
 | --- | --- | --- |
@@ -8,8 +8,8 @@
 | fresh | are sent | no |
 | known, but not fresh | are sent | once a second, while packets come |
 
-(RFC 1122, sections 2.3.2.1 and 2.3.2.2; Click: ARPQuerier, ARPTable.) Compiled paths read the table, and ask for a
-poll of who is no longer fresh; everything else is done on the slow path, a bounded part of it at a time.
+(RFC 1122, sections 2.3.2.1 and 2.3.2.2; Click: ARPQuerier, ARPTable.) Compiled paths read the table, and request a
+poll of stale neighbours; everything else is done on the slow path, a bounded amount at a time.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from workers.datapath.held import QUEUE, Held
 from workers.datapath.packet import DROP, PUNT
 from workers.element import Drop, SlowPacket
 
-#: What compiled paths read of a neighbour. `address` is 0 where the place has never been used, GONE where its
-#: neighbour was deleted; `mac` 0 where it has not answered.
+#: What compiled paths read of a neighbour. `address` is 0 if the place has never been used, GONE where its
+#: neighbour was deleted; `mac` 0 if it has not answered.
 ENTRY = Layout("neighbour", {"address": "i8", "mac": "i8", "fresh_until": "i8", "valid_until": "i8"}, size=32)
 #: The rest, at the same place of another area: the queue of what waits for it, when it was asked for and when it
 #: answered, and the next of those whose packets are owed them.
@@ -65,7 +65,7 @@ def first_place(address):
 
 @kernel
 def neighbour(table, address):
-    """Return the entry of an address, 0 where it has none."""
+    """Return the entry of an address, 0 if it has none."""
     at = first_place(address)
     for _ in range(PROBES):
         entry = table + at * ENTRY.size
@@ -87,7 +87,7 @@ def may_be_asked(notes, now):
 
 @kernel
 def not_fresh(entry, notes, polls, core, now):
-    """Return what becomes of a packet to a neighbour that is not fresh: 0 where it can be sent all the same."""
+    """Return what becomes of a packet to a neighbour that is not fresh: 0 if it can be sent all the same."""
     owed = load64(notes + NOTES["owed"])
     if owed > 1:
         return QUEUE_FULL
@@ -98,7 +98,7 @@ def not_fresh(entry, notes, polls, core, now):
             store64(notes + NOTES["asked"], now if now else 1)
             store64(polls, head + 1)
         return 0
-    # Half of the way to the slow path is left to packets for whom nobody waits yet.
+    # Half of the punt ring is left to packets of neighbours without waiting packets.
     ring = load64(load64(core + CORE["task"]) + TASK["punt"])
     half = load64(ring + RING["capacity"]) // 2
     if room(ring, half) < half:
@@ -107,7 +107,7 @@ def not_fresh(entry, notes, polls, core, now):
 
 
 def request(commands: int, kind: int, address: int = 0, mac: int = 0) -> None:
-    """Ask the slow path for a change of the table, which only it may write. Raises ValueError where it is behind."""
+    """Ask the slow path for a change of the table, which only it may write. Raises ValueError if it is behind."""
     head = load64(commands)
     if head - acquire64(commands + COMMANDS["tail"]) > _MASK:
         raise ValueError("64 changes wait to be made: try again when the router has had its turn")
@@ -160,7 +160,7 @@ class Neighbours:
         self.state["next_ns"] = self.now
 
     def _link_again(self) -> None:
-        """Find out who waits for whom: the links are new, or a worker died in the middle of changing them."""
+        """Rebuild the queues: the links are new, or a worker died while it changed them."""
         import numpy as np
 
         memory: Any = (ctypes.c_char * (SLOTS * NOTES.size)).from_address(self._notes)
@@ -192,7 +192,7 @@ class Neighbours:
     # Packets to be sent.
 
     def send(self, packet: SlowPacket) -> Iterator[Any]:
-        """Send a packet, or keep it and ask for its neighbour."""
+        """Send a packet, or hold it and send a request for its neighbour."""
         entry = neighbour(self._table, packet.dst)
         if entry == 0:
             entry = yield from self._claim(packet.dst)
@@ -212,7 +212,7 @@ class Neighbours:
             yield self._query(packet.dst, notes)
 
     def _keep(self, queue: int, packet: SlowPacket) -> Iterator[Any]:
-        """Keep a packet; where there is no room, the oldest for the same neighbour goes, or one of who has several."""
+        """Hold a packet; if there is no room, drop the oldest of its neighbour, or one of a neighbour with several."""
         most = int(self.state["entry_packet_capacity"])
         victim = queue if load64(queue + NOTES["count"]) else 0
         if not (most and load64(queue + NOTES["count"]) >= most) and self.held.append(queue, packet):
@@ -224,7 +224,7 @@ class Neighbours:
         yield Drop("arp_queue_full")
 
     def _claim(self, address: int) -> Generator[Any, None, int]:
-        """Return a place for an address, free or the least useful neighbour's; 0 where there is none."""
+        """Return a place for an address, free or the least useful neighbour's; 0 if there is none."""
         found, least = 0, (3, 0, 0)
         at = first_place(address)
         for i in range(PROBES):
@@ -267,7 +267,7 @@ class Neighbours:
     # Answers.
 
     def learn(self, address: int, mac: int, unasked: bool = False) -> Iterator[Any]:
-        """Take note of an answer, and send on what waited for it; one that nobody asked for only where `unasked`."""
+        """Record an answer, and send what waited for it; an unsolicited one only if `unasked`."""
         entry = neighbour(self._table, address)
         if entry == 0 and unasked:
             entry = yield from self._claim(address)

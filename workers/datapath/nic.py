@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a port does with a frame that comes in: sort it by VLAN and MAC, as VMDq does, and put it into an RX ring."""
+"""Receiving a frame at a port: demultiplexed by VLAN and MAC, as VMDq does, into an RX ring."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def vlan_of(frame, length):
 
 @kernel
 def comes_untagged(claim, frame, length):
-    """Return whether a frame's tag is taken off for a CLAIM: who gets what nobody claims gets it tag and all."""
+    """Return whether a frame's tag is removed for a CLAIM: unclaimed frames are passed on with their tag."""
     return is_tagged(frame, length) and load64(claim + CLAIM["vlan"]) == vlan_of(frame, length)
 
 
 @kernel
 def takes_rest(claim):
-    """Return whether a CLAIM is for what nobody else claims, of VLANs that nobody is on, too."""
+    """Return whether a CLAIM is for all unclaimed frames, including those of unclaimed VLANs."""
     return load64(claim) < 0 and load64(claim + CLAIM["vlan"]) == -1
 
 
 @kernel
 def claimant(claims, frame, length):
-    """Return the CLAIM that a frame falls under; 0 for none."""
+    """Return the CLAIM that matches a frame; 0 for none."""
     if length < 14:
         return 0
     mac, vlan = be16(frame) << 32 | be32(frame + 2), vlan_of(frame, length)
@@ -84,13 +84,13 @@ def claimant(claims, frame, length):
 
 @kernel
 def take_in(claim, frame, length, time):
-    """Put a frame into the ring of whom a CLAIM belongs to, or into the port's where it has a single one."""
+    """Put a frame into the ring of a CLAIM's router, or into the port's if it has a single one."""
     ring, queue = load64(claim + CLAIM["ring"]), load64(claim + CLAIM["queue"])
     target, router = queue if queue else ring, load64(claim + CLAIM["router"])
     if room(target, 1) == 0:
         add64(ring + RING["full"], 1)
     elif queue == 0 and comes_untagged(claim, frame, length):
-        # Who sorts by VLAN takes the tag off.
+        # Demultiplexing by VLAN removes the tag.
         slot = slot_at(target, load64(target + RING["next_head"]))
         deliver(target, frame + 4, length - 4, time, router)
         copy(frame_address(slot, load64(target + RING["pool"])), frame, 12)
@@ -101,10 +101,10 @@ def take_in(claim, frame, length, time):
 
 @kernel
 def arrive(claims, frame, length, time):
-    """Let a frame come in at the port with these CLAIMS; return how many routers it was for.
+    """Receive a frame at the port with these CLAIMS; return how many routers it was for.
 
-    One for a group, or for all, is for every router of its VLAN, or for who gets the rest where nobody is on it; one
-    that fits into no buffer, or has no header, is for nobody. Replayed frames are sorted alike:
+    A group or broadcast frame is for every router of its VLAN, or for the router that takes the rest if no router is on
+    it; a frame that fits no buffer, or has no header, is unclaimed. Replayed frames are demultiplexed alike:
     :mod:`workers.wire.replay`.
     """
     if length > LARGE_ROOM:

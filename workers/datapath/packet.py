@@ -63,8 +63,8 @@ PACKET = Layout(
         "buffer": "i8",  # address of the buffer's first byte
         "room": "i8",  # bytes in the buffer
         "floor": "i8",  # address of the first byte that the packet has carried: what was stripped is from here on
-        "net": "i8",  # address of the IP header, 0 where unset
-        "mac": "i8",  # address of the Ethernet header, 0 where unset
+        "net": "i8",  # address of the IP header, 0 if unset
+        "mac": "i8",  # address of the Ethernet header, 0 if unset
         "time": "i8",
         "dst": "i8",  # destination address annotation
         "paint": "i8",
@@ -124,7 +124,7 @@ def receive(packet, slot, pool):
 def transfer(packet, other):
     """Make `other` the same packet.
 
-    A path does so before it leaves its trunk: what is called there gets the copy's address, so the
+    A path does so before it leaves its trace: what is called there gets the copy's address, so the
     packet itself never needs one and its fields are registers.
     """
     other["owner"] = packet["owner"]
@@ -198,7 +198,7 @@ def relative(packet, address):
 
 @kernel
 def absolute(packet, place):
-    """Return a header's address from a note's signed 32-bit place, 0 where unset."""
+    """Return a header's address from a note's signed 32-bit place, 0 if unset."""
     if place >= 1 << 31:
         place -= 1 << 32
     if place == MISSING:
@@ -297,7 +297,7 @@ def headroom(packet):
 
 @kernel
 def prepend(packet, size):
-    """Let a packet begin `size` bytes earlier, which the caller writes; he has asked for the :func:`headroom`."""
+    """Let a packet begin `size` bytes earlier, which the caller writes, after it has checked the :func:`headroom`."""
     data = packet["data"] - size
     packet["data"] = data
     packet["length"] += size

@@ -2,7 +2,7 @@
 """Classifying in software the frames of a port that has a single queue (the paper, section 2.1.3).
 
 A task of the platform takes frames from the port's one RX ring, finds out whose they are, and hands them to
-that router's ring. It costs core time before anyone knows whom to charge, so it is charged to the port. It
+that router's ring. It costs core time before the router to charge is known, so it is charged to the port. It
 never takes a frame that its router has no room for: the next frame waits, and behind it all others, until the
 ring is full and the NIC drops whatever arrives. So no frame is dropped after it has cost time; and in
 overload what is forwarded follows what arrives, not what was promised.

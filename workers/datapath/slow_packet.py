@@ -81,12 +81,12 @@ def framed(packet: SlowPacket, entry: int) -> Frame:
 
 
 def put_packet(ring: int, packet: SlowPacket, entry: int) -> bool:
-    """Write a packet into a ring's next slot, in that slot's own buffer; False where it has no room."""
+    """Write a packet into a ring's next slot, in that slot's own buffer; False if it has no room."""
     return put_frame(ring, framed(packet, entry))
 
 
 def put_frame(ring: int, frame: Frame) -> bool:
-    """Write a frame into a ring's next slot; False where it has no room."""
+    """Write a frame into a ring's next slot; False if it has no room."""
     if room(ring, 1) == 0:
         return False
     head = load64(ring + RING["next_head"])

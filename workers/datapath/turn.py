@@ -20,14 +20,14 @@ PACKET_ENTRIES = 640
 #: No turn begins another packet when fewer entries than one packet may need, and its end, which may lend a domU empty
 #: slots, are left in the undo log.
 UNDO_LIMIT = UNDO_ENTRIES - PACKET_ENTRIES - 2 * GIFTS
-#: Slots between the packet handled and the one whose frame is asked for: about one miss to memory.
+#: Slots between the packet handled and the one whose frame is prefetched: about one miss to memory.
 AHEAD = 12
 #: Packets from the slow path that one turn takes.
 RESUME = 32
 #: Quanta that a port's turn takes from its queue, which fills by one at most: once the port has been full, packets
 #: come to pass the queue by again.
 DRAIN = 2
-#: Most packets between two looks at the clock: what a turn may be late by, when its packets become dear.
+#: Most packets between two polls of the clock: what a turn may be late by, if its packets become expensive.
 LOOK = 16
 #: Slots in a cache line.
 _A_LINE = LINE // SLOT_SIZE
@@ -77,7 +77,7 @@ def claim(ring, count):
 
 @kernel
 def ask_frames(slots, mask, pool, at, end):
-    """Ask for the frames in the slots from index `at` up to `end`; return `end`."""
+    """Prefetch the frames in the slots from index `at` up to `end`; return `end`."""
     while at < end:
         prefetch(frame_address(slots + (at & mask) * SLOT_SIZE, pool))
         at += 1
@@ -105,10 +105,10 @@ def log_is_full(core):
 
 @kernel
 def look(core, task, at, count):
-    """Look at the clock: packet `at` of `count` is next. Return where to look again; `at` where time is up.
+    """Poll the clock: packet `at` of `count` is next. Return where to poll again; `at` if time is up.
 
     The first packet, the first two, four ... are timed, so a turn whose packets have become a thousand times
-    dearer ends after its time, and not after its quantum.
+    as expensive ends after its time, and not after its quantum.
     """
     if load64(core + CORE["virtual"]):
         fits = (load64(core + CORE["turn_ticks"]) << MODEL_BITS) // (load64(task + TASK["model_ticks"]) + 1)
@@ -136,7 +136,7 @@ def made(core, state):
 
 @kernel
 def send_aside(core, packet, entry, ring, counter):
-    """Put a packet into a punt or inject ring, or count it at `counter` where that is full."""
+    """Put a packet into a punt or inject ring, or count it at `counter` if that is full."""
     if room(ring, 1):
         write_note(ring, packet, entry)
         place(ring, packet, core)
@@ -164,7 +164,7 @@ def least(one, other):
 
 @kernel
 def pending(ring, wanted):
-    """Return how many packets an input offers, at most `wanted`; 0 where there is no ring."""
+    """Return how many packets an input offers, at most `wanted`; 0 if there is no ring."""
     if ring == 0:
         return 0
     return available(ring, wanted)

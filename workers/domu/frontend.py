@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The domU's side of an I/O channel: batches of packets, as arrays.
 
-What a domU does here hurts nobody but its own router: dom0 checks every word of it (:mod:`shm.channel`).
+What a domU does here affects only its own router: dom0 checks every word of it (:mod:`shm.channel`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 Packets that come through the I/O channel are put into the graph's RX rings, and what is in its TX rings goes back.
 A packet that stays, in a queue or while an address is asked for, is *kept*: its slot goes back without it, and it
-leaves in an empty one later. What happens here hurts nobody but its own router: see :mod:`workers.domu.frontend`.
+leaves in an empty one later. What happens here affects only its own router: see :mod:`workers.domu.frontend`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class HostedGraph:
         self._gifts = np.zeros(GIFTS, dtype=np.int64)
         rings = (manifest.inputs, manifest.outputs, manifest.rings)
         self._rx, self._tx, self._rings = (np.array(addresses, dtype=np.int64) for addresses in rings)
-        #: Channels to the elements of the router's own in the graph, and what serves them: set by whoever makes those.
+        #: Channels to the router's own elements in the graph, and what serves them; set after these have been made.
         self.channels = manifest.channels
         self.guests: list[Any] = []
         self._channels = np.array(self.channels, dtype=np.int64)
@@ -104,7 +104,7 @@ class HostedGraph:
         store64(self._core + CORE["next_poll"], 0)
         busy += self._slice(self._core, self._ticks() + self._slice_ticks)
         busy += run_slow(self._slow, self._ticks, self._slow_ticks)
-        # Nobody else reads this journal: what the graph prints goes to the domU's own log.
+        # No other process reads this journal: what the graph prints goes to the domU's own log.
         for record in take(self._journal, _LINES):
             print(record.text, file=sys.stderr)
         for guest in self.guests:

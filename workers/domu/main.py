@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A domU: the sandboxed process that runs one router's untrusted elements.
 
-Everything here runs inside the jail (:mod:`workers.sandbox.jail`), in the hands of whoever wrote the elements.
+Everything here runs inside the jail (:mod:`workers.sandbox.jail`), under the control of the elements' code.
 Nothing is believed that this process says.
 """
 
@@ -23,9 +23,14 @@ from workers.domu.frontend import Frontend, give_returns, take_requests, wait_fo
 from workers.domu.hosted_graph import Code, HostedGraph, ends_of
 from workers.domu.runners import make_stage
 
-#: An idle domU looks so often for packets. Then it sleeps until one comes: at first at most so long, then twice as long
-#: each time up to that long, and in the end, where no graph may have to run by time, so long.
-_ROUNDS, _NAP_S, _LONGEST_NAP_S, _SLEEP_S = 2000, 20e-6, 1e-3, 0.1
+#: Polls for packets before the first sleep of an idle domU, which a packet ends.
+_ROUNDS = 2000
+#: Longest first sleep, in seconds; it doubles each time.
+_NAP_S = 20e-6
+#: Longest back-off, in seconds.
+_LONGEST_NAP_S = 1e-3
+#: Longest sleep once backed off, in seconds, if no graph may have to run by time.
+_SLEEP_S = 0.1
 
 
 class Control:
@@ -142,7 +147,7 @@ def run(
     connection : socket
         Control channel.
     descriptors : sequence of int
-        Memory of the channels: down and up of the first, of the second, ...; last that of a graph, where there is one.
+        Memory of the channels: down and up of the first, of the second, ...; last that of a graph, if there is one.
     spec : dict
         `clusters`, one for each channel, see :class:`Guest`; or `graph`, see
         :class:`workers.domu.hosted_graph.HostedGraph`, and `inside`, the clusters in that.
@@ -167,7 +172,7 @@ def run(
         up = map_at(0, descriptors[2 * i + 1], UP_BYTES)
         if "graph" in spec:
             inner = HostedGraph(spec["graph"], descriptors[-1], down, up, code, kernels["wait"])
-            # Elements of the router's own are in this process, too: the same channel, with nobody to guard against.
+            # The router's own elements are in this process, too: the same channel, without a boundary of trust.
             ends = zip(spec["inside"], inner.channels, strict=True)
             inner.guests = [Guest(own, Frontend(*ends_of(at), kernels), control) for own, at in ends]
             guests.append(inner)
@@ -185,7 +190,7 @@ def run(
             if control.closed():
                 return 0
             if len(guests) != 1:
-                time.sleep(nap)  # nobody can sleep on several channels
+                time.sleep(nap)  # a futex wait is for one channel only
             elif nap == _LONGEST_NAP_S and isinstance(guests[0], Guest):
                 guests[0].sleep(_SLEEP_S)
             else:

@@ -30,7 +30,7 @@ class Class(NamedTuple):
     """What a class is: `kind` is "plain", "element" (of :class:`workers.element.Element`), or "unknown".
 
     `handles` tells whether it has one of process, push and batch. A plain class takes from `least` to `most` arguments,
-    None for any number. An element's `arguments` are (name, kind, has a default, keyword, rest) each, None where they
+    None for any number. An element's `arguments` are (name, kind, has a default, keyword, rest) each, None if they
     are not written out; a kind is a name of :mod:`workers.arguments` and what it is called with, or None.
     """
 
@@ -42,9 +42,9 @@ class Class(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """The classes of a file and its other names; or `error`, why nobody can tell, and its line."""
+    """The classes of a file and its other names; or `error`, why they are unknown, and its line."""
 
-    classes: dict[str, Class] = {}  # noqa: RUF012  # a NamedTuple's default, which nobody changes
+    classes: dict[str, Class] = {}  # noqa: RUF012  # a NamedTuple's default, which is never changed
     bound: frozenset[str] = frozenset()
     error: str = ""
     line: int = 0
@@ -128,7 +128,7 @@ class _Classes:
         return Class(kind, handles, *_taken(members.get("__init__")))
 
     def _line(self, name: str) -> tuple[list[ast.ClassDef], str] | None:
-        """Return a class and those here that it descends from, and what they are; None where nobody can tell."""
+        """Return a class and those here that it descends from, and what they are; None if unknown."""
         found: list[ast.ClassDef] = []
         while name in self._definitions:
             definition = self._definitions[name]
@@ -179,7 +179,7 @@ class _Classes:
 
 
 def _members(definition: ast.ClassDef) -> dict[str, ast.AST] | None:
-    """Return what a class's body gives names to; None where that depends on what runs."""
+    """Return what a class's body gives names to; None if that depends on what runs."""
     found: dict[str, ast.AST] = {}
     for node in definition.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -204,7 +204,7 @@ def _taken(init: ast.AST | None) -> tuple[int, int | None]:
 
 
 def _constant(node: ast.AST | None) -> Any:
-    """Return the value of a constant expression of whole numbers, or of a literal; None where it is none."""
+    """Return the value of a constant expression of whole numbers, or of a literal; None if it is none."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):

@@ -48,7 +48,7 @@ class Packet:
 
     @property
     def net(self) -> int | None:
-        """Where its IP header begins, None where no element has marked one."""
+        """Where its IP header begins, None if no element has marked one."""
         return ((self.marks & 0xFFFF) or None) and (self.marks & 0xFFFF) - 1
 
     @property
@@ -93,7 +93,7 @@ class Packet:
         self._output = DROPPED
 
     def emit(self, port: int, data: bytes | None = None) -> bool:
-        """Send another packet, a copy of this one or `data`, to an output; False where the domU has no slot for it."""
+        """Send another packet, a copy of this one or `data`, to an output; False if the domU has no slot for it."""
         return self._stage.emit(port, bytes(self.data) if data is None else data)
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Python files of an untrusted element, taken into memory before its jail is shut: nothing else of their folder is.
 
-They are read with the rights of whoever started the platform. So only regular files that are in the folder itself are
-taken, as :mod:`workers.files` opens them, and only so many and so much.
+They are read with the rights of the user who started the platform. So only regular files that are in the folder itself
+are taken, as :mod:`workers.files` opens them, and only so many and so much.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ class Shelf(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return how to load a module, None where it is not here."""
+        """Return how to load a module, None if it is not here."""
         paths = [f"{folder}/{fullname}.py" for folder in self._folders if path is None]
         return next((self.spec(fullname, path) for path in paths if path in self._texts), None)
 
     def spec(self, name: str, path: str) -> ModuleSpec:
-        """Return how to load the text at `path` as module `name`. Raises KeyError where there is none."""
+        """Return how to load the text at `path` as module `name`. Raises KeyError if there is none."""
         spec = ModuleSpec(name, _Text(path, self._texts[path]), origin=path)
         spec.has_location = True
         return spec

@@ -63,7 +63,7 @@ class ARPResponder(Element):
 
     Syntax: `ARPResponder(ADDR[/MASK]... ETHERNET, ...)`
 
-    Other packets go to output 1 where it is connected.
+    Other packets go to output 1 if it is connected.
 
     Handlers: `table` (read).
     """
@@ -111,7 +111,7 @@ class ARPResponder(Element):
             entry = state["table"] + 24 * i
             if target & load64(entry + 8) == load64(entry):
                 mac = load64(entry + 16)
-                # To ar$sha: who asks may do so through another's interface (RFC 826).
+                # To ar$sha: a request may come through another interface (RFC 826).
                 put_addresses(data, mac, be16(data + 22) << 32 | be32(data + 24))
                 put_be16(data + 20, 2)
                 copy(data + 32, data + 22, 10)
@@ -174,16 +174,16 @@ class ARPQuerier(Element):
     Syntax: `ARPQuerier(IP, ETHERNET [, CAPACITY c, ENTRY_PACKET_CAPACITY e, TIMEOUT t, POLL_TIMEOUT p, BROADCAST b])`
 
     Input 0 takes IP packets with a destination annotation, input 1 ARP replies. Output 0 sends Ethernet
-    frames; queries go to output 1 where it is connected, else to output 0, at most one a second for each address.
+    frames; queries go to output 1 if it is connected, else to output 0, at most one a second for each address.
     Packets that wait for an answer are kept, at most CAPACITY (64) in all, and ENTRY_PACKET_CAPACITY (0: no limit of
-    its own) for one address; where there is no room, the oldest for the same address is dropped, or one for an address
+    its own) for one address; if there is no room, the oldest for the same address is dropped, or one for an address
     that has several. An answer is good for TIMEOUT (5 min; 0: for ever); after POLL_TIMEOUT (1 min; 0: never)
     it is asked for again while in use, and packets are sent by it meanwhile. Packets for an address that has not
     answered are given up TIMEOUT after the last one for it. Of more than 4096 addresses, the least useful are
     forgotten. Broadcast and multicast addresses are mapped (RFC 1112); packets to 0.0.0.0 are dropped. Known addresses
     take the fast path.
 
-    Handlers: `table` (an address, 1 where it is known, its Ethernet address and the age of the answer in a line),
+    Handlers: `table` (an address, 1 if it is known, its Ethernet address and the age of the answer in a line),
     `count` (addresses), `length` (packets that wait), `queries`, `responses`, `drops` (read); `insert` (ADDR ETHERNET),
     `delete` (ADDR), `clear` (write); `ip`, `eth` (read, write).
     """
@@ -306,7 +306,7 @@ class ARPQuerier(Element):
 
 
 def _answer(data: bytes) -> tuple[int, int] | None:
-    """Return who answers, and his Ethernet address; None for what is no answer of a host.
+    """Return the sender of an answer and its Ethernet address; None for what is no answer of a host.
 
     Only what was asked for is believed, and no reply makes a group address a host's (RFC 1812, section 3.3.2).
     """

@@ -241,7 +241,7 @@ class Print(Element):
     Syntax: `Print([LABEL, MAXLENGTH, CONTENTS c, ACTIVE a])`
 
     MAXLENGTH bytes are shown in hexadecimal (default 24, -1 all; CONTENTS false: none). The line is
-    Click's: label, length, contents. Lines that nobody takes are dropped and counted; packets are not.
+    Click's: label, length, contents. Lines that are not read are dropped and counted; packets are not.
 
     Handlers: `active` (read, write).
     """

@@ -76,7 +76,7 @@ def fill_options(data: bytearray, net: int, address: int, mine: set[int], millis
     Returns
     -------
     int or None
-        Offset in the header of the octet that is wrong (RFC 792, parameter problem); None where all is well.
+        Offset in the header of the octet that is wrong (RFC 792, parameter problem); None if all is well.
     """
     end = net + (data[net] & 15) * 4
     at, changed = net + 20, False

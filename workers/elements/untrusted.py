@@ -171,7 +171,7 @@ class Untrusted(Element):
             packet["time"] = time_of(channel, slot)
         packet["floor"] = start - HEADROOM + GUARD
         for i in range(GUARD, HEADROOM, 8):
-            # What was stripped stayed behind: where it is put back, it is zeros.
+            # What was stripped stayed behind: if it is put back, it is zeros.
             store64(start - HEADROOM + i, 0)
         copy(packet["data"], slot_address(channel, slot) + offset, length)
         retrieve(core, channel, slot)

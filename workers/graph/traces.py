@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Which elements of a graph become one compiled function: its trunks.
+"""Traces: which elements of a graph become one compiled function (trace scheduling: Fisher, 1981).
 
-A trunk runs on along each element's output with the most behind it, and calls what branches off. A new one begins
+A trace follows each element's output with the most elements behind it, and calls what branches off. A new one begins
 where a task or the slow path enters, where paths join and where one branches off.
 """
 
@@ -14,20 +14,20 @@ from workers.graph.shape import Shape, upstream
 
 
 class Traces:
-    """The trunks of a shape.
+    """The traces of a shape.
 
     Attributes
     ----------
     next : dict
         (element, output) to the (element, input) that follows.
     trunk : dict
-        Element to the output that its trunk runs along.
+        Element to the output that its trace follows.
     outputs : dict
-        Element to its outputs that lead somewhere.
+        Element to its connected outputs.
     heads : set of int
-        Elements that a trunk begins with; `order` has them with those first that others call.
+        Elements that a trace begins with; `order` has them with callees first.
     cut : set of (int, int)
-        Edges back to a trunk that is not complete yet: packets go round by turns.
+        Edges back to a trace that is not complete yet: packets go round in later turns.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -45,7 +45,7 @@ class Traces:
         self.order = self._plan()
 
     def _plan(self) -> list[int]:
-        """Find the trunks; return their heads, callees first."""
+        """Find the traces; return their heads, callees first."""
         callers = [0] * len(self.classes)
         for element, output in self.next:
             if not self.ends(element):
@@ -88,7 +88,7 @@ class Traces:
         return order
 
     def _entered_by_nobody(self, heads: set[int]) -> set[int]:
-        """Return an element of each circle that no other trunk leads into: only the slow path comes there."""
+        """Return an element of each cycle that no other trace leads into: only the slow path gets there."""
         found: set[int] = set()
         done = set(heads)
         for element in range(len(self.classes)):

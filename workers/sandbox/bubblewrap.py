@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Namespaces by way of bubblewrap, for hosts where only certain programs may have them for ordinary users.
 
-bubblewrap makes them, with a process in them that does nothing; they are this user's, so his processes may enter.
+bubblewrap makes them, with a process in them that does nothing; they are this user's, so the user's processes may
+enter.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def join_namespaces() -> subprocess.Popen[bytes]:
-    """Enter fresh namespaces, the PID namespace with the next child; return who holds them: to be kept as long.
+    """Enter new namespaces, the PID namespace with the next child. Keep the returned process alive while they are used.
 
-    It ends with this process, or where nobody refers to it any more. Raises JailError.
+    It ends with this process, or when it is no longer referred to. Raises JailError.
     """
     program = shutil.which("bwrap")
     if program is None:

@@ -146,7 +146,7 @@ class _CapHeader(ctypes.Structure):
 
 
 def give_up(uid: int | None) -> None:
-    """Become user `uid`, where one is given; have no capabilities, and get none ever again."""
+    """Become user `uid`, if one is given; have no capabilities, and get none ever again."""
     for capability in range(64):
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
     if uid is not None:
@@ -162,7 +162,7 @@ def give_up(uid: int | None) -> None:
 
 
 def lock(tier: str, program: bytes | None, folders: Sequence[str]) -> None:
-    """Shut the last doors; what comes now may be anybody's code. It may read `folders`."""
+    """Lock the jail: untrusted code may run from here on. It may read `folders`."""
     if tier == "unsafe":
         return
     held = landlock.restrict(["/"] if tier == "strict" else folders)

@@ -31,7 +31,7 @@ def version() -> int:
 
 
 def restrict(readable: Iterable[str]) -> bool:
-    """Keep this process to reading beneath some folders, from connecting and from signalling; False where it cannot."""
+    """Keep this process to reading beneath some folders, from connecting and from signalling; False if it cannot."""
     offered = version()
     if offered == 0:
         return False

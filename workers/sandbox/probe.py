@@ -35,7 +35,7 @@ def see_other_processes() -> bool:
 
 
 def write_a_file() -> bool:
-    """Write where anybody may."""
+    """Write to a world-writable folder."""
     files = [f"{path}/vre-probe-{os.getpid()}" for path in ("/tmp", "/dev/shm", "/")]
     written = [file for file in files if _works(os.open, file, os.O_WRONLY | os.O_CREAT)]
     for file in written:

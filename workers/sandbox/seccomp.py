@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The system calls that a domU may make: an allow-list, compiled outside the jail and loaded inside it.
 
-A call that is not known gets EPERM, as a program expects that something is not there. A call that nobody makes by
+An unlisted call gets EPERM, which programs expect of a missing feature. A call that no program makes by
 mistake ends the process at once, and its exit status says so.
 """
 

@@ -2,7 +2,7 @@
 """Reading captures: pcap and pcapng, of either byte order, with any clock, also compressed with gzip.
 
 A file is read once, front to back, and never held whole. What is odd in it never stops a replay if frames can be had
-all the same; it is noted in :class:`Findings`, and told to whoever asked for the replay.
+all the same; it is recorded in :class:`Findings`, and reported with the replay.
 
 The formats are those of draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng.
 """
@@ -67,7 +67,7 @@ class Findings:
     broken: str = ""  #: why the rest of the file could not be read
 
     def notes(self) -> list[str]:
-        """Return a line for each thing that whoever replays the file should know."""
+        """Return a line for each finding."""
         found = [
             f"{count} frame{'s' if count > 1 else ''} of link type {kind} left out: ports take Ethernet (1)"
             for kind, count in sorted(self.foreign.items())
@@ -286,7 +286,7 @@ def _port(source: _Input, body: bytes) -> _Port:
 
 
 def _options(source: _Input, body: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the options of an interface, where they are: a copy of what is left at each would be quadratic work."""
+    """Yield the options of an interface in place: copying the rest at each one would be quadratic."""
     at = 8
     while len(body) - at >= 4:
         code, length = source.unpack("HH", body[at : at + 4])

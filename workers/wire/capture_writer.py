@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """A capture's writer: a process that takes what the wire captures to a file, and may be held up by it.
 
-The wire puts pcapng blocks into a ring of bytes (:data:`shm.wire_layout.CAPTURE`) and waits for nobody: a frame without
+The wire puts pcapng blocks into a ring of bytes (:data:`shm.wire_layout.CAPTURE`) and never waits: a frame without
 room is not captured, and counted. This process empties the ring into memory of its own, in whole blocks, and writes
 that. So a file that takes nothing, a FIFO whose reader has stopped, a disk that hangs, costs frames of its own capture,
 once the ring is full (CAPTURE_BYTES of vre.memory.wire) and as much waits here, and nothing else. A file that fails (no
-space, an input/output error, a reader who has gone) ends its capture: what is in it ends with a whole frame, and all
+space, an input/output error, a reader that has exited) ends its capture: what is in it ends with a whole frame, and all
 later frames are counted as lost.
 
 | opened | what follows |
@@ -97,7 +97,7 @@ class CaptureFile:
             fd = os.open(self._path, flags, 0o644)
         except OSError as error:
             if error.errno == errno.ENXIO and stat.S_ISFIFO(os.stat(self._path).st_mode):
-                return False  # nobody reads yet
+                return False  # there is no reader yet
             raise
         found = os.fstat(fd)
         regular = stat.S_ISREG(found.st_mode)

@@ -158,7 +158,7 @@ def run_source(source, wall, back):
     placed = 0
     for i in range(free):
         if ring and i + AHEAD < free:
-            # Only what there is room for: the line behind belongs to the worker, who is reading it.
+            # Only what there is room for: the line behind belongs to the worker, which is reading it.
             ahead = slot_at(ring, load64(ring + RING["next_head"]) + AHEAD)
             prefetch(load64(ring + RING["pool"]) + load32(ahead) * LINE + HEADROOM)
         frame = state["frames"] + at * FRAME.size
@@ -353,7 +353,7 @@ def run_round(wire, wall):
         store64(core + CORE["now_served"], relaxed64(core + CORE["clock_ns"]))
     count, back = acquire64(wire + WIRE["source_count"]), state["loops"] & 1
     for i in range(count):
-        # To and fro: what one leaves of a shared ring's room is never always the same one's.
+        # Alternate the direction, so that the same source is not always served last in a shared ring.
         source = acquire64(state["sources"] + 8 * (count - 1 - i if back else i))
         if source:
             moved += run_source(source, wall, back)

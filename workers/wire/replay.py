@@ -21,7 +21,7 @@ from workers.wire.traffic import BETWEEN_PAUSES, Pause, nothing
 
 #: A step in a capture's clock that is longer, either way, is a clock that was set and no wait: it is left out.
 LONGEST_GAP_NS = 3600 * 10**9
-#: Destinations of frames for nobody that are kept, to be shown.
+#: Destinations of unclaimed frames that are recorded.
 STRANGERS = 16
 _VLAN_TAG = b"\x81\x00"
 #: What is kept of a frame that no buffer holds, with or without its VLAN's tag: enough to be counted as such.
@@ -53,19 +53,19 @@ class Timeline:
 
 
 class Sorter:
-    """Says who gets a frame, as a NIC does that has a queue for each router (see also :mod:`workers.datapath.nic`).
+    """Demultiplexes frames, as a NIC with a queue per router does (see also :mod:`workers.datapath.nic`).
 
     Parameters
     ----------
     claims : sequence of (int or None, int)
-        MAC (None: whatever nobody else claims) and VLAN (-1: untagged) of each router.
+        MAC (None: all unclaimed frames) and VLAN (-1: untagged) of each router.
     strip : bool
         Take off a VLAN's tag, as a NIC does that sorts by it.
     """
 
     def __init__(self, claims: Sequence[tuple[int | None, int]], strip: bool = True) -> None:
         self._strip = strip
-        #: VLAN to who gets groups' frames, and, by MAC, others'.
+        #: VLAN to the receivers of group frames, and, by MAC, of others.
         self._all: dict[int, list[int]] = {}
         self._by_mac: dict[tuple[int, int | None], list[int]] = {}
         for i, (mac, vlan) in enumerate(claims):
@@ -73,7 +73,7 @@ class Sorter:
             self._by_mac.setdefault((vlan, mac), []).append(i)
 
     def sort(self, data: bytes) -> tuple[list[int], bytes]:
-        """Return the routers that get a frame, and the frame as they get it. A frame without a header is nobody's."""
+        """Return the routers that get a frame, and the frame as they get it. A frame without a header is unclaimed."""
         if len(data) < 14:
             return [], data
         vlan, tagged = -1, len(data) >= 18 and data[12:14] == _VLAN_TAG
@@ -81,7 +81,7 @@ class Sorter:
             # VLAN 0 is a priority, and no VLAN (IEEE 802.1Q).
             vlan = int.from_bytes(data[14:16], "big") & 0xFFF or -1
         mine = self._all.get(vlan, [])
-        # A VLAN that nobody is on: the frame goes, tag and all, to who takes the rest.
+        # An unclaimed VLAN: the frame goes, with its tag, to the router that takes the rest.
         takers = self._by_mac.get((-1, None), [])
         if mine:
             group = data[0] & 1
@@ -94,7 +94,7 @@ class Sorter:
 
 @dataclass
 class Part:
-    """What one router gets of a capture, or what nobody gets, as a schedule for the wire."""
+    """One router's frames of a capture, or the unclaimed ones, as a schedule for the wire."""
 
     capture: Replayed
     recorded: bool = False  #: at the capture's own times
@@ -111,7 +111,7 @@ class Part:
 
 @dataclass
 class Replayed:
-    """One capture, sorted for some routers; the last of its parts is what nobody gets.
+    """One capture, demultiplexed for some routers; the last of its parts is the unclaimed frames.
 
     Parameters
     ----------
@@ -130,12 +130,12 @@ class Replayed:
     strip: bool = True
     total: int = 0
     notes: list[str] = field(default_factory=list)
-    #: Destination MACs of frames that nobody gets, and how many of each; not more than STRANGERS of them.
+    #: Destination MACs of unclaimed frames, and how many of each; at most STRANGERS of them.
     strangers: Counter[int] = field(default_factory=Counter)
     _written: bool = False
 
     def _frames(self, findings: Findings, timeline: Timeline, pause: Pause) -> Iterator[tuple[list[int], bytes, int]]:
-        """Yield who gets each frame, the frame, and when it is due; `pause` now and then."""
+        """Yield the receivers of each frame, the frame, and when it is due; call `pause` now and then."""
         sorter, nobody = Sorter(self.claims, self.strip), [len(self.claims)]
         for number, record in enumerate(read_records(self.path, findings, pause)):
             if number % BETWEEN_PAUSES == BETWEEN_PAUSES - 1:
@@ -146,7 +146,7 @@ class Replayed:
             yield takers or nobody, data, timeline.due(record.time_ns)
 
     def measure(self, pause: Pause = nothing) -> list[Part]:
-        """Return how much each router gets, and what nobody does."""
+        """Return how much each router gets, and the unclaimed rest."""
         self.parts = [Part(self) for _ in range(len(self.claims) + 1)]
         findings, timeline = Findings(), Timeline()
         for takers, data, due in self._frames(findings, timeline, pause):

@@ -21,7 +21,7 @@ _SOURCES, _DESTINATIONS = 0xC6120000, 0xC6130000
 _SENDER = 0x0256_FFFF_FFFE
 
 
-#: Called now and then by what takes long, so that whoever has something else to do can do it meanwhile.
+#: Called now and then by long computations, so that the caller can do other work meanwhile.
 Pause = Callable[[], None]
 #: Frames that are read or made from one such call to the next: some milliseconds.
 BETWEEN_PAUSES = 512

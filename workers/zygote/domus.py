@@ -132,7 +132,7 @@ class Zygote:
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         follow_parent(parent)
-        # Its own session: the scheduler's groups, where it has them, are by session.
+        # Its own session: the scheduler's groups, if it has them, are by session.
         os.setsid()
         os.sched_setaffinity(0, message["cpus"])
         tell = _rearrange(descriptors, tell)

@@ -2,7 +2,7 @@
 """The compiled code of a platform's process: the kernels that it runs, and the paths of its routers.
 
 What the cache lacks is compiled by several processes at once; then all is loaded from the cache. Imported late, with
-Numba, by who has told his user what he waits for.
+Numba; report progress to the user first.
 """
 
 from __future__ import annotations

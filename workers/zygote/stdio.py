@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Standard output and error of a worker or the wire: lines that go into its journal and wait for nobody."""
+"""Standard output and error of a worker or the wire: lines that go into its journal, without blocking."""
 
 from __future__ import annotations
 

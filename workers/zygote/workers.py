@@ -99,7 +99,7 @@ class Zygote:
         try:
             work()
         except Exception as error:  # told to the platform, which decides
-            with contextlib.suppress(OSError):  # nobody may have read what was said before
+            with contextlib.suppress(OSError):  # earlier output may not have been read
                 traceback.print_exc()
             self.say(failed=f"{type(error).__name__}: {error}")
         else:
@@ -190,7 +190,7 @@ class Zygote:
         status = 1
         try:
             os.close(tell)
-            # Whom the platform has not been told of, because the zygote has ended first, shall not be there.
+            # If the zygote ends before it reports this child to the platform, the child must not remain.
             if not os.read(told, 1):
                 os._exit(0)
             os.close(told)
