@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -35,6 +35,25 @@ def from_plain(kind: type[T], plain: Any) -> T:
     """Return what :func:`json.loads` has made as an instance of a dataclass. Raises CodecError if it is not one."""
     reader: Callable[[Any], T] = _reader(kind)  # type: ignore[arg-type]
     return reader(plain)
+
+
+class Messages(Generic[T]):
+    """The kinds of messages that go one way: each is an object whose only key is its class's name."""
+
+    def __init__(self, *kinds: type[T]) -> None:
+        self._kinds = {kind.__name__: kind for kind in kinds}
+
+    def write(self, message: T) -> bytes:
+        """Return a message as JSON, without a line break in it."""
+        return to_json({type(message).__name__: message}).encode()
+
+    def read(self, data: bytes) -> T:
+        """Return the message that was written. Raises ValueError if it is none of these kinds."""
+        plain = json.loads(data)
+        name = next(iter(plain), "") if isinstance(plain, dict) and len(plain) == 1 else ""
+        if name not in self._kinds:
+            raise CodecError(f"{data!r:.100} is none of {', '.join(self._kinds)}")
+        return from_plain(self._kinds[name], plain[name])
 
 
 def _as_object(value: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from shm.codec import CodecError, from_plain, to_json
+from shm.codec import CodecError, Messages, from_plain, to_json
 
 
 @dataclass(frozen=True)
@@ -48,3 +48,12 @@ def test_what_is_written_is_read():
 def test_what_was_not_declared_is_refused(change, message):
     with pytest.raises(CodecError, match=message):
         from_plain(Outer, json.loads(to_json(WHOLE)) | change)
+
+
+def test_messages_are_told_apart_by_their_names():
+    messages: Messages[Inner | Outer] = Messages(Inner, Outer)
+    for one in (Inner(3, True), WHOLE):
+        assert b"\n" not in messages.write(one) and messages.read(messages.write(one)) == one
+    for other in (b'{"Other": {}}', b"[]", b"{}", b'{"Inner": {"number": 1}, "Outer": {}}'):
+        with pytest.raises(CodecError, match="is none of Inner, Outer"):
+            messages.read(other)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import socket
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ from vre.supervision.cpus import Plan
 from vre.supervision.processes import ProcessGroup
 from vre.supervision.stderr import StandardError
 from vre.supervision.zygote_process import ZygoteProcess
+from workers.zygote.messages import TO_ZYGOTE, Fork
 from workers.zygote.workers import Zygote
 
 
@@ -47,7 +47,7 @@ def pair():
 def obey(zygote):
     """Let the zygote do what it is asked for."""
     for line in zygote.channel.recv(65536).splitlines():
-        zygote._obey(json.loads(line))
+        zygote._obey(TO_ZYGOTE.read(line))
 
 
 def tend_until(crew, done):
@@ -74,7 +74,7 @@ def test_a_process_that_cannot_be_forked_is_asked_for_again(pair, monkeypatch):
             tend_until(crew, lambda: crew._unforked)
             tend_until(crew, lambda: not crew._unforked)
     assert len(events) == 1 and "retrying" in events[0]
-    assert json.loads(zygote.channel.recv(65536)) == {"core": 0, "cpu": None, "number": 5, "gently": True}
+    assert TO_ZYGOTE.read(zygote.channel.recv(65536)) == Fork("core", 0, None, 5, gently=True)
 
 
 def test_one_whose_turn_is_over_is_not(pair, monkeypatch):

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
@@ -13,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from shm.intrinsics import add64, load64, release64, store64
 from shm.layout import CORE
@@ -27,6 +25,7 @@ from vre.supervision.watchdog import path_of
 from vre.supervision.zygote_process import ZygoteProcess, start_zygote
 from workers.core.recovery import channels_on, recover, ring_ends
 from workers.process import take_processor
+from workers.zygote import messages
 
 Say = Callable[[str], None]
 #: How long processes may take to end by themselves before they are killed.
@@ -86,7 +85,7 @@ class ProcessGroup:
         self._standby_deaths = 0
         self._writers: dict[int, int] = {}  # pid to number of the capture
         #: What the zygote could not fork, and when it is asked again.
-        self._unforked: list[tuple[float, dict[str, Any]]] = []
+        self._unforked: list[tuple[float, messages.Fork]] = []
         self._short = False
         #: Called every LOOK_S.
         self.watch: Callable[[], None] = lambda: None
@@ -109,10 +108,10 @@ class ProcessGroup:
         zygote = start_zygote(_ZYGOTE, socket.SOCK_STREAM, self._say)
         self._listen_to(zygote)
         self._groups.append(zygote.process.pid)
-        self._send(start=str(path), cpu=self.plan.wire_cpu)
-        self._wait(lambda message: "ready" in message)
+        self._send(messages.Start(str(path), self.plan.wire_cpu))
+        self._await_ready()
         for number in range(len(self.manifest.now.wire.captures)):
-            self._send(capture=number, cpu=self.plan.wire_cpu, number=0)
+            self._send(messages.Fork("capture", number, self.plan.wire_cpu))
         self._start_standbys()
         self._hand_over([])
         beats = [core + CORE["heartbeat"] for core in self._cores]
@@ -132,7 +131,7 @@ class ProcessGroup:
     def _fork(self, core: int, number: int) -> None:
         if number not in self._asked.setdefault(core, set()):
             self._asked[core].add(number)
-            self._send(core=core, cpu=self.plan.cpus[core], number=number, gently=True)
+            self._send(messages.Fork("core", core, self.plan.cpus[core], number, gently=True))
 
     def _wake(self, core: int) -> None:
         """Wake the worker that is to take the core over, if it has been forked."""
@@ -178,8 +177,8 @@ class ProcessGroup:
         text = path.read_text()
         self._changing = True
         try:
-            self._send(change=str(path))
-            self._wait(lambda message: "ready" in message)
+            self._send(messages.Change(str(path)))
+            self._await_ready()
             self._dismiss_standbys()
             old = [*self.supervisor.cores, *self.supervisor.wires]
             self._start_standbys()
@@ -195,9 +194,9 @@ class ProcessGroup:
         wire = load64(self._wire + WIRE["incarnation"]) + 1
         numbers = [load64(place + CORE["incarnation"]) + 1 for place in places]
         gently = wire > 1
-        self._send(wire=0, cpu=self.plan.wire_cpu, number=wire, gently=gently)
+        self._send(messages.Fork("wire", 0, self.plan.wire_cpu, wire, gently))
         for core, number in enumerate(numbers):
-            self._send(core=core, cpu=self.plan.cpus[core], number=number, gently=gently)
+            self._send(messages.Fork("core", core, self.plan.cpus[core], number, gently))
         self._standby_deaths = 0
         end = time.monotonic() + _STANDBYS_S
         while not (
@@ -233,16 +232,16 @@ class ProcessGroup:
         zygote.channel.settimeout(_SEND_S)
         self._poll.register(zygote.channel, select.POLLIN)
 
-    def _send(self, **message: Any) -> None:
+    def _send(self, message: messages.ToZygote) -> None:
         assert self._zygote
-        if "number" in message:
+        if isinstance(message, messages.Fork):
             self._heard = self._heard if self._owed else time.monotonic()
             self._owed += 1
         # A zygote that has ended shows when its channel is next read, one that does not read by its silence.
         with contextlib.suppress(OSError):
-            self._zygote.channel.sendall(json.dumps(message).encode() + b"\n")
+            self._zygote.channel.sendall(messages.TO_ZYGOTE.write(message) + b"\n")
 
-    def _messages(self, timeout: float) -> Iterator[dict[str, Any]]:
+    def _messages(self, timeout: float) -> Iterator[messages.FromZygote]:
         """Wait for messages or a process's end, for at most `timeout` seconds; yield the messages."""
         assert self._zygote
         self._zygote.overheard.look()
@@ -258,7 +257,7 @@ class ProcessGroup:
             self._heard = time.monotonic()
             *lines, self._unread = (self._unread + data).split(b"\n")
             for line in lines:
-                yield json.loads(line)
+                yield messages.FROM_ZYGOTE.read(line)
         elif self._owed and time.monotonic() - self._heard > _DEAF_S:
             self._zygote.process.kill()
         self._look_for_ends()
@@ -307,7 +306,7 @@ class ProcessGroup:
                 raise PlatformEnded(f"{why}, and cannot be started again: {error.strerror}") from None
             self._listen_to(zygote)
             self._groups.append(zygote.process.pid)
-            self._send(start=f"/proc/self/fd/{manifest.fileno()}", cpu=self.plan.wire_cpu, again=True)
+            self._send(messages.Start(f"/proc/self/fd/{manifest.fileno()}", self.plan.wire_cpu, again=True))
         self._ask_for_missing()
         if self._changing:
             raise PlatformError(f"{why}: try again")
@@ -322,55 +321,57 @@ class ProcessGroup:
             for number in {now, now + 1} - there:
                 self._fork(core, number)
 
-    def _wait(self, done: Callable[[dict[str, Any]], bool]) -> None:
-        """Wait for a message of the zygote. A zygote that is silent for too long is killed, which ends the wait."""
-        found, heard = False, time.monotonic()
-        while not found:
+    def _await_ready(self) -> None:
+        """Wait until the zygote is ready. A zygote that is silent for too long is killed, which ends the wait."""
+        ready, heard = False, time.monotonic()
+        while not ready:
             for message in self._messages(LOOK_S):
                 self._handle(message)
-                found |= done(message)
+                ready |= message == messages.Ready()
                 heard = time.monotonic()
             if self._zygote and time.monotonic() - heard > _SILENT_S:
                 self._zygote.process.kill()
             self.watch()
 
-    def _handle(self, message: dict[str, Any]) -> None:
-        self._owed -= "forked" in message or "unforked" in message
-        if "progress" in message:
-            self._say(message["progress"])
-        elif "ns_per_tick" in message:
-            self.manifest.now = replace(self.manifest.now, ns_per_tick=message["ns_per_tick"])
-        elif "failed" in message:
-            # Without a change in progress, it is a zygote that cannot be started again.
-            kind = PlatformEnded if self._launched and not self._changing else PlatformError
-            raise kind(f"cannot start: {message['failed']}")
-        elif "capture" in message:
-            self._writers[message["forked"]] = message["capture"]
-        elif "forked" in message:
-            self._short = False
-            self._numbers[message["forked"]] = message["number"]
-            # Without pidfds (old kernels) an exit is noticed at the next look.
-            with contextlib.suppress(OSError):
-                self._ends[message["forked"]] = os.pidfd_open(message["forked"])
-                self._poll.register(self._ends[message["forked"]], select.POLLIN)
-            self.supervisor.forked(message["forked"], message.get("core"))
-        elif "unforked" in message:
-            why = message.pop("unforked")
-            if not self._short:
-                self._report(f"cannot start a process: {why}; retrying")
-            self._short = True
-            self._unforked.append((time.monotonic() + _AGAIN_S, message))
+    def _handle(self, message: messages.FromZygote) -> None:
+        self._owed -= isinstance(message, messages.Forked | messages.Unforked)
+        match message:
+            case messages.Progress(text):
+                self._say(text)
+            case messages.Calibrated(ns_per_tick):
+                self.manifest.now = replace(self.manifest.now, ns_per_tick=ns_per_tick)
+            case messages.Failed(why):
+                # Without a change in progress, it is a zygote that cannot be started again.
+                kind = PlatformEnded if self._launched and not self._changing else PlatformError
+                raise kind(f"cannot start: {why}")
+            case messages.Forked(pid, messages.Fork("capture", number)):
+                self._writers[pid] = number
+            case messages.Forked(pid, asked):
+                self._forked(pid, asked)
+            case messages.Unforked(why, asked):
+                if not self._short:
+                    self._report(f"cannot start a process: {why}; retrying")
+                self._short = True
+                self._unforked.append((time.monotonic() + _AGAIN_S, asked))
+
+    def _forked(self, pid: int, asked: messages.Fork) -> None:
+        self._short = False
+        self._numbers[pid] = asked.number
+        # Without pidfds (old kernels) an exit is noticed at the next look.
+        with contextlib.suppress(OSError):
+            self._ends[pid] = os.pidfd_open(pid)
+            self._poll.register(self._ends[pid], select.POLLIN)
+        self.supervisor.forked(pid, asked.place if asked.kind == "core" else None)
 
     def _ask_again(self) -> None:
         """Repeat the requests for processes that could not be forked."""
         now = time.monotonic()
-        due = [message for at, message in self._unforked if at <= now]
-        self._unforked = [(at, message) for at, message in self._unforked if at > now]
-        for message in due:
-            core, number = message.get("core"), message["number"]
+        due = [fork for at, fork in self._unforked if at <= now]
+        self._unforked = [(at, fork) for at, fork in self._unforked if at > now]
+        for fork in due:
             # A worker whose successor has taken over is not needed.
-            if core is None or number >= load64(self._cores[core] + CORE["incarnation"]):
-                self._send(**message)
+            if fork.kind != "core" or fork.number >= load64(self._cores[fork.place] + CORE["incarnation"]):
+                self._send(fork)
 
     def _exited(self, pid: int, status: int) -> None:
         if pid in self.supervisor.wires and self._numbers[pid] > load64(self._wire + WIRE["incarnation"]):

@@ -1,28 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The zygote: the warmed, single-threaded process that workers and wires are forked from.
 
-It maps the memory and compiles everything once; a worker forked from it runs 3 ms later. It speaks lines of
-JSON over a socket pair with the platform, in both directions:
-
-| from the platform | answer |
-| --- | --- |
-| `{"start": manifest file, "cpu": c}` | `{"progress": s}`s, `{"ns_per_tick": n}`, `{"ready": true}` or `{"failed": s}`
-| `{"change": manifest file}` | `{"progress": s}`s, then as for `start`; meanwhile it goes on serving |
-| `{"core": n, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "core": n, "number": k}`: to be worker k |
-| `{"wire": 0, "cpu": c, "number": k, "gently": b}` | `{"forked": pid, "wire": 0, "number": k}` |
-| either of these | `{"unforked": why, ...}`, what was asked for, if the system has no room for one more process now |
-| `{"capture": n, "cpu": c, "number": 0}` | `{"forked": pid, "capture": n, "number": 0}`: to be a capture's writer |
-| `{"start": manifest file, "cpu": c, "again": true}` | `{"progress": s}`s, `{"again": true}` or `{"failed": s}` |
-
-What it forks are the platform's children, not its own: they outlive it. With `again` it is started for a platform
-that runs: it calibrates no clocks.
+It maps the memory and compiles everything once; a worker forked from it runs 3 ms later. What it is told and answers
+stands in :mod:`workers.zygote.messages`. What it forks are the platform's children, not its own: they outlive it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import signal
 import socket
@@ -38,6 +24,7 @@ from workers.core.worker import Worker
 from workers.process import follow_parent, fork_sibling, settle_in, take_processor, wakings
 from workers.wire.capture_writer import run_writer
 from workers.wire.process import run_wire_process
+from workers.zygote import messages
 from workers.zygote.stdio import speak_into
 
 #: Compiling while packets flow takes what time the workers leave, and little more.
@@ -60,9 +47,9 @@ class Zygote:
         self._compiling = 0
         self._processors = os.sched_getaffinity(0)
 
-    def say(self, **message: Any) -> None:
+    def say(self, message: messages.FromZygote) -> None:
         """Send one message."""
-        self.channel.sendall(json.dumps(message).encode() + b"\n")
+        self.channel.sendall(messages.FROM_ZYGOTE.write(message) + b"\n")
 
     def loop(self) -> None:
         """Serve the platform until it closes the channel."""
@@ -75,25 +62,21 @@ class Zygote:
                     return
                 *lines, self._unread = (self._unread + data).split(b"\n")
                 for line in lines:
-                    self._obey(json.loads(line))
+                    self._obey(messages.TO_ZYGOTE.read(line))
 
     def _reap(self) -> None:
         if self._compiling and os.waitpid(self._compiling, os.WNOHANG)[0]:
             self._compiling = 0
             self._answer(self._load)
 
-    def _obey(self, message: dict[str, Any]) -> None:
-        if "start" in message:
-            again = message.get("again", False)
-            self._answer(lambda: self._start(Path(message["start"]), message["cpu"], again), again)
-        elif "change" in message:
-            self._change(Path(message["change"]))
-        elif "core" in message:
-            self._fork("core", message["core"], message)
-        elif "wire" in message:
-            self._fork("wire", message["wire"], message)
-        elif "capture" in message:
-            self._fork("capture", message["capture"], message)
+    def _obey(self, message: messages.ToZygote) -> None:
+        match message:
+            case messages.Start():
+                self._answer(lambda: self._start(message), message.again)
+            case messages.Change(manifest):
+                self._change(Path(manifest))
+            case messages.Fork():
+                self._fork(message)
 
     def _answer(self, work: Callable[[], None], again: bool = False) -> None:
         try:
@@ -101,30 +84,33 @@ class Zygote:
         except Exception as error:  # told to the platform, which decides
             with contextlib.suppress(OSError):  # earlier output may not have been read
                 traceback.print_exc()
-            self.say(failed=f"{type(error).__name__}: {error}")
+            self.say(messages.Failed(f"{type(error).__name__}: {error}"))
         else:
-            self.say(**{"again" if again else "ready": True})
+            self.say(messages.Ready(again))
 
-    def _start(self, manifest: Path, cpu: int | None, again: bool) -> None:
-        self.say(progress="loading the compiler")
+    def _tell(self, text: str) -> None:
+        self.say(messages.Progress(text))
+
+    def _start(self, asked: messages.Start) -> None:
+        self._tell("loading the compiler")
         from workers.core.clock import calibrate, install
         from workers.zygote.kernels import Code
 
         self.code = Code("wire", "slice", "ticks")
-        self._read(manifest)
-        self.code.warm(self.manifest, lambda text: self.say(progress=text))
-        self.say(progress="loading compiled code")
+        self._read(Path(asked.manifest))
+        self.code.warm(self.manifest, self._tell)
+        self._tell("loading compiled code")
         self.code.load(self.manifest)
-        if not again:
+        if not asked.again:
             calibration = calibrate(self.code.kernels["ticks"])
             self.manifest = install(self.manifest, calibration)
-            self.say(ns_per_tick=calibration.ns_per_tick)
+            self.say(messages.Calibrated(calibration.ns_per_tick))
         self._load()
         # What is alive now never dies: no collection in a child shall copy its pages to find that out.
         gc.collect()
         gc.freeze()
         # From now on what the zygote does shall hold up the wire rather than a core: a wire catches up.
-        take_processor(cpu)
+        take_processor(asked.cpu)
 
     def _read(self, manifest: Path) -> None:
         """Read the manifest; map what is new, and unmap what is gone."""
@@ -147,20 +133,20 @@ class Zygote:
         try:
             self._read(manifest)
         except Exception as error:
-            self.say(failed=f"{type(error).__name__}: {error}")
+            self.say(messages.Failed(f"{type(error).__name__}: {error}"))
             return
         parent = os.getpid()
         try:
             self._compiling = os.fork()
         except OSError as error:
-            self.say(failed=f"no process to compile in: {error.strerror}")
+            self.say(messages.Failed(f"no process to compile in: {error.strerror}"))
             return
         if self._compiling == 0:
             try:
                 self._leave_zygote(parent, channel=True)
                 os.nice(_COMPILER_NICE)
                 os.sched_setaffinity(0, self._processors)
-                self.code.warm(self.manifest, lambda text: self.say(progress=text))
+                self.code.warm(self.manifest, self._tell)
             finally:
                 os._exit(0)
 
@@ -172,18 +158,18 @@ class Zygote:
             self.channel.close()
         follow_parent(parent)
 
-    def _fork(self, kind: str, place: int, message: dict[str, Any]) -> None:
+    def _fork(self, asked: messages.Fork) -> None:
         platform = os.getppid()
         told, tell = os.pipe2(os.O_CLOEXEC)
         try:
             pid = fork_sibling()
         except OSError as error:
-            self.say(unforked=error.strerror, **message)
+            self.say(messages.Unforked(str(error.strerror), asked))
             pid = -1
         if pid:
             os.close(told)
             if pid > 0:
-                self.say(forked=pid, number=message["number"], **{kind: place})
+                self.say(messages.Forked(pid, asked))
                 os.write(tell, b"!")
             os.close(tell)
             return
@@ -195,25 +181,27 @@ class Zygote:
                 os._exit(0)
             os.close(told)
             self._leave_zygote(platform)
-            if kind == "capture":
-                os.sched_setaffinity(0, self._processors)
-                run_writer(self.manifest.wire.captures[place], place, message["cpu"])
-                os._exit(0)
-            settle_in(f"vre-{kind}-{place}", self.manifest.segments, message["gently"])
-            speak_into((self.manifest.cores[place] if kind == "core" else self.manifest.wire).journal)
-            if kind == "core":
-                self.workers[place].run(message["number"], message["cpu"])
-            else:
-                nic = self.workers[-1] if self.manifest.cores[-1].nic else None
-                kernels = self.code.kernels
-                run_wire_process(
-                    self.manifest, kernels["wire"], kernels["ticks"], message["number"], message["cpu"], nic
-                )
+            self._be(asked)
             status = 0
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(status)
+
+    def _be(self, asked: messages.Fork) -> None:
+        """Be what was asked for, until its end."""
+        kind, place, manifest, kernels = asked.kind, asked.place, self.manifest, self.code.kernels
+        if kind == "capture":
+            os.sched_setaffinity(0, self._processors)
+            run_writer(manifest.wire.captures[place], place, asked.cpu)
+            return
+        settle_in(f"vre-{kind}-{place}", manifest.segments, asked.gently)
+        speak_into((manifest.cores[place] if kind == "core" else manifest.wire).journal)
+        if kind == "core":
+            self.workers[place].run(asked.number, asked.cpu)
+        else:
+            nic = self.workers[-1] if manifest.cores[-1].nic else None
+            run_wire_process(manifest, kernels["wire"], kernels["ticks"], asked.number, asked.cpu, nic)
 
 
 def main() -> None:
