@@ -122,7 +122,7 @@ def compile_shape(shape: Shape, cache: bool = True) -> list[Any]:
     module = import_module(shape)
     codegen.register_kernels()
     for name, value in list(vars(module).items()):
-        # P_ and E_: process and emit of element classes, put where they are called. eN and rN: a trunk; it
+        # P_ and E_: process and emit of element classes, put where they are called. eN and rN: a trace; it
         # becomes part of the task that it begins.
         if name[:2] in ("P_", "E_"):
             cls, which = vars(module)[name[2:]], "process" if name[0] == "P" else "emit"

@@ -2,9 +2,9 @@
 """From a router's graph to compiled paths: `compose` writes a small module for each graph *shape*.
 
 A shape is the classes and the wiring, not the parameters: those are in the state block, so identical
-routers share compiled code. A function is a *trunk*: it runs the `process` of one element after the other along
+routers share compiled code. A function is a *trace*: it runs the `process` of one element after the other along
 the main way through the graph, and calls what branches off. Each task becomes one entry point that takes a batch
-through its trunk.
+through its trace.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Composer:
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.trunks = Traces(shape)
-        self.classes, self.next, self.bypasses = self.trunks.classes, self.trunks.next, self.trunks.bypasses
+        self.traces = Traces(shape)
+        self.classes, self.next, self.bypasses = self.traces.classes, self.traces.next, self.traces.bypasses
         self.places, _ = offsets(shape.classes)
         # What takes packets out of a queue for a port has asked the port for room.
         self.granted = {upstream(shape, port)[1][0]: port for port in self.bypasses.values()}
@@ -50,11 +50,11 @@ class Composer:
 
     def steps(self) -> Iterator[Step]:
         """Yield the steps of all functions; one that others call comes before them."""
-        for first in self.trunks.order:
+        for first in self.traces.order:
             yield from self.function(first, f"e{first}")
         resumed = {t for n in range(len(self.shape.tasks)) for e in reach(self.shape, n) for t, _ in self._resumed(e)}
-        for first in sorted(resumed - self.trunks.heads):
-            # The slow path comes back into the middle of a trunk: its rest once more, so that the trunk
+        for first in sorted(resumed - self.traces.heads):
+            # The slow path comes back into the middle of a trace: its rest once more, so that the trace
             # stays one function.
             yield from self.function(first, f"r{first}")
         for number in range(len(self.shape.tasks)):
@@ -66,7 +66,7 @@ class Composer:
         yield _IMPORTS
         used = sorted(set(self.classes), key=lambda c: c.__name__)
         yield from (f"from {c.__module__} import {c.__name__}" for c in used)
-        entries = [e for kind, driver in self.shape.tasks for e in self.trunks.entries(kind, driver)]
+        entries = [e for kind, driver in self.shape.tasks for e in self.traces.entries(kind, driver)]
         yield f"\nENTRIES = {[f'e{e}' for e in entries]}"
         yield "RECORD = PACKET.dtype"
         for c in used:
@@ -81,11 +81,11 @@ class Composer:
                 yield f"E_{name} = {name}.collect"
 
     def function(self, head: int, name: str) -> Iterator[Step]:
-        """Yield the steps of the trunk that begins with an element."""
+        """Yield the steps of the trace that begins with an element."""
         yield step("function", name=name)
         before, granted = None, self.granted.get(head)
-        for k in self.trunks.along(head):
-            port = self.next[before, self.trunks.trunk[before]][1] if before is not None else 0
+        for k in self.traces.along(head):
+            port = self.next[before, self.traces.onward[before]][1] if before is not None else 0
             if port:
                 yield step("enter", port=port)
             yield from self.element(k, granted == k)
@@ -94,7 +94,7 @@ class Composer:
             before = k
 
     def element(self, k: int, granted: bool) -> Iterator[Step]:
-        """Yield the steps of one element of a trunk: whatever does not go along the trunk ends in a return."""
+        """Yield the steps of one element of a trace: whatever does not go along the trace ends in a return."""
         cls, place = self.classes[k], self.places[k]
         name = cls.__name__
         yield step("element", name=name)
@@ -103,8 +103,8 @@ class Composer:
             yield step("punt_all", **self._punted(k))
             return
         yield step("state", name=name, place=place)
-        onward = self.trunks.trunk.get(k)
-        joins = onward is not None and self.next[k, onward][0] in self.trunks.heads
+        onward = self.traces.onward.get(k)
+        joins = onward is not None and self.next[k, onward][0] in self.traces.heads
         if k in self.bypasses:
             sink = self._field(self.bypasses[k], "ring")
             yield step("bypass", name=name, given=self._given(k, "aside", granted), place=place, sink=sink)
@@ -149,7 +149,7 @@ class Composer:
         What is in a queue goes on in another task's turn: a call from here would be one that is never made, and where a
         circle leads through the queue, one of a function that calls this one.
         """
-        return [] if self.trunks.ends(k) else sorted(o for e, o in self.next if e == k)
+        return [] if self.traces.ends(k) else sorted(o for e, o in self.next if e == k)
 
     def _copies(self, k: int) -> Iterator[Step]:
         cls, place = self.classes[k], self.places[k]
@@ -171,7 +171,7 @@ class Composer:
         target = self.next.get((k, output))
         if target is None:
             return f"drop(core, block + {self.places[k]}, -1)" if self.classes[k].reasons else "return"
-        if (k, output) in self.trunks.cut:
+        if (k, output) in self.traces.cut:
             return f"requeue(core, {packet}, {target[0] << PORT_BITS | target[1]}, block + {self._slow_counter(k)})"
         return f"e{target[0]}(block, core, {packet}, {target[1]})"
 
@@ -194,7 +194,7 @@ class Composer:
     def _resumed(self, k: int) -> Iterator[tuple[int, int]]:
         """Yield the (element, input) that packets come back to: behind slow elements and cut edges."""
         for (element, output), target in self.next.items():
-            if element == k and (self.classes[k].slow is not None or (k, output) in self.trunks.cut):
+            if element == k and (self.classes[k].slow is not None or (k, output) in self.traces.cut):
                 yield target
 
     def _way_back(self, n: int, element: int, port: int) -> Iterator[str]:
@@ -202,7 +202,7 @@ class Composer:
         yield f"{'el' if n else ''}if entry == {element << PORT_BITS | port}:"
         yield "    aside = stack_record(RECORD)"
         yield "    transfer(packet, aside)"
-        yield f"    {'e' if element in self.trunks.heads else 'r'}{element}(block, core, aside, {port})"
+        yield f"    {'e' if element in self.traces.heads else 'r'}{element}(block, core, aside, {port})"
 
     def _asked(self, kind: str, k: int) -> Iterator[Step]:
         """Yield the steps that find out how many packets there are for a turn."""
@@ -222,7 +222,7 @@ class Composer:
                 yield step("burst", burst=self._field(k, "burst"))
 
     def _work(self, kind: str, k: int) -> Step:
-        """Return the step that takes a turn's packets through the task's trunk."""
+        """Return the step that takes a turn's packets through the task's trace."""
         if kind == "domu":
             return self._collect(k)
         if kind == "source":

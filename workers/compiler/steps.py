@@ -68,7 +68,7 @@ def {name}(block, core, packet, port):""",
         transfer(packet, aside)
         punt(core, aside, {entry} + port, block + {counter})
         return""",
-    # Leave the trunk for an output that is not its own: the code of all others is laid out apart.
+    # Leave the trace for an output that is not its own: the code of all others is laid out apart.
     "branch": """
     if unlikely(out {when}):
         aside = stack_record(RECORD)
@@ -80,12 +80,12 @@ def {name}(block, core, packet, port):""",
     if unlikely(out != {unless}):
         drop(core, block + {place}, out if out < 0 else -1)
         return""",
-    # Go on to where another trunk begins.
+    # Go on to where another trace begins.
     "join": """
     aside = stack_record(RECORD)
     transfer(packet, aside)
     {go}""",
-    # Go on to where another trunk begins, with a packet that already has an address.
+    # Go on to where another trace begins, with a packet that already has an address.
     "call": "    {go}",
     # Begin the entry point of a task.
     "task": """

@@ -15,14 +15,14 @@ _OUT = 4
 
 def main_way(shape: Shape, number: int) -> list[int]:
     """Return the elements that most packets of a task pass: at each, the output with the most behind it."""
-    trunks = Traces(shape)
+    traces = Traces(shape)
     kind, driver = shape.tasks[number]
-    at: int | None = next(iter(trunks.entries(kind, driver)), None)
+    at: int | None = next(iter(traces.entries(kind, driver)), None)
     passed: list[int] = []
     while at is not None and at not in passed:
         passed.append(at)
-        follows = trunks.next.get((at, trunks.trunk.get(at, -1)))
-        at = follows[0] if follows and not trunks.ends(at) else None
+        follows = traces.next.get((at, traces.onward.get(at, -1)))
+        at = follows[0] if follows and not traces.ends(at) else None
     return passed
 
 

@@ -25,7 +25,7 @@ class Spread:
     Attributes
     ----------
     entries : dict of int to int
-        Undo entries that a packet may take from an element on, where a trunk passes it.
+        Undo entries that a packet may take from an element on, where a trace passes it.
     depth : dict of int to int
         Copies that may be in hand at once from there on, each one of the one before.
     """
@@ -35,16 +35,16 @@ class Spread:
     depth: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        trunks = Traces(self.shape)
-        # Callees come first, and in a trunk what follows: all that a packet goes on to is known.
-        for head in trunks.order:
-            for element in reversed(list(trunks.along(head))):
-                ways = [] if trunks.ends(element) else trunks.outputs.get(element, [])
-                targets = [(trunks.next[element, o][0], (element, o) in trunks.cut) for o in ways]
+        traces = Traces(self.shape)
+        # Callees come first, and in a trace what follows: all that a packet goes on to is known.
+        for head in traces.order:
+            for element in reversed(list(traces.along(head))):
+                ways = [] if traces.ends(element) else traces.outputs.get(element, [])
+                targets = [(traces.next[element, o][0], (element, o) in traces.cut) for o in ways]
                 # At a cut edge a packet is put aside; it goes on in a turn of its own.
                 entries = [1 if cut else self.entries.get(t, 1) for t, cut in targets]
                 depth = [0 if cut else self.depth.get(t, 0) for t, cut in targets]
-                self._add(element, trunks.classes[element], entries, depth)
+                self._add(element, traces.classes[element], entries, depth)
 
     def _add(self, element: int, cls: type[Element], entries: list[int], depth: list[int]) -> None:
         if cls.copies():

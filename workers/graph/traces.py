@@ -20,7 +20,7 @@ class Traces:
     ----------
     next : dict
         (element, output) to the (element, input) that follows.
-    trunk : dict
+    onward : dict
         Element to the output that its trace follows.
     outputs : dict
         Element to its connected outputs.
@@ -39,7 +39,7 @@ class Traces:
         for element, output in sorted(self.next):
             self.outputs.setdefault(element, []).append(output)
         self.bypasses = shape.bypasses
-        self.trunk: dict[int, int] = {}
+        self.onward: dict[int, int] = {}
         self.cut: set[tuple[int, int]] = set()
         self.heads: set[int] = set()
         self.order = self._plan()
@@ -62,7 +62,7 @@ class Traces:
                 best = max(good or [-1], key=lambda o: (self._weight(element, o), -o))
                 heads |= {self.next[element, o][0] for o in branches if o != best}
                 if good:
-                    self.trunk[element] = best
+                    self.onward[element] = best
         self.heads = heads | self._entered_by_nobody(heads)
         heads = self.heads
         order: list[int] = []
@@ -93,9 +93,9 @@ class Traces:
         done = set(heads)
         for element in range(len(self.classes)):
             at, seen = element, set()
-            while at not in done and at in self.trunk:
+            while at not in done and at in self.onward:
                 seen.add(at)
-                at = self.next[at, self.trunk[at]][0]
+                at = self.next[at, self.onward[at]][0]
                 if at in seen:
                     found.add(at)
                     break
@@ -115,7 +115,7 @@ class Traces:
         at: int | None = head
         while at is not None:
             yield at
-            target = self.next.get((at, self.trunk[at]), (None, 0))[0] if at in self.trunk else None
+            target = self.next.get((at, self.onward[at]), (None, 0))[0] if at in self.onward else None
             at = None if target in self.heads else target
 
     def _weight(self, element: int, output: int) -> int:
