@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """A platform's address space: its segments, and the buffers that its rings own.
 
-Memory is planned first, which tells how much each segment takes. A plan is then made true by
-:meth:`AddressSpace.create`, which makes all its segments and gives every new ring its buffers, or nothing; or
-:meth:`AddressSpace.discard` drops it. What a removed router's rings owned goes to the next one: buffers wander
-between rings, so no pool segment ever belongs to one router; one whose buffers are all free goes.
+Memory is planned first, which yields the size of each segment. :meth:`AddressSpace.create` then makes all segments of
+the plan and gives every new ring its buffers, or does nothing; :meth:`AddressSpace.discard` drops the plan. A removed
+router's buffers go to the next one: buffers move between rings, so no pool segment belongs to one router; a pool whose
+buffers are all free is removed.
 
-A plan takes the largest range of addresses that nobody uses, so what has been let go is used again. A segment's name is
-never used again: whoever still maps one of that name would take it for the new one.
+A plan takes the largest free range of addresses, so freed addresses are used again. A segment's name is never used
+again: a process that still maps the old one would take it for the new one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def view(address: int, dtype: Any, count: int = 1) -> Any:
 
 @dataclass
 class RingPlan:
-    """A ring: where its parts are."""
+    """The addresses of a ring and its parts."""
 
     address: int
     slots: int
@@ -44,7 +44,7 @@ class RingPlan:
 
 @dataclass
 class Part:
-    """A segment to be, or where `kind` is empty, addresses for memory that comes and goes."""
+    """A planned segment, or, if `kind` is empty, a range of addresses for memory that comes and goes."""
 
     kind: str
     label: str
@@ -57,9 +57,9 @@ class AddressSpace:
     Parameters
     ----------
     base : int
-        Where the first segment goes, and what buffer references count from.
+        Address of the first segment, which buffer references count from.
     prefix : str
-        What the segments' names begin with.
+        Prefix of the segments' names.
     """
 
     def __init__(self, base: int, prefix: str) -> None:
@@ -67,17 +67,17 @@ class AddressSpace:
         self._free = [np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)]
         self._serial = 0
         self._gone: list[Segment] = []
-        #: Addresses kept free, and pairs of buffers in each pool, by what they are called.
+        #: Reserved addresses, and pairs of buffers in each pool, by name.
         self._holes: dict[str, list[tuple[int, int]]] = {}
         self._pools: dict[str, int] = {}
-        #: By what they are called: kind and label.
+        #: By name: kind and label.
         self.segments: dict[str, Segment] = {}
         self.discard()
 
     # Planning: addresses only.
 
     def part(self, kind: str, label: str) -> Arena:
-        """Begin a segment; the one begun before is complete."""
+        """Begin a segment; the previous one is complete."""
         if self._open:
             start = self._open[-1].arena.base + _room(self._open[-1].arena.size)
         else:
@@ -93,25 +93,25 @@ class AddressSpace:
 
     @property
     def end(self) -> int:
-        """Where the highest range ends that is not free."""
+        """The end of the highest range that is not free."""
         return max((end for _, end in self._used), default=self.base)
 
     def _largest_gap(self) -> tuple[int, int]:
-        """Return where the largest range of free addresses begins and ends."""
+        """Return the largest range of free addresses, its beginning and end."""
         starts = [self.base, *(end for _, end in self._used)]
         ends = [*(start for start, _ in self._used), self.base + WINDOW]
         return max(zip(starts, ends, strict=True), key=lambda gap: gap[1] - gap[0])
 
     def hole(self, size: int) -> int:
-        """Keep `size` bytes of address space free, for as long as the segment is there that was begun last; say where.
+        """Reserve `size` bytes of addresses for the lifetime of the segment that was begun last; return their address.
 
-        No segment that is being planned goes on behind.
+        No planned segment continues after them.
         """
         owner = next(p for p in reversed(self._open) if p.kind)
         return self.part("", f"{owner.kind}-{owner.label}").take(size, PAGE)
 
     def discard(self) -> None:
-        """Drop what has been planned and not been made."""
+        """Drop the plan."""
         self._open: list[Part] = []
         self._rings: list[RingPlan] = []
         self._spares: list[tuple[int, int]] = []
@@ -139,14 +139,14 @@ class AddressSpace:
 
     @property
     def bytes_needed(self) -> int:
-        """Shared memory that the next :meth:`create` takes."""
+        """Bytes of shared memory that the next :meth:`create` takes."""
         pool = self._pairs_lacking * (SMALL_STRIDE + LARGE_STRIDE) + PAGE
         return sum(-(-p.arena.size // PAGE) * PAGE for p in self._open if p.kind) + pool
 
     # Making and removing.
 
     def create(self) -> list[Segment]:
-        """Make what has been planned, all of it or nothing; nothing is planned any more then. Raises SegmentError."""
+        """Make all of the plan or nothing; the plan is empty then. Raises SegmentError."""
         made: list[Segment] = []
         free = self._free
         try:
@@ -155,7 +155,7 @@ class AddressSpace:
             named: dict[str, Segment] = {}
             for p in self._open:
                 if p.arena.base + _room(p.arena.size) > self._limit:
-                    raise SegmentError("the platform's address space is used up; start it anew")
+                    raise SegmentError("the platform's address space is used up; restart it")
                 if p.kind:
                     made.append(self.make(self._name(p), p))
                     named[f"{p.kind}-{p.label}"] = made[-1]
@@ -183,7 +183,7 @@ class AddressSpace:
         return Segment.create(name, part.kind, part.arena.size, part.arena.base)
 
     def _plan_pool(self, pairs: int) -> dict[str, int]:
-        """Plan a pool of that many pairs of buffers, which are free then; return what pools there are with it."""
+        """Plan a pool of that many pairs of free buffers; return all pools, including it."""
         if not pairs:
             return self._pools
         arena = self.part("pool", str(self._serial))
@@ -194,7 +194,7 @@ class AddressSpace:
         return self._pools | {f"pool-{self._serial}": pairs}
 
     def _fill(self) -> None:
-        """Give the rings and words that have been planned their buffers."""
+        """Give the planned rings and words their buffers."""
         for ring in self._rings:
             self._fill_ring(ring)
         for address, count in self._spares:
@@ -216,13 +216,13 @@ class AddressSpace:
         slots["offset"] = HEADROOM
 
     def holds(self, label: str) -> bool:
-        """Return whether the segment called `label`, kind and label, has been made and not been forgotten."""
+        """Return whether the segment `label` (kind and label) has been made and not been forgotten."""
         return label in self.segments
 
     def forget(self, label: str, rings: list[RingPlan]) -> None:
-        """Let the segment called `label` go, and its rings' buffers be free; :meth:`sweep` ends its memory.
+        """Forget the segment `label` and free its rings' buffers; :meth:`sweep` frees its memory.
 
-        Where it has been forgotten, or has never been, nothing happens.
+        Do nothing if it has been forgotten, or never was.
         """
         if label not in self.segments:
             return
@@ -236,7 +236,7 @@ class AddressSpace:
         gone = [*self._gone, *(self.segments[name] for name in going)]
         segments = {name: segment for name, segment in self.segments.items() if name not in going}
         holes = {name: ranges for name, ranges in self._holes.items() if name != label}
-        # In one step: what fails before has changed nothing.
+        # In one step: a failure before it has changed nothing.
         self._free, self._pools, self._gone, self.segments, self._holes = free, pools, gone, segments, holes
 
     def _without_idle_pools(self, free: list[Any]) -> tuple[list[Any], dict[str, int]]:
@@ -256,10 +256,10 @@ class AddressSpace:
         while self._gone:
             self._gone[0].unlink()
             self._gone[0].detach()
-            # Only now are its addresses free.
+            # Its addresses are free only now.
             self._gone.pop(0)
 
 
 def _room(size: int) -> int:
-    """Return the addresses that a segment takes: whole pages, and one between it and the next."""
+    """Return the size of a segment's range of addresses: whole pages, and a guard page."""
     return -(-size // PAGE) * PAGE + PAGE

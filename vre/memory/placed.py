@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which group of tasks is on which core, and the weights that follow: one owner for both."""
+"""The placement: each group's core, and the weights that follow. The one owner of both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vre.placement.allocate import Placed, allocate, placement, split
 
 
 class Placement:
-    """Where the groups of tasks of one platform are.
+    """The placement of one platform's groups of tasks.
 
     Parameters
     ----------
@@ -26,13 +26,13 @@ class Placement:
         self.groups: list[Placed] = []
 
     def apply(self, groups: list[Placed]) -> None:
-        """Let groups be where these say; every client gets the stride that follows."""
+        """Record a placement, and give every client the stride that follows."""
         self.groups = groups
         if groups:
             set_weights(self._builder, self.weights())
 
     def settle(self, router: str, groups: list[Placed]) -> None:
-        """Let these be one router's groups, none if it has left."""
+        """Replace one router's groups by these, by none if it has left."""
         self.apply([group for group in self.groups if group.router != router] + groups)
 
     def weights(self) -> dict[tuple[str, int], float]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the wire is to send, to whom, how fast: from generators and captures to sources."""
+"""From generators and captures to the wire's sources: frames, receivers and rates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workers.wire.traffic import Frame, Pause, generated, nothing
 
 
 class Listed:
-    """A schedule of frames that are at hand: the same bytes are in memory once."""
+    """A schedule of frames in memory, each distinct frame stored once."""
 
     recorded, last_ns = False, 0
 
@@ -47,7 +47,7 @@ class Listed:
 
 @dataclass
 class SourcePlan:
-    """A source to be: whose ring, which frames, how fast."""
+    """A planned source: its ring, frames and rate."""
 
     router: str | None
     nic: str
@@ -58,7 +58,7 @@ class SourcePlan:
     address: int = 0
 
     def plan(self, arena: Arena) -> None:
-        """Take memory for it."""
+        """Allocate its memory."""
         self.address = arena.take(SOURCE.size)
         self.schedule.blob = arena.take(self.schedule.room + LINE, LINE)
         self.schedule.entries = arena.take(max(1, self.schedule.count) * FRAME.size)
@@ -85,7 +85,7 @@ def generator_sources(
     for i, (name, mine) in enumerate(zip(takers, frames, strict=True)):
         if name not in names:
             continue
-        # A count that does not divide evenly: the first routers get one more.
+        # If the count does not divide evenly, the first routers get one more.
         share = -1 if link.count is None else (link.count + len(takers) - 1 - i) // len(takers)
         own = link.rates.get(name) if link.rates else None
         each = own or (rate / len(takers) if rate else None)
@@ -95,9 +95,9 @@ def generator_sources(
 def replay_sources(
     builder: Builder, nic: Nic, link: Replay, takers: list[str], names: list[str], notes: list[str], pause: Pause
 ) -> Iterator[SourcePlan]:
-    """Yield the sources of a replayed capture for the routers in `names`; with all takers also what nobody takes.
+    """Yield the sources of a replayed capture for the routers in `names`; with all takers also the unclaimed frames.
 
-    What is odd about the capture is added to `notes`. Raises ConfigError if it cannot be replayed.
+    Oddities of the capture are added to `notes`. Raises ConfigError if it cannot be replayed.
     """
     ports = [builder.model.routers[name].ports[nic.name] for name in takers]
     capture = Replayed(link.pcap, [(p.mac, p.vlan) for p in ports], nic.queues == "multi")
@@ -113,5 +113,5 @@ def replay_sources(
         rate = None if recorded or link.rate is None else float(link.rate) * part.count / capture.total
         limit = -1 if link.loop else part.count
         if name is None and rate is None and not recorded and link.loop and not builder.ports[nic.name].queue:
-            continue  # as fast as nobody takes them: there is no such rate
+            continue  # an unclaimed stream has no consumer to pace it
         yield SourcePlan(name, nic.name, part, rate, limit)

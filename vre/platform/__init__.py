@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What runs: start, change, ask, account, end."""
+"""The running platform: start, changes, requests, accounts, end."""

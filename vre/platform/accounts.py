@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Accounts: read from shared memory by anyone, at any time, without asking the platform."""
+"""Accounts, read from shared memory by any process at any time, without a request to the platform."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from workers.datapath.turn import DROPS, MADE
 from workers.element import load
 from workers.graph.shape import reasons
 
-#: A share is judged where a router was due so many steps at least: as it may be two away from its due, within 4 %.
+#: A share is judged if a router was due at least this many steps: it may be two steps off its due, which is 4 %.
 LEAST_STEPS = 50
 #: Percentiles that are reported.
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99_9": 99.9}
@@ -36,15 +36,15 @@ PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99_9": 99.9}
 class RouterStats:
     """One router's account.
 
-    `injected` counts frames that came for it at its ports and packets its elements made; always
-    injected = forwarded + dropped + in_flight once nothing moves. Latency is in us, from NIC to wire. `domu_cpu_s` is
-    what its domU has used; it is part of `used_ticks` where that was on the processor of a core. A router that is
-    mapped directly has no share of the cores, and is entitled to none.
+    `injected` counts frames that came for it at its ports and packets its elements made; always injected = forwarded +
+    dropped + in_flight once nothing moves. Latency is in us, from NIC to wire. `domu_cpu_s` is the CPU time of its
+    domU; it is part of `used_ticks` if it was on the processor of a core. A directly mapped router has no share of the
+    cores, and is entitled to none.
 
     A share can be held against an entitlement only while it is contested. `backlogged_s` is for how long, in the time
     of its cores, the router had something to do without a pause, `contested_s` the part of that in which another had,
     too. What it used then is `contested_used`, what it was entitled to `contested_due`: ticks, or accesses to memory
-    where that is what is shared out; `contested_step` is how far it can be from its due where a contest begins, and
+    if these are shared; `contested_step` is how far it can be from its due where a contest begins, and
     where it ends, because turns are whole (:mod:`workers.core.contest`).
     """
 
@@ -71,10 +71,9 @@ class RouterStats:
 
     @property
     def error(self) -> float | None:
-        """How much more it had than it was entitled to, as a part of that; None if it had to share hardly anything.
+        """The excess over its entitlement, as a fraction of it; None if hardly anything was contested.
 
-        None, too, where its due was few turns of itself or of its rivals: what turns that are whole make of that could
-        be more than 4 %.
+        None, too, if its due was a few turns of itself or its rivals: turns are whole, which could make more than 4 %.
         """
         if self.contested_due <= LEAST_STEPS * self.contested_step:
             return None
@@ -93,7 +92,7 @@ class RouterStats:
 
 
 def contested_jain(stats: list[RouterStats]) -> float | None:
-    """Return Jain's index of what routers had per what they were entitled to while they competed; None if none did."""
+    """Return Jain's index of routers' contested use over their entitlement; None if none competed."""
     rivals = [s for s in stats if s.error is not None]
     if len(rivals) < 2:
         return None
@@ -101,7 +100,7 @@ def contested_jain(stats: list[RouterStats]) -> float | None:
 
 
 def jain(shares: list[float], entitled: list[float]) -> float:
-    """Return Jain's fairness index of what each has per what it is entitled to: 1 where all have the same.
+    """Return Jain's fairness index of use over entitlement: 1 if all are equal.
 
     (Jain, Chiu and Hawe, 1984)
     """
@@ -143,9 +142,9 @@ class Reader:
         return self._manifest.now
 
     def freeze(self) -> None:
-        """Keep the figures as they are now, for ever: the memory that they are read from is about to go.
+        """Freeze the figures as they are now: the memory that they are read from is about to be freed.
 
-        What takes arguments, but for `router` and `sent`, raises PlatformError from then on.
+        Methods with arguments, except `router` and `sent`, raise PlatformError from then on.
         """
         methods = {name: method for name, method in inspect.getmembers(self, inspect.ismethod) if name[0] != "_"}
         del methods["freeze"]
@@ -180,7 +179,7 @@ class Reader:
         raise PlatformError(f"there is no router '{name}' any more")
 
     def sent(self, name: str) -> int:
-        """Return how many packets of a router have left the wire. Raises PlatformError where it is gone."""
+        """Return how many packets of a router have left the wire. Raises PlatformError if it is gone."""
         for router in self.manifest.routers:
             if router.name == name:
                 return sum(load64(at) for at in router.tallies.values())
@@ -189,7 +188,7 @@ class Reader:
     def used(self) -> dict[str, tuple[int, int]]:
         """Return the ticks and the memory accesses that each router has been charged, over all cores.
 
-        What is mapped directly uses no core.
+        A directly mapped router uses no core.
         """
         found = {}
         for router in self.manifest.routers:
@@ -252,7 +251,7 @@ class Reader:
 
     @staticmethod
     def _contest(router: RouterEntry) -> dict[str, Any]:
-        """Return for how long a router competed, and what it had and was entitled to then."""
+        """Return how long a router competed, and what it used and was entitled to then."""
         clients = () if router.direct else router.clients
         fields = ("backlogged_ns", "contested_ns", "contested_used", "contested_due")
         backlogged, contested, used, due = (sum(load64(c + CLIENT[f]) for c in clients) for f in fields)
@@ -287,13 +286,13 @@ class Reader:
         return {name: round(value, 3) for name, value in found.items()}
 
     def unclaimed(self) -> int:
-        """Return how many frames came for no router."""
+        """Return the number of unclaimed frames."""
         total = sum(load64(source.address + SOURCE["sent"]) for source in self._sources(None))
         cables = (at + TALLY["unclaimed"] for router in self.manifest.routers for at in router.tallies.values())
         return total + sum(load64(address) for address in cables)
 
     def strays(self) -> dict[str, list[int]]:
-        """Return port to destination MACs of frames that came for no router, a few of them, the most frequent first."""
+        """Return port to destination MACs of unclaimed frames, a few of them, the most frequent first."""
         found: dict[str, list[int]] = {}
         for source in self.manifest.wire.sources:
             if source.strangers and load64(source.address + SOURCE["sent"]):
@@ -305,7 +304,7 @@ class Reader:
         return {nic: list(dict.fromkeys(macs)) for nic, macs in found.items()}
 
     def claims(self) -> dict[str, dict[str, list[Any]]]:
-        """Return port to router to what it claims: a MAC (None: what nobody else does) and a VLAN (-1: untagged)."""
+        """Return port to router to its claim: a MAC (None: all unclaimed frames) and a VLAN (-1: untagged)."""
         found: dict[str, dict[str, list[Any]]] = {}
         for router in self.manifest.routers:
             for nic, claim in router.claims.items():
@@ -317,7 +316,7 @@ class Reader:
         return [row(one.nic, one.address, one.path) for one in self.manifest.wire.captures]
 
     def cores(self) -> list[dict[str, int]]:
-        """Return each core's own account; the NIC's own is none."""
+        """Return per-core counters. The NIC's internal core is not included."""
         fields = (
             "pid",
             "incarnation",
@@ -338,7 +337,7 @@ class Reader:
     def decisions(self, number: int, count: int) -> list[dict[str, Any]]:
         """Return the last scheduling decisions of a core, the newest last, from its flight recorder.
 
-        Raises PlatformError where there is no such core.
+        Raises PlatformError if there is no such core.
         """
         if number >= len(self.manifest.cores):
             raise PlatformError(f"there is no core {number}: the platform has {len(self.manifest.cores)}, from 0")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Arguments of calls from Python, held against their kinds before anything is done, as the socket's fields are.
+"""Arguments of calls from Python, validated before anything is done, as the socket's fields are.
 
-A kind returns the value that it takes, or raises ValueError with what would be right: see :mod:`vre.config.fields`.
+A kind returns the accepted value, or raises ValueError that says what is accepted: see :mod:`vre.config.fields`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Kind = Callable[[Any], Any]
 
-#: Longest time that can be asked for, in seconds: three years.
+#: Longest time that can be requested, in seconds: three years.
 _LONGEST_S = 1e8
 
 
 def held(
     error: Callable[[str], VreError] = PlatformError, /, **kinds: Kind
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Hold the arguments of a method against their kinds; `error` makes what is raised of a text that names one.
+    """Validate a method's arguments by kind; `error` makes the exception from a message.
 
-    What a change finds out when it has committed can no longer be refused.
+    A change cannot be refused after it has committed, so this comes first.
     """
 
     def around(method: Callable[P, R]) -> Callable[P, R]:
@@ -52,7 +52,7 @@ def held(
 
 
 def described(text: str) -> ConfigError:
-    """Return the error of a description that is wrong."""
+    """Return the error for a wrong description."""
     return ConfigError([Problem(None, text)])
 
 
@@ -72,7 +72,7 @@ def each(kind: Kind) -> Kind:
 
 
 def is_a(cls: type, what: str) -> Kind:
-    """Return a kind: an object of a class; `what` says what would be right."""
+    """Return a kind: an object of a class; `what` describes it."""
 
     def kind(value: Any) -> Any:
         if not isinstance(value, cls):
@@ -83,14 +83,14 @@ def is_a(cls: type, what: str) -> Kind:
 
 
 def function(value: Any) -> Any:
-    """Take something that can be called."""
+    """Take a callable."""
     if not callable(value):
         raise ValueError(f"must be a function, not {type(value).__name__}")
     return value
 
 
 def port_claims(value: Any) -> Any:
-    """Take what a router claims of its ports: port name to `mac` and `vlan`."""
+    """Take a router's claims: port name to `mac` and `vlan`."""
     example = "must be a table, as in {'eth0': {'mac': '02:00:00:00:00:01', 'vlan': 7}}"
     if not isinstance(value, dict) or not all(isinstance(k, str) and isinstance(v, dict) for k, v in value.items()):
         raise ValueError(example)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Lines in, lines out, over a socket that any number of clients may use or abuse: nobody ever waits for one.
+"""A line protocol over a socket that any number of clients may use or abuse: the server never blocks on one.
 
 | bound | what follows |
 | --- | --- |
-| CLIENTS connections | the one that has done nothing for longest makes room for the next |
+| CLIENTS connections | the longest idle one is closed for the next |
 | LONGEST bytes without the end of a line | the connection ends |
-| HELD bytes read or to be sent, of all | the one that holds most ends |
+| HELD bytes read or to be sent, in all | the connection with most of them is closed |
 | PATIENCE_S with half a line sent, or an answer not read | the connection ends |
-| BATCH lines, or BUSY_S, in a look | the others wait for the next look, each client in turn |
+| BATCH lines, or BUSY_S, per poll | the others wait for the next poll, each client in turn |
 
-Of each client one line is answered at a time: while its answer has not been read no more is read from it, so what it
-sends beyond that stays in its own socket.
+One line of each client is answered at a time: until its answer has been read no more is read from it, so further
+lines stay in its own socket.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from pathlib import Path
 
 #: Most clients at once.
 CLIENTS = 64
-#: Longest line, in bytes: a configuration's text fits many times.
+#: Longest line in bytes, several times a configuration's text.
 LONGEST = 1 << 22
-#: Bytes that all clients together may have here.
+#: Bytes that are buffered for all clients together.
 HELD = 1 << 26
-#: How long a client may leave off in the middle of something.
+#: How long a client may stop in the middle of a line or an answer.
 PATIENCE_S = 10.0
-#: Lines that are answered in one look, and when no further one is begun.
+#: Lines that are answered per poll; time after which no further one is begun.
 BATCH, BUSY_S = 32, 0.005
-#: Bytes that are read of a client at once.
+#: Bytes that are read from a client at once.
 _READ = 1 << 16
 #: Longest path of a socket, in bytes (sun_path, less the NUL).
 _LONGEST_PATH = 107
@@ -44,9 +44,9 @@ _LONGEST_PATH = 107
 
 @dataclass
 class _Client:
-    """One connection. `since` is when it last did something, `searched` up to where there is no end of a line.
+    """One connection. `since` is its last activity, `searched` how far there is no end of a line.
 
-    `busy`: a line of its is being answered. That may take long, and others be served meanwhile.
+    `busy`: one of its lines is being answered. That may take long, and others are served meanwhile.
     """
 
     since: float
@@ -69,7 +69,7 @@ class Connections:
     path : Path
         Where it listens.
     answer : callable
-        Takes a line, returns what is sent back, without the ends of lines.
+        Takes a line, returns the answer, both without the end of line.
     clock : callable
         Seconds.
     """
@@ -84,11 +84,11 @@ class Connections:
         self._listener.listen()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
-        #: Who has done nothing for longest, or was served last, is first.
+        #: The longest idle, or last served, client is first.
         self._clients: OrderedDict[socket.socket, _Client] = OrderedDict()
 
     def serve(self) -> None:
-        """Take what has come, answer some of it, send what can be sent; never wait."""
+        """Read what has come, answer some of it, send what can be sent, without blocking."""
         now = self._clock()
         for key, events in self._selector.select(0):
             if key.fileobj is self._listener:
@@ -105,7 +105,7 @@ class Connections:
         for _ in range(CLIENTS):
             try:
                 client, _ = self._listener.accept()
-            except OSError:  # nobody waits any more, or this process has no descriptor left: later, perhaps
+            except OSError:  # the client has given up, or this process has no descriptor left: try later
                 return
             client.setblocking(False)
             if len(self._clients) == CLIENTS:
@@ -114,7 +114,7 @@ class Connections:
             self._watch(client)
 
     def _watch(self, client: socket.socket) -> None:
-        """Look out for what a client may do next: read its answer, or else send a line."""
+        """Poll for what a client may do next: read its answer, or else send a line."""
         state = self._clients[client]
         reads = not state.ended and not state.unsent and state.searched == len(state.unread)
         wanted = (selectors.EVENT_READ if reads else 0) | (selectors.EVENT_WRITE if state.unsent else 0)
@@ -146,7 +146,7 @@ class Connections:
 
     @staticmethod
     def _end_of_line(state: _Client) -> int:
-        """Return where the first line ends, or how much there is where none does."""
+        """Return the end of the first line, or the length of the data if there is none."""
         found = state.unread.find(b"\n", state.searched)
         return len(state.unread) if found < 0 else found
 
@@ -166,7 +166,7 @@ class Connections:
             state.busy = True
             answer = self._answer(line) + b"\n"
             state.busy, state.since = False, self._clock()
-            # It may have gone while others were served.
+            # It may have closed while others were served.
             if client in self._clients:
                 state.unsent += answer
                 self._send(client, now)
@@ -214,7 +214,7 @@ class Connections:
 
 @contextlib.contextmanager
 def reachable(path: Path) -> Iterator[str]:
-    """Give an address for the socket at `path` that is short enough, however long the path is."""
+    """Yield an address for the socket at `path` that is short enough, however long the path is."""
     if len(os.fsencode(path)) <= _LONGEST_PATH:
         yield str(path)
         return

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Asking a running platform to do something: lines of JSON over a socket in its run directory.
+"""Requests to a running platform: lines of JSON over a socket in its run directory.
 
 A request is `{"do": verb, ...}`, its answer `{"ok": true, ...}` or `{"error": text}`. Only the user who runs the
-platform can reach the socket. What can be read without asking is read from shared memory instead.
+platform can reach the socket. Counters are read from shared memory instead.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _QUICK = ("read", "write", "view")
 
 
 class ControlServer(Connections):
-    """Serves requests, one after the other, whenever the platform has time for them.
+    """Serves requests, one after the other, when the platform polls.
 
     Parameters
     ----------
     path : Path
-        Of the socket.
+        The socket's path.
     boundary : Boundary
-        What a request raises is its answer.
+        Turns exceptions into answers.
     verbs : Mapping
-        All that can be asked.
+        All requests by name.
     """
 
     def __init__(self, path: Path, boundary: Boundary, verbs: Mapping[str, Verb]) -> None:
@@ -47,7 +47,7 @@ class ControlServer(Connections):
         super().__init__(path, self.said)
 
     def said(self, line: bytes) -> bytes:
-        """Do what a line asks for; return the answer to be sent."""
+        """Handle one line; return the answer."""
         answer = self._boundary.answer("request", "control socket", self._do, line)
         said = json.dumps(answer, default=str).encode()
         if len(said) > _LONGEST_ANSWER:
@@ -60,7 +60,7 @@ class ControlServer(Connections):
 
 
 def verbs_of(commands: Commands, views: Mapping[str, Callable[[], list[dict[str, Any]]]]) -> dict[str, Verb]:
-    """Return all that a platform can be asked: its commands, and rows to look at by name."""
+    """Return a platform's requests: its commands, and its views by name."""
     return {
         "read": Verb(lambda what: {"value": commands.read(what)}, {"what": text(NAME)}),
         "write": Verb(commands.write, {"what": text(NAME), "value": text(VALUE)}),
@@ -81,13 +81,13 @@ def verbs_of(commands: Commands, views: Mapping[str, Callable[[], list[dict[str,
 
 
 def ask(path: Path, timeout_s: float | None = None, /, **request: Any) -> dict[str, Any]:
-    """Ask the platform whose socket is at `path`, and wait for its answer.
+    """Send a request to the platform whose socket is at `path`, and wait for its answer.
 
     Parameters
     ----------
     path : Path
     timeout_s : float, optional
-        How long it may take; else what a request of this kind may take.
+        Timeout [the default of the request].
     request
         The verb and its values.
 
@@ -98,7 +98,7 @@ def ask(path: Path, timeout_s: float | None = None, /, **request: Any) -> dict[s
     """
     timeout_s = timeout_s or (ANSWER_S if request["do"] in _QUICK else CHANGE_S)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        # A connection that waits for its turn is not what settimeout bounds: it would be refused at once.
+        # settimeout does not cover a full backlog: the connection would be refused at once.
         client.setsockopt(
             socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
         )
@@ -110,7 +110,7 @@ def ask(path: Path, timeout_s: float | None = None, /, **request: Any) -> dict[s
             with client.makefile("rb") as answers:
                 answer = json.loads(answers.readline() or b"{}")
         except (TimeoutError, BlockingIOError):
-            # BlockingIOError: it could not even be connected to, for so many wait already.
+            # BlockingIOError: the backlog is full.
             raise PlatformError(f"the platform has not answered within {timeout_s:g} s: is it stopped?") from None
         except OSError as error:
             raise PlatformError(f"the platform does not answer: {why_not(error)}") from None

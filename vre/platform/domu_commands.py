@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a domU may ask of the platform: a few typed requests, about its own router and no other.
+"""The requests of a domU to the platform: few, typed, and only about its own router.
 
 | request | answer |
 | --- | --- |
@@ -9,8 +9,8 @@
 | `{"do": "read", "handler": "element.handler"}` | `{"ok": true, "value": text}` |
 | `{"do": "counters"}` | `{"ok": true, "injected": n, "forwarded": n, "dropped": {reason: n}, "in_flight": n}` |
 
-Whose request it is follows from the channel it came by: nothing in it names a router. What is wrong with it comes
-back as `{"error": text}`.
+The control channel that a request came by determines its router; nothing in it names one. An error comes back as
+`{"error": text}`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _remove_route(router: RouterHandle, table: str, route: str) -> None:
 
 
 def _set_address(router: RouterHandle, element: str, address: str) -> None:
-    """Change the address that an element stands for: an ARPQuerier's, an ICMPError's, a FixIPSrc's."""
+    """Change the address of an element: an ARPQuerier's, an ICMPError's, a FixIPSrc's."""
     fields = [a.field for a in load()[router.read(f"{element}.class")].arguments if a.live and a.kind is ip]
     if not fields:
         raise ValueError(f"'{element}' has no address that can be set")
@@ -48,7 +48,7 @@ def _set_address(router: RouterHandle, element: str, address: str) -> None:
 
 def _read(router: RouterHandle, handler: str) -> dict[str, Any]:
     value = router.read(handler)[:2000]
-    # As JSON it must fit a message, and a character may take six bytes there.
+    # As JSON it must fit a message; a character may take six bytes.
     while len(json.dumps(value)) > _LONGEST_VALUE:
         value = value[: len(value) // 2]
     return {"value": value}
@@ -64,7 +64,7 @@ def _counters(router: RouterHandle) -> dict[str, Any]:
     }
 
 
-#: All that a domU may ask for.
+#: All requests of a domU.
 VERBS = {
     "add_route": Verb(_add_route, {"table": _TEXT, "route": _TEXT}),
     "remove_route": Verb(_remove_route, {"table": _TEXT, "route": _TEXT}),
@@ -75,7 +75,7 @@ VERBS = {
 
 
 def answer(boundary: Boundary, router: RouterHandle, message: dict[str, Any]) -> dict[str, Any]:
-    """Do what a router's domU asks for, if it may; return the answer."""
+    """Handle a request of a router's domU; return the answer."""
     said = boundary.answer("a request of its domU", f"router {router.name}", _do, router, message)
     return {"error": escape(said["error"], 1000)} if "error" in said else said
 

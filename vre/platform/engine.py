@@ -23,10 +23,10 @@ class Engine(Protocol):
         """Compile, and start all cores and the wire. Raises PlatformError."""
 
     def change(self, path: Path) -> None:
-        """Let cores and wire go on with another manifest, and with code for what is new in it."""
+        """Switch cores and wire to another manifest, with compiled code for what is new in it."""
 
     def nudge(self) -> None:
-        """Let cores look at what has changed for them, soon."""
+        """Make cores notice changes soon."""
 
     def now(self) -> float:
         """Return the platform's time in seconds."""
@@ -38,16 +38,16 @@ class Engine(Protocol):
         """Wait until each counter, an address, has grown by `steps`."""
 
     def pid(self, core: int) -> int:
-        """Return the process of a core, 0 if it is none."""
+        """Return the process of a core, 0 if it has none."""
 
     def holder(self, core: int) -> int:
         """Return the process that has a core now, 0 while none has."""
 
     def expel(self, core: int) -> None:
-        """End a core's worker; its standby goes on."""
+        """Kill a core's worker; its standby takes over."""
 
     def halt(self) -> None:
-        """Let cores and wire end their work, but keep the memory."""
+        """Stop cores and wire, but keep the memory."""
 
     def end(self) -> None:
         """End everything that was started."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What has happened on a platform, for people: the last of it is remembered, and told as it happens."""
+"""Events of a platform: reported as they happen; the last ones are kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from shm.escape import escape
 
-#: Longest event, in characters, and how many are remembered.
+#: Longest event, in characters; how many are kept.
 _LONGEST, _KEPT = 1000, 1000
 
 
@@ -19,7 +19,7 @@ class Events:
     Parameters
     ----------
     say : callable
-        Tells somebody; must not wait.
+        Given each event; must not block.
 
     Attributes
     ----------
@@ -35,11 +35,11 @@ class Events:
         self._rows: deque[dict[str, Any]] = deque(maxlen=_KEPT)
 
     def begin(self, now: Callable[[], float]) -> None:
-        """Let times be seconds from now on, by this clock."""
+        """Count times from now on, by this clock."""
         self._now, self._began = now, now()
 
     def end(self) -> None:
-        """Let the time stand still: the clock goes away."""
+        """Stop the time: the clock goes away."""
         last = self._now()
         self._now = lambda: last
 
@@ -48,7 +48,7 @@ class Events:
         return self._now() - self._began
 
     def report(self, event: str) -> None:
-        """Take note of an event."""
+        """Record an event."""
         event = escape(event, _LONGEST)
         self.texts.append(event)
         self._rows.append({"s": round(self.elapsed(), 3), "event": event})

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the paths of a running platform cost and ask for: measured, once a period, from their counters.
+"""The cost and demand of a running platform's paths, measured once a period from their counters.
 
-A path's cost is what its packets of the period took; what it asks for is that cost times what arrived, or more than a
-core if its ring overflows.
+A path's cost is the time that its packets of the period took; its demand is that cost times the packets that arrived,
+or more than a core if its ring overflows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class PathCosts:
     Attributes
     ----------
     demands : dict
-        (router, task number) to what part of a core the task can use, as far as that is known.
+        (router, task number) to the fraction of a core that the task can use, as far as that is known.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -30,7 +30,7 @@ class PathCosts:
         self.demands: Demands = {}
 
     def look(self, elapsed: float) -> list[tuple[str, int]]:
-        """Take note of what has happened in `elapsed` seconds; return the tasks whose cost has changed."""
+        """Evaluate the last `elapsed` seconds; return the tasks whose cost has changed."""
         before, self._seen = self._seen, self._count()
         ticks = elapsed * 1e9 / self._runtime.ns_per_tick
         pairs = {key: (before[key], seen) for key, seen in self._seen.items() if key in before}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The manifest of a running platform: written for other processes to read, and anew when something changes."""
+"""The manifest of a running platform, written for other processes, and again after each change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Publication:
     manifest : CurrentManifest
         What was published last.
     path : Path
-        The file.
+        The file's path.
     """
 
     def __init__(self, directory: RunDirectory, links: Links) -> None:

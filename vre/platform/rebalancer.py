@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""When step 1 is done again: a path's cost has changed, or what it asks for."""
+"""Repeats step 1 when a path's cost or demand has changed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from vre.platform.changes import Changes
 from vre.platform.path_costs import PathCosts
 from vre.platform.runtime import Runtime
 
-#: Between two looks, in seconds.
+#: Period, in seconds.
 PERIOD_S = 1.0
-#: Looks after a change of places before the next one: what has moved shows its new cost first.
+#: Periods between two changes of the placement: moved groups must show their new cost first.
 DAMPING = 3
 
 
 class Rebalancer:
-    """Watches the paths of a platform once a period, and has them placed anew if that helps."""
+    """Samples the paths of a platform once a period, and changes the placement if that helps."""
 
     def __init__(self, runtime: Runtime, costs: PathCosts, changes: Changes) -> None:
         self._runtime, self._costs, self._changes = runtime, costs, changes
@@ -25,7 +25,7 @@ class Rebalancer:
         self._rest = 0
 
     def look(self) -> None:
-        """Look at all paths if it is time to."""
+        """Sample all paths if a period has passed."""
         now, model = self._runtime.now(), self._runtime.model
         if now < self._due:
             return

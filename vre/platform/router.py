@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One router of a platform, as Python code holds it."""
+"""The handle of one router of a platform."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from vre.platform.commands import Commands
 
 
 class RouterHandle:
-    """One router of a platform; it may be held before the start and after the end.
+    """The handle of one router; it is valid before the start and after the end, too.
 
     Parameters
     ----------
     name : str
     reader, commands : callable
-        Return what its figures are read from, and what does what is asked for. Each raises PlatformError while there
-        is none.
+        Return the reader of its figures, and the platform's commands. Each raises PlatformError while there is
+        none.
     """
 
     def __init__(self, name: str, reader: Callable[[], Reader], commands: Callable[[], Commands]) -> None:
@@ -29,11 +29,11 @@ class RouterHandle:
         return self._reader().router(self.name)
 
     def sent(self) -> int:
-        """Return how many of its packets have left the wire: one field of its account, at little cost."""
+        """Return how many of its packets have left the wire: one field of its account, which is cheap to read."""
         return self._reader().sent(self.name)
 
     def share(self) -> float:
-        """Return the part of all routers' CPU time that it has had."""
+        """Return its fraction of all routers' CPU time."""
         return self.stats().share
 
     def read(self, handler: str) -> str:

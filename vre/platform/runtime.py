@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What runs: one platform's memory, its engine, and what changes of it have in common."""
+"""The state of one running platform: its memory, its engine, and what all changes use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vre.supervision.boundary import Boundary
 
 
 def make_room(builder: Builder) -> None:
-    """Make the segments that have been planned, all or none. Raises PlatformError."""
+    """Make the planned segments, all or none. Raises PlatformError."""
     try:
         free = cpus.shm_free()
     except OSError as error:
@@ -38,7 +38,7 @@ def make_room(builder: Builder) -> None:
 
 @dataclass(frozen=True)
 class Runtime:
-    """One running platform, for those who change, watch and ask it.
+    """The state of one running platform.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Runtime:
 
     @property
     def ns_per_tick(self) -> float:
-        """How long a tick of the cores' clocks takes, in ns."""
+        """Length of a tick of the cores' clocks, in ns."""
         return self.manifest.ns_per_tick
 
     def require_cores(self, *cores: int) -> None:
@@ -79,15 +79,15 @@ class Runtime:
         return self.engine.now()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, and supervise; nothing else happens."""
+        """Wait and supervise only."""
         self.engine.tend(seconds)
 
     def quiesce(self, *cores: int) -> None:
-        """Wait until cores have finished the slices that they were in."""
+        """Wait until cores have finished their present slices."""
         self.engine.quiesce([self.manifest.cores[core].address + CORE["heartbeat"] for core in cores], 1)
 
     def quiesce_wire(self) -> None:
-        """Wait until the wire has finished what it was in."""
+        """Wait until the wire has finished its present round."""
         self.engine.quiesce([self.manifest.wire.address + WIRE["loops"]], 2)
 
     def make_room(self) -> None:
@@ -95,15 +95,15 @@ class Runtime:
         make_room(self.builder)
 
     def publish(self, upcoming: tuple[RouterEntry, ...] = ()) -> None:
-        """Write the manifest anew, and let cores look at what has changed. Raises PlatformError."""
+        """Write the manifest again, and make cores notice the changes. Raises PlatformError."""
         self.publication.write(upcoming)
         self.engine.nudge()
 
     def renew(self) -> None:
-        """Put processes that know the manifest as it is now in place of those that run."""
+        """Replace the processes by new ones, which have the present manifest."""
         self.engine.change(self.publication.path)
 
     def report_notes(self) -> None:
-        """Report what is odd about the links that have been planned, once."""
+        """Report remarks about the planned links, once."""
         while self.links.notes:
             self.report(self.links.notes.pop(0))

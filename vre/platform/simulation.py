@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Virtual time: one process runs all cores and the wire of a platform, on logical time and modelled costs.
 
-The same compiled loop, paths, rings and wire as in a measured run; only what a turn takes is not measured but
-modelled (:mod:`workers.core.cost_model`). Time goes in small steps: the wire does what is due, then each core runs up
-to the next step. Nothing depends on the host: the same model gives the same bytes.
+Compiled loop, paths, rings and wire are those of a measured run; only the duration of a turn is modelled
+(:mod:`workers.core.cost_model`). Time advances in small steps: the wire does what is due, then each core runs up to
+the next step. Nothing depends on the host: the same model gives the same bytes.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from workers.wire.capture_writer import CaptureFile
 
 #: A step, in seconds: well below what any ring holds.
 STEP_S = 5e-6
-#: How long a capture's file may take nothing, in seconds of the host: logical time can wait, but not for ever.
+#: How long a capture's file may accept nothing, in seconds of the host: logical time can wait, but not for ever.
 _PATIENCE_S = 10.0
-#: How often an idle core looks for work.
+#: Period at which an idle core looks for work.
 _POLL_S = 0.5e-6
 #: A port's classifier: FromDevice's part of taking a frame, and a Classifier.
 _CLASSIFY_CYCLES = 570
@@ -43,7 +43,7 @@ class Simulation:
     ----------
     manifest : CurrentManifest
     model : Model
-        Its `machine` says what things cost.
+        Its `machine` determines the costs.
     say : callable
         Told of progress.
     """
@@ -97,7 +97,7 @@ class Simulation:
         self.price_tasks()
 
     def price_tasks(self) -> None:
-        """Write what a packet of each task costs where the task is now: a queue between cores costs more."""
+        """Write each task's cost per packet on its present core: a queue between cores costs more."""
         for router in self.manifest.now.routers:
             shape = shape_of(router)
             cores = {task.number: task.core for task in router.tasks}
@@ -117,7 +117,7 @@ class Simulation:
         return (0, self._machine.near_cycles, self._machine.far_cycles)[far]
 
     def echo(self) -> int:
-        """Return the address of the task that stands for a domU."""
+        """Return the address of the task that models a domU."""
         return int(self._code.kernels["echo"].address)
 
     # Time.
@@ -127,7 +127,7 @@ class Simulation:
         return self._ticks / self._machine.hz
 
     def tend(self, seconds: float) -> None:
-        """Let logical time pass."""
+        """Advance logical time."""
         end = self._ticks + max(1, round(seconds * self._machine.hz))
         step = round(STEP_S * self._machine.hz)
         wire = self.manifest.now.wire.address
@@ -136,7 +136,7 @@ class Simulation:
         while self._ticks < end:
             until = min(self._ticks + step, end)
             run_wire(wire, self._ticks)
-            # Nobody is always the first to ask the memory controller.
+            # No core is always the first at the memory controller.
             self._turn = (self._turn + 1) % len(places)
             for core in places[self._turn :] + places[: self._turn]:
                 run_slice(core, until)
@@ -166,22 +166,22 @@ class Simulation:
             add64(core + CORE["now"], self._machine.slow_cycles)
 
     def quiesce(self, counters: list[int], steps: int) -> None:
-        """Let nothing happen: between two steps nobody is in anything."""
+        """Do nothing: between two steps no task runs."""
 
     def pid(self, core: int) -> int:
-        """Return 0: a core is no process here."""
+        """Return 0: a core is not a process here."""
         return 0
 
     holder = pid
 
     def nudge(self) -> None:
-        """Let nothing happen: every core looks at each step."""
+        """Do nothing: every core looks at each step."""
 
     def expel(self, core: int) -> None:
-        """Let nothing happen: nobody can hang here."""
+        """Do nothing: no worker can hang here."""
 
     def halt(self) -> None:
-        """Let nothing happen: time stands still already."""
+        """Do nothing: time stands still already."""
 
     def end(self) -> None:
         """Close captures."""

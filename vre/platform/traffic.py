@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The traffic of a running platform's links: let in, stopped, paused for one router, sent faster or slower."""
+"""The traffic of a running platform's links: started, stopped, paused for one router, its rate changed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from vre.platform.runtime import Runtime
 
 
 def let_in(runtime: Runtime, flowing: bool) -> None:
-    """Let the links send, or let none of them."""
+    """Start or stop the traffic of all links."""
     store64(runtime.manifest.wire.address + WIRE["gate"], int(flowing))
 
 
 def rest(runtime: Runtime, router: str, resting: bool) -> None:
-    """Let the links stop sending to one router, or send again."""
+    """Pause or resume the traffic to one router."""
     for source in runtime.manifest.wire.sources:
         if source.router == router:
             store64(source.address + SOURCE["paused"], int(resting))
 
 
 def set_rate(runtime: Runtime, router: str, rate: float) -> None:
-    """Let the links send to one router at another rate, in packets a second."""
+    """Set the rate of the traffic to one router, in packets a second."""
     plans = [plan for plan in runtime.links.sources if plan.router == router]
     for plan in plans:
         store64(plan.address + SOURCE["paused"], 1)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What makes a change all or nothing: steps that undo it, steps that finish it, and who sees to it that they are taken.
+"""Transactions: a change is all or nothing. Steps that undo it, steps that finish it, and a finisher that takes them.
 
-A change registers how a step is undone *before* it takes the step, so nothing can happen between the two. When it
-fails, what was registered is done, the last first; when it has committed, what it left to be done is done, in order.
-Each of these steps may be taken twice, and does nothing the second time: so one that fails is simply taken again,
-at the next look, and those behind it wait. Memory is let go only after whoever uses it has been stopped.
+A change registers the undo of a step *before* it takes the step, so nothing can happen between the two. If it fails,
+the registered steps are taken, the last first; once it has committed, its finishing steps are taken, in order. These
+steps are idempotent: a step that fails is retried at the next look, and those behind it wait. Memory is freed only
+after its users have stopped.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from typing import Self
 from vre.errors import PlatformEnded, PlatformError
 
 Step = Callable[[], object]
-#: How long a step that failed is left alone, in seconds.
+#: Pause before a failed step is retried, in seconds.
 _PAUSE_S = 0.05
 
 
 class Later(PlatformError):
-    """A step that cannot be taken yet: somebody else has to do something first."""
+    """A step cannot be taken yet: another process has to act first."""
 
 
 class Sequel:
-    """Steps that are still to be taken for a change of `about`, in order."""
+    """Pending steps of a change of `about`, in order."""
 
     def __init__(self, about: str, steps: list[Step]) -> None:
         self.about, self.steps = about, deque(steps)
         self.due = 0.0
 
     def go_on(self) -> None:
-        """Take the steps, as far as that goes. Raises whatever the first raises that cannot be taken."""
+        """Take the steps until one fails; raise its exception."""
         while self.steps:
             self.steps[0]()
             self.steps.popleft()
 
 
 class Finisher:
-    """Takes the steps that changes have left to be taken.
+    """Takes the steps that changes have left over.
 
     Parameters
     ----------
     now : callable
         Returns the time in seconds.
     note : callable
-        Told of an exception: what for, about whom, the exception.
+        Given an exception: what failed, for which party, the exception.
     """
 
     def __init__(self, now: Callable[[], float], note: Callable[[str, str, Exception], object]) -> None:
@@ -55,17 +55,17 @@ class Finisher:
         self._sequels: list[Sequel] = []
 
     def take(self, about: str, steps: list[Step]) -> None:
-        """Take over what is to be done for a change of `about`."""
+        """Take over the pending steps of a change of `about`."""
         self._sequels.append(Sequel(about, steps))
 
     def anew(self, about: str, step: Step) -> None:
-        """Take one step, now or when it can be taken; one that is left of the same name is not taken any more."""
+        """Take one step, now or when it succeeds; it replaces a pending one of the same name."""
         self._sequels = [sequel for sequel in self._sequels if sequel.about != about]
         self.take(about, [step])
         self.look()
 
     def look(self) -> None:
-        """Take all steps that can be taken now, at once where nothing stands in their way."""
+        """Take all due steps that can be taken now."""
         for sequel in [s for s in self._sequels if s.due <= self._now()]:
             try:
                 sequel.go_on()
@@ -116,6 +116,6 @@ class Transaction:
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
         steps = self._then if self._committed else [step for group in reversed(self._undo) for step in group]
         self._finisher.take(self._about, steps)
-        # With the platform at its end, or the user's patience, nobody waits for anything any more.
+        # If the platform or the user's patience ends, do not wait for anything.
         if error is None or (isinstance(error, Exception) and not isinstance(error, PlatformEnded)):
             self._finisher.look()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Requests that are described once: what they are called, which fields they have, and who does them.
+"""Requests, each declared once: its name, its fields, and the function that carries it out.
 
-A request is a JSON object, `{"do": verb, field: value, ...}`. Whoever sends it may send anything: what does not fit its
+A request is a JSON object, `{"do": verb, field: value, ...}`. A sender may send anything: what does not fit its
 description is said to be wrong before anything is done.
 """
 
