@@ -406,7 +406,7 @@ def test_show_tells_of_domus_and_events(tmp_path):
     with platform() as box:
         box.router("red", forward(element(tmp_path, PASS)))
         box.start()
-        box.report("something happened")
+        box.parts.runtime.report("something happened")
         for what, wanted in (("domus", RUNNING), ("events", "something happened")):
             command = [sys.executable, "-m", "vre", "show", what, "--name", box.model.name, "--json"]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -46,7 +46,7 @@ def test_a_graph_does_the_same_wherever_it_runs(tmp_path):
         out = tmp_path / f"{way}.pcapng"
         box = vre.Platform(cores=1, name=f"inside{os.getpid()}")
         with box:
-            box.nic("eth0", link=finite())
+            box.nic("eth0", link=finite(), slots=4096)
             box.nic("eth1", link=vre.Capture(str(out)))
             red = box.router("red", ROUTER.replace("IPFragmenter(1500)", "IPFragmenter(1400)"), **options)
             box.run()
