@@ -67,14 +67,14 @@ class Fence:
             kind = name.removeprefix(self.bench.directory.prefix)
             if not kind.startswith("pool") and "beside" not in kind:
                 yield segment.base, segment.base + segment.size
-        for where in self.bench.builder.tenants["r"].program.elements:
+        for where in self.bench.builder.routers["r"].program.elements:
             if where["shared"]:
                 yield from _channel(where)
 
     def _by_state(self):
         """Return address of an element's state to what it may touch."""
         bench, found = self.bench, {}
-        program = bench.builder.tenants["r"].program
+        program = bench.builder.routers["r"].program
         core = [
             (bench.core, bench.core + CORE.size),
             (load64(bench.core + CORE["undo"]), load64(bench.core + CORE["undo"]) + UNDO.size * UNDO_ENTRIES),

@@ -113,7 +113,7 @@ class Bench:
 
     def send(self, *frames, port="eth0", time=1):
         """Put frames into the RX ring of a port, as the wire does."""
-        ring = self.builder.tenants["r"].rx[port].address
+        ring = self.builder.routers["r"].rx[port].address
         for frame in frames:
             frame = bytes(frame)
             assert len(frame) <= LARGE_ROOM and room(ring, 1)
@@ -188,9 +188,9 @@ class Bench:
 
     def rings(self):
         """Return the plans of all rings."""
-        tenant = self.builder.tenants["r"]
+        memory = self.builder.routers["r"]
         tx = [ring for port in self.builder.ports.values() for ring in port.tx.values()]
-        return [*tenant.rx.values(), *tx, *tenant.program.rings]
+        return [*memory.rx.values(), *tx, *memory.program.rings]
 
     def buffers(self):
         """Return (references of small buffers, of large ones) that are owned by some word."""

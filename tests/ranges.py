@@ -154,11 +154,11 @@ def records(box):
     for core in builder.cores:
         yield layout.CORE, core.address, 1
         yield journal.JOURNAL, load64(core.address + layout.CORE["journal"]), 1
-    for tenant in builder.tenants.values():
-        yield layout.CLIENT, tenant.clients, box.model.places
-        yield from ((layout.TASK, task, 1) for task in tenant.program.tasks)
-        yield from ((wire_layout.TALLY, tally, 1) for tally in tenant.tallies.values())
-        for found in tenant.program.channels.values():
+    for memory in builder.routers.values():
+        yield layout.CLIENT, memory.clients, box.model.places
+        yield from ((layout.TASK, task, 1) for task in memory.program.tasks)
+        yield from ((wire_layout.TALLY, tally, 1) for tally in memory.tallies.values())
+        for found in memory.program.channels.values():
             yield channel.CHANNEL, found, 1
             yield channel.DOWN, load64(found + channel.CHANNEL["down"]), 1
             yield channel.UP, load64(found + channel.CHANNEL["up"]), 1
@@ -184,15 +184,15 @@ def records(box):
 
 def rings(box):
     """Return the plans of all rings of a platform."""
-    tenants = box.parts.runtime.builder.tenants.values()
-    inside = [ring for tenant in tenants for ring in [*tenant.rx.values(), *tenant.program.rings]]
+    routers = box.parts.runtime.builder.routers.values()
+    inside = [ring for memory in routers for ring in [*memory.rx.values(), *memory.program.rings]]
     return inside + [ring for port in box.parts.runtime.builder.ports.values() for ring in port.tx.values()]
 
 
 def elements(box):
     """Yield the state, the node and the class's name of every element."""
-    for tenant in box.parts.runtime.builder.tenants.values():
-        for node, where in zip(tenant.program.graph.nodes, tenant.program.elements, strict=True):
+    for memory in box.parts.runtime.builder.routers.values():
+        for node, where in zip(memory.program.graph.nodes, memory.program.elements, strict=True):
             yield view(where["state"], node.cls.layout().dtype)[0], node, node.cls.__name__
 
 
@@ -227,8 +227,8 @@ def shift(box, by, sign=1):
         for at in range(core.passes, core.passes + 8 * CLIENTS, 8):
             if load64(at) != IDLE_PASS:
                 add64(at, sign * by.passes)
-    for tenant in box.parts.runtime.builder.tenants.values():
-        for found in tenant.program.channels.values():
+    for memory in box.parts.runtime.builder.routers.values():
+        for found in memory.program.channels.values():
             # The stamp of a packet that is lent is in the upper half of a word.
             stamps = view(load64(found + channel.CHANNEL["table"]), "u4", 2 * channel.SLOTS)[1::2]
             stamps[:] = [later(int(time), sign * by.ns) for time in stamps]

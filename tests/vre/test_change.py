@@ -208,7 +208,7 @@ def test_a_wire_that_dies_before_it_is_one_undoes_the_change_and_no_more():
         wait = engine.tend
 
         def tend(seconds):
-            new = [pid for pid in engine.supervisor.wires if engine._numbers[pid] > 1] if not killed else []
+            new = [pid for pid in engine.supervisor.wires if engine.incarnations.numbers[pid] > 1] if not killed else []
             for pid in new:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)

@@ -69,8 +69,8 @@ def test_what_is_mapped_directly_costs_no_core_anything():
         assert red.stats().forwarded > 10_000 and red.stats().domu_cpu_s > 0
         assert (red.stats().entitled, red.stats().share) == (0.0, 0.0)
         assert (blue.stats().entitled, blue.stats().share) == (1.0, 1.0)
-        tenant = box.parts.runtime.builder.tenants["red"]
-        assert load64(tenant.client(0) + CLIENT["used_ticks"]) == 0 and list(tenant.cores.values()) == [1, 1]
+        memory = box.parts.runtime.builder.routers["red"]
+        assert load64(memory.client(0) + CLIENT["used_ticks"]) == 0 and list(memory.cores.values()) == [1, 1]
 
 
 def test_an_idle_graph_waits_for_the_bell():

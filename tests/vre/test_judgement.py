@@ -176,7 +176,9 @@ def test_a_standby_that_does_not_take_its_core_is_replaced():
         core = box.parts.runtime.manifest.cores[0].address
         following = load64(core + CORE["incarnation"]) + 1
         wait_for(box, lambda: load64(core + CORE["standby"]) == following)
-        standby = next(pid for pid, number in box.parts.runtime.engine._numbers.items() if number == following)
+        standby = next(
+            pid for pid, number in box.parts.runtime.engine.incarnations.numbers.items() if number == following
+        )
         os.kill(standby, signal.SIGSTOP)
         os.kill(load64(core + CORE["pid"]), signal.SIGKILL)
         wait_for(box, lambda: any("its worker was in no path" in event for event in box.events))
@@ -239,7 +241,7 @@ def test_domus_come_back_when_their_zygote_has_ended(tmp_path):
         red = box.router("red", forward(element(tmp_path, PASS)))
         box.start()
         wait_for(box, lambda: red.stats().forwarded > 100)
-        os.kill(box.parts.domus._domu_zygote._zygote.process.pid, signal.SIGKILL)
+        os.kill(box.parts.domus.zygote._zygote._zygote.process.pid, signal.SIGKILL)
         wait_for(box, lambda: any("zygote of domUs has ended" in event for event in box.events))
         wait_for(box, lambda: any("its domU runs again" in event for event in box.events))
         before = red.stats().forwarded
@@ -257,7 +259,7 @@ def test_a_domu_that_does_not_end_is_left_behind(tmp_path, monkeypatch):
         box.start()
         domu = box.parts.domus.domus["red"]
         # Who would say that it has ended says nothing.
-        os.kill(domu.keeper, signal.SIGSTOP)
+        os.kill(domu.monitor, signal.SIGSTOP)
         os.kill(domu.pid, signal.SIGKILL)
         wait_for(box, lambda: any("is left behind" in event for event in box.events))
         wait_for(box, lambda: domu.policy.state == RUNNING)

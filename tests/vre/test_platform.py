@@ -134,12 +134,14 @@ def test_the_zygote_may_die_at_any_time_and_the_wire_goes_on():
     with make() as box:
         red = box.router("red", PLAIN)
         box.start()
-        engine, numbers = box.parts.runtime.engine, dict(box.parts.runtime.engine._numbers)
-        zygote = engine._zygote.process.pid
+        engine, numbers = box.parts.runtime.engine, dict(box.parts.runtime.engine.incarnations.numbers)
+        zygote = engine.link.zygote.process.pid
         os.kill(zygote, signal.SIGKILL)
         box.tend(0.1)
-        assert engine._zygote.process.pid != zygote and any("it is started again" in event for event in box.events)
-        assert all(engine._numbers[pid] == numbers[pid] for pid in engine.supervisor.wires), "the wire goes on"
+        assert engine.link.zygote.process.pid != zygote and any("it is started again" in event for event in box.events)
+        assert all(engine.incarnations.numbers[pid] == numbers[pid] for pid in engine.supervisor.wires), (
+            "the wire goes on"
+        )
         # Workers and standbys come of the new zygote.
         for _ in range(2):
             while not (worker := box.worker_pid(0)):
@@ -160,11 +162,11 @@ def test_the_zygote_may_die_at_any_time_and_the_wire_goes_on():
 
 @pytest.mark.slow
 def test_a_zygote_that_is_stopped_is_started_again_when_a_process_is_needed(monkeypatch):
-    monkeypatch.setattr("vre.supervision.processes._DEAF_S", 5.0)
+    monkeypatch.setattr("vre.supervision.zygote_link._DEAF_S", 5.0)
     with make() as box:
         red = box.router("red", PLAIN)
         box.start()
-        os.kill(box.parts.runtime.engine._zygote.process.pid, signal.SIGSTOP)
+        os.kill(box.parts.runtime.engine.link.zygote.process.pid, signal.SIGSTOP)
         for _ in range(3):
             worker = box.worker_pid(0)
             os.kill(worker, signal.SIGKILL)

@@ -13,6 +13,7 @@ import pytest
 import vre
 from vre.config.model import Model
 from vre.platform.accounts import Reader
+from vre.platform.description import check
 
 NAN, INF = float("nan"), float("inf")
 #: No parameter that is a number takes any of these.
@@ -74,7 +75,7 @@ def attempt(holder, name, parameters, wrong, value):
     try:
         getattr(holder, name)(*arguments, **named)
         if before and not holder.running:
-            holder._check()  # what is described is held against the rest when it starts
+            check(holder.model)  # what is described is held against the rest when it starts
     except vre.VreError as error:
         assert str(error) and "failed: " not in str(error)
         return error
@@ -147,7 +148,7 @@ def test_settings_are_refused_before_anything_starts(kind, name, tmp_path):
             box.nic("eth0", link=None if kind is vre.Domu else made)
             box.nic("eth1")
             box.router("red", PLAIN, domu=made if kind is vre.Domu else None)
-            box._check()
+            check(box.model)
         except vre.ConfigError as error:
             assert str(error)
         else:

@@ -175,9 +175,9 @@ def test_groups_have_shares_that_follow_entitlements_and_limits(tmp_path):
         box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);", ports={"eth0": {"mac": "02:00:00:00:00:02"}})
         box.start()
         wait_for(box, lambda: box.parts.domus.rows()[0]["share by"] == "cgroup")
-        groups = box.parts.domus._parts.shares._groups
+        groups = box.parts.domus.cpu_shares.shares._groups
         found = {c: groups.group(c, "red") / file for c, (_, file, _) in groups._found.items()}
-        scale = box.parts.domus._parts.shares._groups._found["cpu"][2]
+        scale = box.parts.domus.cpu_shares.shares._groups._found["cpu"][2]
         pid = str(box.parts.domus.domus["red"].pid)
         assert all(pid in (file.parent / "cgroup.procs").read_text().split() for file in found.values())
         assert int(found["cpu"].read_text()) == round(512 * scale)

@@ -65,22 +65,22 @@ def traces(box):
     return {
         "routers": (
             sorted(box.model.routers),
-            sorted(box.parts.runtime.builder.tenants),
+            sorted(box.parts.runtime.builder.routers),
             sorted(p.router for p in box.parts.runtime.placement.groups),
         ),
         "segments": named,
         "planned": (len(space._open), len(space._rings), len(space._spares), len(space._gone)),
         "holes": sorted(name.rstrip("0123456789") for name in space._holes),
-        "graphs": {t.name: classes(t.program.graph) for t in box.parts.runtime.builder.tenants.values()},
+        "graphs": {t.name: classes(t.program.graph) for t in box.parts.runtime.builder.routers.values()},
         "models": {r.name: (r.entitlement, classes(r.graph)) for r in box.model.routers.values()},
-        "cores": {t.name: dict(t.cores) for t in box.parts.runtime.builder.tenants.values()},
+        "cores": {t.name: dict(t.cores) for t in box.parts.runtime.builder.routers.values()},
         "descriptors": len(os.listdir("/proc/self/fd")),
         "sources": sorted((plan.router or "", plan.nic) for plan in box.parts.runtime.links.sources),
         "claims": [
             sum(int(e["ring"]) != 0 for e in entries(port)) for port in box.parts.runtime.builder.ports.values()
         ],
         "clients": [sum(bool(word) for word in table(core)) for core in box.parts.runtime.builder.cores],
-        "slots": {t.name: sorted(t.slots) for t in box.parts.runtime.builder.tenants.values()},
+        "slots": {t.name: sorted(t.slots) for t in box.parts.runtime.builder.routers.values()},
         "manifest": sorted(router.name for router in box.parts.runtime.manifest.routers),
         "upcoming": box.parts.runtime.manifest.upcoming,
     }
@@ -94,7 +94,7 @@ def assert_buffers(box):
     """Every buffer of every pool is owned by exactly one slot or spare word, or free."""
     space, builder = box.parts.runtime.builder.space, box.parts.runtime.builder
     rings = [ring for port in builder.ports.values() for ring in [*port.tx.values(), port.queue] if ring]
-    rings += [ring for t in builder.tenants.values() for ring in [*t.rx.values(), *t.program.rings]]
+    rings += [ring for t in builder.routers.values() for ring in [*t.rx.values(), *t.program.rings]]
     spares = [view(core.spare, "u4", 2 * SPARES).reshape(SPARES, 2) for core in builder.cores]
     for i, name in enumerate(("small", "large")):
         slots = [view(ring.slots, SLOT.dtype, ring.count)[name] for ring in rings]

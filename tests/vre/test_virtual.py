@@ -161,5 +161,5 @@ def test_a_thousand_routers_on_sixty_four_cores():
         box.run(seconds=0.005)
         assert_accounts(box)
         assert (
-            len({core for tenant in box.parts.runtime.builder.tenants.values() for core in tenant.cores.values()}) == 64
+            len({core for memory in box.parts.runtime.builder.routers.values() for core in memory.cores.values()}) == 64
         )

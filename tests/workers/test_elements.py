@@ -299,7 +299,7 @@ def test_a_memory_hog_touches_its_area_and_passes_packets_on(bench):
     b.send(*[udp()] * 50)
     b.turn()
     assert len(b.received("eth1")) == 50
-    area = b.builder.tenants["r"].program.elements[1]["areas"]["area"]
+    area = b.builder.routers["r"].program.elements[1]["areas"]["area"]
     words = (ctypes.c_int64 * (1 << 17)).from_address(area)
     touched = [i for i, word in enumerate(words) if word]
     assert sum(words) == 50 * 16 and len(touched) > 700 and {i % 8 for i in touched} == {0}

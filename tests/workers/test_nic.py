@@ -46,7 +46,7 @@ FRAMES = [
 @given(st.lists(st.sampled_from(CLAIMED), max_size=6, unique=True))
 def test_cables_and_replays_agree_on_who_gets_a_frame_and_how(claimed):
     with Bench(PORTS) as b:
-        rings = [b.builder.tenants["r"].rx[f"eth{i}"].address for i in range(len(claimed))]
+        rings = [b.builder.routers["r"].rx[f"eth{i}"].address for i in range(len(claimed))]
         table = ctypes.create_string_buffer(CLAIM.size * 8)
         claims = ctypes.create_string_buffer(CLAIMS.size)
         first, at = ctypes.addressof(table), ctypes.addressof(claims)

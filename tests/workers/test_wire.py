@@ -43,7 +43,7 @@ class Feed:
         self._memory = ctypes.create_string_buffer(SOURCE.size)
         self.address = ctypes.addressof(self._memory)
         self.source = record(self.address, SOURCE.dtype)
-        self.ring = bench.builder.tenants["r"].rx["eth0"].address
+        self.ring = bench.builder.routers["r"].rx["eth0"].address
         settled = {
             "ring": self.ring,
             "full": self.ring + RING["full"],

@@ -145,8 +145,8 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
         ticks, run_slice, path = compile_kernel(read_ticks), compile_kernel(run_slice), empty_path()
         calibration = calibrate(ticks)
         install(links.manifest(), calibration)
-        for tenant in builder.tenants.values():
-            store64(tenant.program.tasks[0] + TASK["function"], path.address)
+        for memory in builder.routers.values():
+            store64(memory.program.tasks[0] + TASK["function"], path.address)
         place = builder.cores[0]
         core = view(place.address, CORE.dtype)[0]
         costs = []

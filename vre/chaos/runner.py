@@ -214,7 +214,7 @@ class Chaos:
 
     def _await_domus(self) -> None:
         """Wait until the users' domUs are ready, as long as they may take to start."""
-        end = time.monotonic() + max(domu.tenant.router.domu.start_s for domu in self._domus.domus.values())
+        end = time.monotonic() + max(domu.memory.router.domu.start_s for domu in self._domus.domus.values())
         while any(domu.policy.state == STARTING for domu in self._domus.domus.values()) and time.monotonic() < end:
             self.platform.tend(0.05)
 

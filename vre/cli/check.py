@@ -54,7 +54,9 @@ def _modules(model: Model) -> dict[str, str]:
     from workers.compiler.listing import listing
 
     graphs = {name: router.graph for name, router in model.routers.items()}
-    graphs |= {f"{name} in its domU": router.inner for name, router in model.routers.items() if router.inner}
+    graphs |= {
+        f"{name} in its domU": router.hosted_graph for name, router in model.routers.items() if router.hosted_graph
+    }
     return {
         name: listing(graph.shape, [node.name for node in graph.nodes], f"Router {name}")
         for name, graph in graphs.items()
@@ -71,7 +73,7 @@ def plan(file: Path, as_json: bool) -> None:
 
     placed = allocate(model)
     shares, weights = expected_shares(model, placed), split(model, placed)
-    host = fit(model.cores, model.clock, cpus(), model.crossing, model.wire)
+    host = fit(model.cores, model.clock, cpus(), model.has_domus, model.wire)
     on_core = {core: sum(w for (_, c), w in weights.items() if c == core) for core in range(model.places)}
     rows: list[dict[str, Any]] = []
     for p in sorted(placed, key=lambda p: (p.core, p.router)):

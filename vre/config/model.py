@@ -169,8 +169,8 @@ class Router:
 
     `cores` are those it may run on, None for any; `pins` and `tickets` are by task number, from the
     configuration's StaticThreadSched and ScheduleInfo; `cost` is declared, in cycles a packet. A turn of its paths that
-    takes longer than `deadline_ns` is ended by the watchdog. If the whole graph runs in its domU, it is `inner`, and
-    `graph` is the bridge to it; with `direct` the bridge is run by the NIC and uses no core time.
+    takes longer than `deadline_ns` is ended by the watchdog. If the whole graph runs in its domU, it is
+    `hosted_graph`, and `graph` is the bridge to it; with `direct` the bridge is run by the NIC and uses no core time.
     """
 
     name: str
@@ -181,12 +181,12 @@ class Router:
     cost: float | None = None
     domu: Domu = Domu()
     deadline_ns: int = 50_000_000
-    inner: Graph | None = None
+    hosted_graph: Graph | None = None
     direct: bool = False
 
     def host_in_domu(self, direct: bool) -> None:
         """Let its graph run in its domU."""
-        self.inner, self.graph, self.direct = self.graph, bridge(self.graph), direct
+        self.hosted_graph, self.graph, self.direct = self.graph, bridge(self.graph), direct
 
     @property
     def pins(self) -> dict[int, int]:
@@ -228,7 +228,7 @@ class Model:
     sandbox: str = "strict"
 
     @property
-    def crossing(self) -> bool:
+    def has_domus(self) -> bool:
         """Whether any router has a domU."""
         return any(node.cls.driver == "domu" for router in self.routers.values() for node in router.graph.nodes)
 

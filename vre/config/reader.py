@@ -225,9 +225,9 @@ class _Reader:
                 "direct": fields.boolean,
             },
         )
-        domu, inner_config = self._domu(values.get("domu", {}), (*path, "domu"))
+        domu, domu_config = self._domu(values.get("domu", {}), (*path, "domu"))
         direct = values.get("direct", False)
-        graph = self._graph(values.get("config"), inner_config, direct, values.get("define", {}), path)
+        graph = self._graph(values.get("config"), domu_config, direct, values.get("define", {}), path)
         ports = {}
         for nic, port in self._tables(values, "ports", *path).items():
             found = self._take(port, (*path, "ports", nic), {"mac": fields.mac, "vlan": fields.integer(0, 4094)})
@@ -238,7 +238,7 @@ class _Reader:
             name, values.get("entitlement", 1.0), graph, ports, values.get("cores"), values.get("cost"), domu
         )
         router.deadline_ns = values.get("deadline", Router.deadline_ns)
-        if inner_config is not None or direct:
+        if domu_config is not None or direct:
             router.host_in_domu(direct)
         return router
 
@@ -257,14 +257,14 @@ class _Reader:
         return Domu(**{names[key]: value for key, value in values.items()}), config
 
     def _graph(
-        self, config: str | None, inner: str | None, direct: bool, define: dict[str, str], path: tuple[str, ...]
+        self, config: str | None, domu_config: str | None, direct: bool, define: dict[str, str], path: tuple[str, ...]
     ) -> Graph | None:
-        """Return a router's graph: that of `config`, or of `inner`, which runs in its domU."""
-        if inner is not None:
+        """Return a router's graph: that of `config`, or of `domu_config`, which runs in its domU."""
+        if domu_config is not None:
             if config is not None:
                 message = "the domU has the whole graph, so the router can have no other: give one 'config'"
                 self._problem(message, *path, "domu", "config")
-            config, path = inner, (*path, "domu")
+            config, path = domu_config, (*path, "domu")
         if config is None:
             self._problem(f"router '{path[-1]}' has no config: a .click file or the text itself", *path)
             return None
@@ -284,7 +284,7 @@ class _Reader:
             source = Source(config, str(self.document.file), line, column)
         try:
             graph = check(source, define)
-            self.problems += problems_inside(graph) if inner is not None or direct else []
+            self.problems += problems_inside(graph) if domu_config is not None or direct else []
             return graph
         except ConfigError as error:
             self.problems += error.problems

@@ -26,9 +26,9 @@ _NICS = 256
 def complete(model: Model) -> None:
     """Complete a model: ports named only in graphs, and MAC addresses."""
     for router in model.routers.values():
-        if router.direct and router.inner and model.clock == "virtual":
+        if router.direct and router.hosted_graph and model.clock == "virtual":
             # No untrusted code may run in this process. The machine's model is of directly mapped rings, as in dom0.
-            router.graph, router.inner, router.direct = router.inner, None, False
+            router.graph, router.hosted_graph, router.direct = router.hosted_graph, None, False
             router.cores = router.cores if router.domu.core is None else (router.domu.core,)
         for node in router.graph.nodes:
             if node.cls.is_port and node.values["devname"] in model.nics:

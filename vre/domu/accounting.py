@@ -19,7 +19,20 @@ EXCESS = 3
 
 
 class CpuShares:
-    """The shares of all domUs of one platform: made as :class:`vre.domu.lifecycle.DomuLifecycle` is."""
+    """The shares of all domUs of one platform.
+
+    Parameters
+    ----------
+    model : Model
+    manifest : dict
+        Says how long a tick is.
+    plan : Plan
+        Which processors they run on.
+    shares : Shares
+        How each is kept to its share of them.
+    report : callable
+        Told of events.
+    """
 
     def __init__(
         self,
@@ -35,7 +48,7 @@ class CpuShares:
 
     def cpus(self, domu: DomuProcess) -> list[int]:
         """Return the processors that a domU may run on."""
-        core = domu.tenant.router.domu.core
+        core = domu.memory.router.domu.core
         cpu = None if core is None else self._plan.cpus[core]
         return list(self._plan.domu_cpus) if cpu is None else [cpu]
 
@@ -50,8 +63,9 @@ class CpuShares:
             # The same one goes on: it knows whether it has stopped the domU.
             domu.share.throttle.part = part_beside_one(weight_of(part))
             return
-        memory = domu.tenant.router.domu.memory
-        domu.share = self.shares.give(domu.name, domu.pid, domu.keeper, weight_of(part), memory)
+        domu.share = self.shares.give(
+            domu.name, domu.pid, domu.monitor, weight_of(part), domu.memory.router.domu.memory
+        )
 
     def keep(self, domus: Iterable[DomuProcess], now: float) -> None:
         """Once a second: stop by turns who gets more than its part while others wait, whatever its weight is."""
@@ -75,10 +89,10 @@ class CpuShares:
         What it used of a core's processor its worker charges, so the router's share in dom0 is less by as much.
         """
         used = domu.account(now)
-        core = domu.tenant.cores.get(domu.driver)
+        core = domu.memory.cores.get(domu.driver)
         if core is not None:
-            client = domu.tenant.client(core)
+            client = domu.memory.client(core)
             add64(client + CLIENT["domu_ns"], used)
-            if set(self.cpus(domu)) & set(self._plan.cpus) and not domu.tenant.router.direct:
+            if set(self.cpus(domu)) & set(self._plan.cpus) and not domu.memory.router.direct:
                 debt = load64(client + CLIENT["debt"]) + round(used / self._manifest.now.ns_per_tick)
                 store64(client + CLIENT["debt"], debt)

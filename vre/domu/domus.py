@@ -10,6 +10,8 @@ from vre.language.graph import Graph
 from vre.memory.router import RouterMemory
 
 Wait = Callable[[float], None]
+#: Answers what a router's domU asks for, by its router's name.
+Control = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
 class Domus(Protocol):
@@ -24,18 +26,18 @@ class Domus(Protocol):
     """
 
     tier: str
-    on_control: Callable[[str, dict[str, Any]], dict[str, Any]]
+    on_control: Control
 
-    def begin(self, tenants: list[RouterMemory], wait: Wait) -> None:
+    def begin(self, routers: list[RouterMemory], wait: Wait) -> None:
         """Start the domUs of a platform that starts; those that fail, fail alone. Raises ConfigError, PlatformError."""
 
-    def launch(self, tenants: list[RouterMemory], wait: Wait) -> None:
+    def launch(self, routers: list[RouterMemory], wait: Wait) -> None:
         """Start the domUs of routers that are added. Raises ConfigError, PlatformError."""
 
-    def resume(self, tenant: RouterMemory, wait: Wait) -> None:
+    def resume(self, memory: RouterMemory, wait: Wait) -> None:
         """Start the domU of a router again whose elements have been loaded before."""
 
-    def rehearse(self, tenant: RouterMemory, graph: Graph, wait: Wait) -> None:
+    def rehearse(self, memory: RouterMemory, graph: Graph, wait: Wait) -> None:
         """Load the untrusted elements of another configuration of a router. Raises ConfigError, PlatformError."""
 
     def look(self) -> None:

@@ -43,14 +43,14 @@ class Image:
     """The memory of a router's graph as it is before the domU has had it, kept to be copied for each incarnation."""
 
     def __init__(self, model: Model, router: Router) -> None:
-        assert router.inner
+        assert router.hosted_graph
         base = claim_window("image")
         sparse = os.memfd_create("vre-graph")
         try:
             os.ftruncate(sparse, _MOST)
             map_at(base, sparse, _MOST)
             try:
-                manifest, size = _lay_out(model, router, router.inner, base)
+                manifest, size = _lay_out(model, router, router.hosted_graph, base)
             finally:
                 unmap(base, _MOST)
             text = manifest.to_json().encode()
@@ -74,7 +74,7 @@ def _lay_out(model: Model, router: Router, graph: Graph, base: int) -> tuple[Gra
     nics = list(dict.fromkeys([*inputs(graph), *outputs(graph)]))
     # VLANs end where dom0 or the NIC hands packets over.
     ports = {nic: RouterPort(nic, router.ports[nic].mac) for nic in nics}
-    alone = dataclasses.replace(router, graph=graph, inner=None, direct=False, ports=ports)
+    alone = dataclasses.replace(router, graph=graph, hosted_graph=None, direct=False, ports=ports)
     small = Model(
         router.name,
         quantum=model.quantum,
@@ -90,17 +90,17 @@ def _lay_out(model: Model, router: Router, graph: Graph, base: int) -> tuple[Gra
     builder.fill()
     place_all(builder, {(router.name, task): 0 for task in range(len(graph.tasks))})
     set_weights(builder, {(router.name, 0): 1.0})
-    tenant = builder.tenants[router.name]
-    channels = tuple(tenant.program.channels.values())
+    mine = builder.routers[router.name]
+    channels = tuple(mine.program.channels.values())
     for channel in channels:
         store64(channel + CHANNEL["open"], 1)
     tx = {nic: port.tx[0].address for nic, port in builder.ports.items()}
-    rx = {nic: ring.address for nic, ring in tenant.rx.items()}
+    rx = {nic: ring.address for nic, ring in mine.rx.items()}
     manifest = GraphManifest(
         **vars(builder.memory_map()),
         inputs=tuple(rx[nic] for nic in inputs(graph)),
         outputs=tuple(tx[nic] for nic in outputs(graph)),
-        rings=(*(ring.address for ring in tenant.program.rings), *rx.values(), *tx.values()),
+        rings=(*(ring.address for ring in mine.program.rings), *rx.values(), *tx.values()),
         channels=channels,
     )
     return manifest, memory.used

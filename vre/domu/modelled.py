@@ -18,6 +18,7 @@ from shm.layout import ALWAYS, APART, CLIENT, MODEL_BITS, TASK
 from shm.memfd import release, renew
 from vre.config.machines import Machine
 from vre.config.model import Model
+from vre.domu.domus import Control
 from vre.errors import PlatformError
 from vre.language.graph import Graph
 from vre.memory.address_space import view
@@ -32,7 +33,7 @@ _CYCLES = 10_000
 
 
 class ModelledDomus:
-    """All domUs of a platform in virtual time; the same calls as :class:`vre.domu.supervisor.DomuSupervisor`."""
+    """All domUs of a platform in virtual time."""
 
     tier = "modelled"
 
@@ -40,48 +41,48 @@ class ModelledDomus:
         self._model, self._builder, self._function = model, builder, function
         self._cycles = machine.domu_cycles or _CYCLES
         self._places: dict[str, list[tuple[int, int, int, int, Any]]] = {}
-        self.on_control: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda name, message: {}
+        self.on_control: Control = lambda name, message: {}
 
-    def begin(self, tenants: list[RouterMemory], wait: Callable[[float], None]) -> None:
+    def begin(self, routers: list[RouterMemory], wait: Callable[[float], None]) -> None:
         """Give every router with untrusted elements its task: nobody's code is loaded that could fail."""
-        self.launch(tenants, wait)
+        self.launch(routers, wait)
 
-    def launch(self, tenants: list[RouterMemory], wait: Callable[[float], None]) -> None:
+    def launch(self, routers: list[RouterMemory], wait: Callable[[float], None]) -> None:
         """Give every router with untrusted elements its task: all of them, or none."""
         try:
-            for tenant in tenants:
-                for channel in tenant.program.channels.values():
-                    self._begin(tenant, channel)
+            for memory in routers:
+                for channel in memory.program.channels.values():
+                    self._begin(memory, channel)
         except BaseException:
-            for tenant in tenants:
-                self.dismiss(tenant.name, wait)
+            for memory in routers:
+                self.dismiss(memory.name, wait)
             raise
 
-    def resume(self, tenant: RouterMemory, wait: Callable[[float], None]) -> None:
+    def resume(self, memory: RouterMemory, wait: Callable[[float], None]) -> None:
         """Give a router its task again, if it does not have it."""
-        if all(load64(channel + CHANNEL["open"]) for channel in tenant.program.channels.values()):
+        if all(load64(channel + CHANNEL["open"]) for channel in memory.program.channels.values()):
             return
-        self.dismiss(tenant.name, wait)  # what was half ended
-        self.launch([tenant], wait)
+        self.dismiss(memory.name, wait)  # what was half ended
+        self.launch([memory], wait)
 
-    def rehearse(self, tenant: RouterMemory, graph: Graph, wait: Callable[[float], None]) -> None:
+    def rehearse(self, memory: RouterMemory, graph: Graph, wait: Callable[[float], None]) -> None:
         """Let nothing happen: nobody's code is loaded here."""
 
-    def _begin(self, tenant: RouterMemory, channel: int) -> None:
-        core = tenant.router.domu.core
-        core = tenant.cores[0] if core is None else core
-        memory = ctypes.create_string_buffer(CLIENT.size + TASK.size + 2 * APART)
-        client = -(-ctypes.addressof(memory) // APART) * APART
+    def _begin(self, memory: RouterMemory, channel: int) -> None:
+        core = memory.router.domu.core
+        core = memory.cores[0] if core is None else core
+        records = ctypes.create_string_buffer(CLIENT.size + TASK.size + 2 * APART)
+        client = -(-ctypes.addressof(records) // APART) * APART
         task, ends = client + CLIENT.size, client + CLIENT.size + TASK.size
         store64(task + TASK["client"], client)
         # From here on it is ended by dismiss, as far as it has come.
-        self._places.setdefault(tenant.name, []).append((channel, core, client, task, memory))
+        self._places.setdefault(memory.name, []).append((channel, core, client, task, records))
         # Nobody is passed them; in one step, so that nothing comes between.
         deque(map(os.close, renew(channel)), maxlen=0)
         store64(ends, load64(channel + CHANNEL["down"]))
         store64(ends + 8, load64(channel + CHANNEL["up"]))
         # As its router on that core, or as one router alone.
-        stride = load64(tenant.client(tenant.cores[0]) + CLIENT["wanted"])
+        stride = load64(memory.client(memory.cores[0]) + CLIENT["wanted"])
         store64(client + CLIENT["wanted"], stride)
         record = view(task, TASK.dtype)[0]
         record["function"], record["block"], record["quantum"] = self._function(), ends, self._model.quantum

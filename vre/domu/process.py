@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import socket
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,61 +19,20 @@ import numpy as np
 import numpy.typing as npt
 
 from shm.channel import CHANNEL, FAULTS, LENT, SLOTS, reset
-from shm.escape import LONGEST_LINE, escape
 from shm.intrinsics import acquire64, add64, load64
 from vre.domu.cpu_shares import Part
 from vre.domu.image import Image
+from vre.domu.log import Log
 from vre.domu.policy import KIND_BITS, QUARANTINED, Loans, Policy
 from vre.language.bridge import clusters
 from vre.memory.router import RouterMemory
 from vre.supervision.progress import Progress
 from vre.supervision.schedstat import Schedstat
 
-#: Bytes of a log that are read at a look, and lines of it that are passed on in a second.
-_LOG_BYTES, _LOG_LINES = 65536, 20
 #: Over how long its part of a processor is taken.
 _LOOK_BACK_S = 1.0
 #: Longest control message.
 MESSAGE = 4096
-
-
-class Log:
-    """What a domU writes: read in bounded parts, passed on escaped, a few lines a second."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._unread = b""
-        self._shown = self._hidden = 0
-        self._since = time.monotonic()
-
-    def lines(self, ended: bool = False) -> list[str]:
-        """Return what is to be shown of what has been written since the last call; all if its writer has `ended`."""
-        data = b""
-        with contextlib.suppress(OSError):
-            data = os.read(self.fd, _LOG_BYTES)
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        self._unread = self._unread[-LONGEST_LINE:]
-        if ended and self._unread:
-            lines, self._unread = [*lines, self._unread], b""
-        found = []
-        if ended or time.monotonic() - self._since >= 1:
-            if self._hidden:
-                found.append(f"({self._hidden} more lines are not shown)")
-            self._since, self._shown, self._hidden = time.monotonic(), 0, 0
-        for line in lines:
-            if self._shown < _LOG_LINES:
-                self._shown += 1
-                found.append(escape(line.decode(errors="replace")))
-            else:
-                self._hidden += 1
-        if ended and self._hidden:
-            found.append(f"({self._hidden} more lines are not shown)")
-            self._hidden = 0
-        return found
-
-    def close(self) -> None:
-        """Read no more."""
-        os.close(self.fd)
 
 
 class Seen(NamedTuple):
@@ -126,14 +84,14 @@ class DomuProcess:
         How it is kept to its part; `excess` is for how many seconds it has had more all the same.
     """
 
-    tenant: RouterMemory
+    memory: RouterMemory
     uid: int | None
     image: Image | None = None
     policy: Policy = field(default_factory=Policy)
     progress: Progress = field(default_factory=lambda: Progress(0.05))
     loans: Loans = field(default_factory=lambda: Loans(0.05))
     pid: int = 0
-    keeper: int = 0
+    monitor: int = 0
     asked: bool = False
     pidfd: int = -1
     control: socket.socket | None = None
@@ -164,7 +122,7 @@ class DomuProcess:
     @property
     def name(self) -> str:
         """The router's name."""
-        return self.tenant.name
+        return self.memory.name
 
     @property
     def key(self) -> str:
@@ -174,24 +132,23 @@ class DomuProcess:
     @property
     def channels(self) -> list[int]:
         """Addresses of its channels."""
-        return list(self.tenant.program.channels.values())
+        return list(self.memory.program.channels.values())
 
     @property
     def driver(self) -> int:
         """Number of a task that takes packets back from it."""
-        return next(n for n, (kind, _) in enumerate(self.tenant.program.graph.tasks) if kind == "domu")
+        return next(n for n, (kind, _) in enumerate(self.memory.program.graph.tasks) if kind == "domu")
 
     def spec(self) -> dict[str, Any]:
         """Return what its process must know: its elements, how they are wired, and what it may use."""
-        inner = self.tenant.router.inner
-        found = clusters(self.tenant.program.graph), clusters(inner) if inner else []
+        hosted = self.memory.router.hosted_graph
+        found = clusters(self.memory.program.graph), clusters(hosted) if hosted else []
         bridged, inside = json.loads(json.dumps(found))
         elements = [element for cluster in [*bridged, *inside] for element in cluster["elements"]]
         sources = sorted({element["file"] for element in elements})
         for element in elements:
             element["source"] = sources.index(element.pop("file"))
-        memory = self.tenant.router.domu.memory
-        spec = {"domu": self.key, "uid": self.uid, "memory": memory, "sources": sources}
+        spec = {"domu": self.key, "uid": self.uid, "memory": self.memory.router.domu.memory, "sources": sources}
         spec |= {"clusters": bridged, "inside": inside}
         return spec | ({"graph": self.image.spec} if self.image else {})
 
@@ -266,7 +223,7 @@ class DomuProcess:
 
     def died(self) -> None:
         """Take note that its process is gone."""
-        self.keeper = self.pid = 0
+        self.monitor = self.pid = 0
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1

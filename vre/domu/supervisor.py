@@ -7,12 +7,17 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from shm.channel import CHANNEL
 from shm.intrinsics import load64, store64
 from shm.layout import CORE
+from shm.manifest import CurrentManifest
 from shm.memfd import release
+from vre.config.model import Model
+from vre.domu.accounting import CpuShares
+from vre.domu.domus import Control
 from vre.domu.image import Image
 from vre.domu.lifecycle import DomuLifecycle
 from vre.domu.policy import (
@@ -23,10 +28,11 @@ from vre.domu.policy import (
     STOP,
 )
 from vre.domu.process import DomuProcess
-from vre.domu.zygote import DomuZygote
+from vre.domu.supervised_zygote import SupervisedZygote
 from vre.errors import ConfigError, PlatformError, Problem
 from vre.language.graph import Graph
 from vre.memory.router import ConfigMemory, RouterMemory
+from vre.supervision.boundary import Boundary
 from workers.files import place
 from workers.sandbox.jail import FIRST_UID
 
@@ -36,18 +42,64 @@ _END_S = 10.0
 _PATIENCE_S = 5.0
 
 
-class DomuSupervisor(DomuLifecycle):
-    """All domUs of one platform; see :class:`vre.domu.lifecycle.DomuLifecycle` for what it is made with."""
+class DomuSupervisor:
+    """All domUs of one platform that are processes.
+
+    Parameters
+    ----------
+    model : Model
+    manifest : CurrentManifest
+        Says where the cores are that use their channels.
+    root : Path
+        An empty folder that jails are built at, each seeing its own.
+    cpu_shares : CpuShares
+        Which processors they run on, and what part of them each may have.
+    boundary : Boundary
+        What goes wrong with one domU goes wrong with that one only.
+    say, report : callable
+        Told of progress, and of events.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        manifest: CurrentManifest,
+        root: Path,
+        cpu_shares: CpuShares,
+        boundary: Boundary,
+        say: Callable[[str], None],
+        report: Callable[[str], None],
+    ) -> None:
+        self._model, self.cpu_shares, self._report, self.tier = model, cpu_shares, report, model.sandbox
+        self.on_control: Control = lambda name, message: {"error": "nothing answers yet"}
+        self.zygote = SupervisedZygote(self.tier, say, report)
+        self.lifecycle = DomuLifecycle(
+            manifest,
+            root,
+            self.tier,
+            self.zygote,
+            cpu_shares,
+            boundary,
+            report,
+            lambda name, message: self.on_control(name, message),
+        )
+
+    @property
+    def domus(self) -> dict[str, DomuProcess]:
+        """Each domU by its key."""
+        return self.lifecycle.domus
+
+    def look(self) -> None:
+        """Take every step of a domU that is due; never wait."""
+        self.lifecycle.look()
 
     # Starting.
 
-    def prepare(self) -> DomuZygote:
-        """Start the zygote, if it has not been: it takes a second, more where it has to compile."""
-        if self._domu_zygote is None:
-            self._domu_zygote = DomuZygote(self._say)
-        return self._domu_zygote
+    def prepare(self) -> None:
+        """Start the zygote, so that it is ready when the first domU needs it."""
+        self.zygote.prepare()
 
-    def begin(self, tenants: list[RouterMemory], wait: Callable[[float], None]) -> None:
+    def begin(self, routers: list[RouterMemory], wait: Callable[[float], None]) -> None:
         """Start the domUs of a platform that starts; return when each is ready or has failed, or takes too long.
 
         One whose elements cannot be loaded fails as one that has run: it is started again, and quarantined in the end.
@@ -58,30 +110,30 @@ class DomuSupervisor(DomuLifecycle):
         ConfigError, PlatformError
             This host cannot jail them.
         """
-        fresh = [self._new(tenant) for tenant in tenants if tenant.program.channels]
+        fresh = [self._new(memory) for memory in routers if memory.program.channels]
         if not fresh:
             return
-        self._await_zygote(wait)
+        self.zygote.await_ready(wait)
         for domu in fresh:
             domu.kept = True
-            self._enter(domu)
+            self.lifecycle.enter(domu)
         for domu in self._await_first_words(fresh, wait):
             self._report(f"router {domu.name}: its domU is not ready yet; the platform begins without it")
 
     def _await_first_words(self, domus: list[DomuProcess], wait: Callable[[float], None]) -> list[DomuProcess]:
         """Return those that are still not ready when none has become so for a while. Raises ConfigError."""
-        silent, since = domus, self._attention.now
-        while silent and self._attention.now - since <= _PATIENCE_S:
+        silent, since = domus, self.lifecycle.attention.now
+        while silent and self.lifecycle.attention.now - since <= _PATIENCE_S:
             wait(0.005)
             unjailed = [domu for domu in domus if domu.unjailed]
             if unjailed:
                 raise ConfigError([self._problem(domu, f"cannot be jailed ({domu.unjailed})") for domu in unjailed])
             left = [domu for domu in silent if domu.policy.state == STARTING and not domu.policy.restarts]
-            since = since if len(left) == len(silent) else self._attention.now
+            since = since if len(left) == len(silent) else self.lifecycle.attention.now
             silent = left
         return silent
 
-    def launch(self, tenants: list[RouterMemory], wait: Callable[[float], None]) -> None:
+    def launch(self, routers: list[RouterMemory], wait: Callable[[float], None]) -> None:
         """Start the domUs of routers that are added; return when their elements are loaded.
 
         Raises
@@ -91,42 +143,42 @@ class DomuSupervisor(DomuLifecycle):
         PlatformError
             This host cannot jail it.
         """
-        self._bring_up([self._new(tenant) for tenant in tenants if tenant.program.channels], wait)
+        self._bring_up([self._new(memory) for memory in routers if memory.program.channels], wait)
 
-    def resume(self, tenant: RouterMemory, wait: Callable[[float], None]) -> None:
+    def resume(self, memory: RouterMemory, wait: Callable[[float], None]) -> None:
         """Start the domU of a router again whose elements have been loaded before; nobody waits for it.
 
         Nothing happens where it has none, or one that has been started. One that fails is treated as any other.
         """
-        there = self.domus.get(tenant.name)
+        there = self.domus.get(memory.name)
         if there and there.ending == STOP and there.closing is None:
-            self.dismiss(tenant.name, wait)  # that was given up half-way
-        if not tenant.program.channels or tenant.name in self.domus:
+            self.dismiss(memory.name, wait)  # that was given up half-way
+        if not memory.program.channels or memory.name in self.domus:
             return
-        domu = self._new(tenant)
+        domu = self._new(memory)
         domu.kept = True
         try:
-            self._enter(domu)
+            self.lifecycle.enter(domu)
         except BaseException:
             del self.domus[domu.key]
             domu.let_go()
             raise
 
-    def _new(self, tenant: RouterMemory) -> DomuProcess:
-        domu = DomuProcess(tenant, FIRST_UID + tenant.index if os.geteuid() == 0 else None)
-        if tenant.router.inner:
-            domu.image = Image(self._model, tenant.router)
+    def _new(self, memory: RouterMemory) -> DomuProcess:
+        domu = DomuProcess(memory, FIRST_UID + memory.index if os.geteuid() == 0 else None)
+        if memory.router.hosted_graph:
+            domu.image = Image(self._model, memory.router)
         return domu
 
-    def rehearse(self, tenant: RouterMemory, graph: Graph, wait: Callable[[float], None]) -> None:
+    def rehearse(self, memory: RouterMemory, graph: Graph, wait: Callable[[float], None]) -> None:
         """Load the untrusted elements of another configuration of a router, in a domU that gets no packets.
 
         Raises as :meth:`launch` does.
         """
-        if tenant.router.inner or not any(node.cls.driver == "domu" for node in graph.nodes):
+        if memory.router.hosted_graph or not any(node.cls.driver == "domu" for node in graph.nodes):
             return
-        shadow = replace(tenant, program=ConfigMemory("", graph, 0, []), cores={})
-        trial = DomuProcess(shadow, FIRST_UID + tenant.index if os.geteuid() == 0 else None, quiet=True)
+        shadow = replace(memory, program=ConfigMemory("", graph, 0, []), cores={})
+        trial = DomuProcess(shadow, FIRST_UID + memory.index if os.geteuid() == 0 else None, quiet=True)
         try:
             self._bring_up([trial], wait)
         finally:
@@ -136,9 +188,9 @@ class DomuSupervisor(DomuLifecycle):
         """Start domUs, and wait until they are ready. Raises ConfigError, PlatformError."""
         if not domus:
             return
-        self._await_zygote(wait)
+        self.zygote.await_ready(wait)
         for domu in domus:
-            self._enter(domu)
+            self.lifecycle.enter(domu)
         problems = []
         for domu in domus:
             while domu.policy.state == STARTING and not domu.cause:
@@ -148,20 +200,8 @@ class DomuSupervisor(DomuLifecycle):
         if problems:
             raise ConfigError(problems)
 
-    def _await_zygote(self, wait: Callable[[float], None]) -> None:
-        if not self._ready:
-            self._say("waiting for the zygote of domUs")
-            self.prepare().await_ready(self.tier, wait)
-            self._ready = True
-
-    def _enter(self, domu: DomuProcess) -> None:
-        """Look after a domU from now on, and start it."""
-        domu.progress.deadline = domu.tenant.router.domu.deadline_ns / 1e9
-        self.domus[domu.key] = domu
-        self._start(domu)
-
     def _problem(self, domu: DomuProcess, what: str) -> Problem:
-        node = next(node for node in domu.tenant.program.graph.nodes if node.cls.driver == "domu")
+        node = next(node for node in domu.memory.program.graph.nodes if node.cls.driver == "domu")
         return node.problem(f"router '{domu.name}': its domU {what}")
 
     # Ending, and beginning again.
@@ -177,22 +217,22 @@ class DomuSupervisor(DomuLifecycle):
         if domu is None or not self.quarantined(name):
             state = domu.policy.state if domu else "no domU"
             raise PlatformError(f"router '{name}' is not quarantined: {state}")
-        self._again(domu, RELEASED, time.monotonic())
+        self.lifecycle.again(domu, RELEASED, time.monotonic())
         self._report(f"router {name}: its domU is released from quarantine")
 
     def replace_code(self, name: str, file: str, wait: Callable[[float], None]) -> None:
         """Start a router's domU anew with another file in place of its elements'; return when it runs."""
         domu = self.domus[name]
-        for node in domu.tenant.program.graph.nodes:
+        for node in domu.memory.program.graph.nodes:
             for element in node.values["cluster"]["elements"] if node.cls.driver == "domu" else ():
                 element["file"] = str(place(file, "/"))
         if domu.policy.state != QUARANTINED:
-            self._close(domu, HOSTILE, "gets other code")
+            self.lifecycle.close(domu, HOSTILE, "gets other code")
             domu.quiet = True
             while domu.closing is not None:
                 wait(0.002)
             domu.quiet = False
-        self._again(domu, RELEASED, time.monotonic())
+        self.lifecycle.again(domu, RELEASED, time.monotonic())
         while domu.policy.state == STARTING:
             wait(0.002)
 
@@ -206,11 +246,13 @@ class DomuSupervisor(DomuLifecycle):
             return
         for channel in domu.channels:
             store64(channel + CHANNEL["open"], 0)
-        heartbeats = [(core + CORE["heartbeat"], load64(core + CORE["heartbeat"])) for core in self._cores(domu)]
+        heartbeats = [
+            (core + CORE["heartbeat"], load64(core + CORE["heartbeat"])) for core in self.lifecycle.cores(domu)
+        ]
         domu.ending = STOP
         domu.kill()
         end = time.monotonic() + _END_S
-        while domu.keeper or domu.asked or any(load64(word) == before for word, before in heartbeats):
+        while domu.monitor or domu.asked or any(load64(word) == before for word, before in heartbeats):
             if time.monotonic() >= end:
                 raise PlatformError(f"the domU of router '{name}' has not ended within {_END_S:g} s")
             wait(0.002)
@@ -222,16 +264,15 @@ class DomuSupervisor(DomuLifecycle):
     def rows(self) -> list[dict[str, Any]]:
         """Return what there is to know of each, as plain data."""
         now = time.monotonic()
-        common = {"tier": self.tier, "limits": ", ".join(self._parts.shares.limits)}
+        common = {"tier": self.tier, "limits": ", ".join(self.cpu_shares.shares.limits)}
         return [{"router": name} | common | domu.row(now) for name, domu in self.domus.items()]
 
     def end(self) -> None:
         """Kill all domUs and their zygote, and let their memory go."""
         for domu in self.domus.values():
             domu.kill()
-            self._guarded(domu, self._pass_on, domu, True)
-        if self._domu_zygote:
-            self._domu_zygote.end()
+            self.lifecycle.guarded(domu, self.lifecycle.pass_on, domu, True)
+        self.zygote.end()
         for domu in self.domus.values():
             domu.await_end()
             domu.let_go()

@@ -111,8 +111,8 @@ def _snapshot(box: Platform) -> _Snapshot:
     clocks = [load64(core.address + CORE["clock_ns"]) for core in box.parts.runtime.manifest.cores]
     shot = _Snapshot(clocks, {}, {}, {}, {}, {}, {}, {})
     for stats, router in zip(box.reader.routers(), box.parts.runtime.manifest.routers, strict=True):
-        name, tenant = router.name, box.parts.runtime.builder.tenants[router.name]
-        clients = [tenant.client(core) for core in range(box.model.cores)]
+        name, memory = router.name, box.parts.runtime.builder.routers[router.name]
+        clients = [memory.client(core) for core in range(box.model.cores)]
         shot.used[name] = [load64(client + CLIENT["used_ticks"]) for client in clients]
         shot.waited[name] = [load64(client + CLIENT["backlogged_ns"]) for client in clients]
         shot.packets[name] = stats.forwarded

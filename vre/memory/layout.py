@@ -68,35 +68,35 @@ class Port:
         task["lines"] = CLASSIFIER_LINES << MODEL_BITS
         view(self.client, CLIENT.dtype)[0]["router"] = CLIENTS
 
-    def claim(self, tenant: RouterMemory) -> None:
+    def claim(self, memory: RouterMemory) -> None:
         """Let a router have the frames that it claims here, if it does not have them yet."""
-        if self.nic.name not in tenant.rx:
+        if self.nic.name not in memory.rx:
             return
         claims = view(self.claims, CLAIMS.dtype)[0]
         entries = view(self.entries, CLAIM.dtype, CLIENTS)
-        if (entries["ring"] == tenant.rx[self.nic.name].address).any():
+        if (entries["ring"] == memory.rx[self.nic.name].address).any():
             return
         at = next(i for i in range(CLIENTS) if entries[i]["ring"] == 0)
-        port = tenant.router.ports[self.nic.name]
+        port = memory.router.ports[self.nic.name]
         entries[at]["mac"] = -1 if port.mac is None else port.mac
-        entries[at]["vlan"], entries[at]["router"] = port.vlan, tenant.index
+        entries[at]["vlan"], entries[at]["router"] = port.vlan, memory.index
         entries[at]["queue"] = self.queue.address if self.queue else 0
-        store64(self.entries + at * CLAIM.size + CLAIM["ring"], tenant.rx[self.nic.name].address)
+        store64(self.entries + at * CLAIM.size + CLAIM["ring"], memory.rx[self.nic.name].address)
         claims["count"] = max(int(claims["count"]), at + 1)
 
-    def entry(self, tenants: Iterable[RouterMemory]) -> ClassifierEntry:
+    def entry(self, routers: Iterable[RouterMemory]) -> ClassifierEntry:
         """Return the classifier of a port with a single queue, for a manifest."""
         assert self.queue
-        rings = tuple(tenant.rx[self.nic.name].address for tenant in tenants if self.nic.name in tenant.rx)
+        rings = tuple(memory.rx[self.nic.name].address for memory in routers if self.nic.name in memory.rx)
         return ClassifierEntry(
             self.name, self.nic.name, self.core, self.task, self.client, self.state, self.queue.address, rings
         )
 
-    def disclaim(self, tenant: RouterMemory) -> None:
+    def disclaim(self, memory: RouterMemory) -> None:
         """Take back what a router has claimed."""
         entries = view(self.entries, CLAIM.dtype, CLIENTS)
         for i in range(int(view(self.claims, CLAIMS.dtype)[0]["count"])):
-            if entries[i]["ring"] and entries[i]["router"] == tenant.index:
+            if entries[i]["ring"] and entries[i]["router"] == memory.index:
                 store64(self.entries + i * CLAIM.size + CLAIM["ring"], 0)
 
 
@@ -159,19 +159,19 @@ class Builder:
         self.ports: dict[str, Port] = {}
         for nic in model.nics.values():
             self.ports[nic.name] = Port(self.space, self.space.part("port", nic.name), nic, model.places)
-        self.tenants: dict[str, RouterMemory] = {}
+        self.routers: dict[str, RouterMemory] = {}
         for router in model.routers.values():
             self.plan(router)
         self.cores = [CorePlan(self.space, self.space.part("core", str(n))) for n in range(model.places)]
 
     def plan(self, router: Router) -> RouterMemory:
         """Plan a router's memory; it gets the lowest index that is free."""
-        used = {tenant.index for tenant in self.tenants.values()}
+        used = {memory.index for memory in self.routers.values()}
         index = next((i for i in range(CLIENTS) if i not in used), None)
         if index is None:
             raise PlatformError(f"a platform has room for {CLIENTS} routers")
-        self.tenants[router.name] = plan_router(self.space, self.model, router, index)
-        return self.tenants[router.name]
+        self.routers[router.name] = plan_router(self.space, self.model, router, index)
+        return self.routers[router.name]
 
     def fill(self) -> None:
         """Write every record's first value; the segments exist."""
@@ -179,25 +179,25 @@ class Builder:
             port.fill(self.model.quantum)
         for core in self.cores:
             core.fill(self.space.base)
-        for tenant in self.tenants.values():
-            self.fill_router(tenant)
+        for memory in self.routers.values():
+            self.fill_router(memory)
 
-    def fill_router(self, tenant: RouterMemory) -> None:
+    def fill_router(self, memory: RouterMemory) -> None:
         """Write the first values of a router, and its claims to the ports."""
-        fill_router(tenant, self.model)
+        fill_router(memory, self.model)
         for port in self.ports.values():
-            port.claim(tenant)
+            port.claim(memory)
 
     def core_of_port(self, router: str, nic: str) -> int:
         """Return the core that takes a router's packets from a port."""
         if self.ports[nic].queue:
             return self.ports[nic].core
-        tenant = self.tenants[router]
-        graph = tenant.program.graph
+        memory = self.routers[router]
+        graph = memory.program.graph
         number = next(
             n for n, (kind, e) in enumerate(graph.tasks) if kind == "rx" and graph.nodes[e].values["devname"] == nic
         )
-        return tenant.cores[number]
+        return memory.cores[number]
 
     def memory_map(self, dilated: bool = False) -> MemoryMap:
         """Return what a manifest says of it; `dilated`: cores have clocks of their own."""
@@ -217,7 +217,7 @@ class Builder:
                 )
                 for number, core in enumerate(self.cores)
             ),
-            routers=tuple(tenant.entry() for tenant in self.tenants.values()),
-            classifiers=tuple(port.entry(self.tenants.values()) for port in ports.values() if port.queue),
+            routers=tuple(memory.entry() for memory in self.routers.values()),
+            classifiers=tuple(port.entry(self.routers.values()) for port in ports.values() if port.queue),
             tx=tuple(TxEntry(nic, core, ring.address) for nic, port in ports.items() for core, ring in port.tx.items()),
         )

@@ -177,14 +177,14 @@ def plan_config(space: AddressSpace, router: Router, generation: int) -> ConfigM
     return program
 
 
-def fill_router(tenant: RouterMemory, model: Model) -> None:
+def fill_router(memory: RouterMemory, model: Model) -> None:
     """Write the first values of a router's records; its segments exist."""
     for core in range(model.places):
-        view(tenant.client(core), CLIENT.dtype)[0]["router"] = tenant.index
-    fill_config(tenant, tenant.program, model)
+        view(memory.client(core), CLIENT.dtype)[0]["router"] = memory.index
+    fill_config(memory, memory.program, model)
 
 
-def fill_config(tenant: RouterMemory, program: ConfigMemory, model: Model) -> None:
+def fill_config(memory: RouterMemory, program: ConfigMemory, model: Model) -> None:
     """Write the first values of a configuration's records."""
     for node, where in zip(program.graph.nodes, program.elements, strict=True):
         state = view(where["state"], node.cls.layout().dtype)[0]
@@ -193,7 +193,7 @@ def fill_config(tenant: RouterMemory, program: ConfigMemory, model: Model) -> No
         for name, ring in where["rings"].items():
             state[name] = ring.address
         if node.cls.is_port:
-            _fill_device(state, node, tenant, model)
+            _fill_device(state, node, memory, model)
         node.cls.configure(state, node.values)
         if where["shared"]:
             channel = view(where["areas"]["channel"], CHANNEL.dtype)[0]
@@ -203,27 +203,27 @@ def fill_config(tenant: RouterMemory, program: ConfigMemory, model: Model) -> No
             fib = program.fibs[node.name] = Fib(int(state["table"]), int(state["chunks"]))
             fib.load(node.values["route"])
     for number in range(len(program.tasks)):
-        _fill_task(tenant, program, number, model)
+        _fill_task(memory, program, number, model)
 
 
-def _fill_device(state: Any, node: Node, tenant: RouterMemory, model: Model) -> None:
+def _fill_device(state: Any, node: Node, memory: RouterMemory, model: Model) -> None:
     nic = node.values["devname"]
-    port = tenant.router.ports[nic]
+    port = memory.router.ports[nic]
     if node.cls.driver == "rx":
-        state["ring"] = tenant.rx[nic].address
+        state["ring"] = memory.rx[nic].address
         state["mac"] = -1 if port.mac is None else int.from_bytes(port.mac.to_bytes(6, "big"), "little")
         state["device"], state["vlan"] = list(model.nics).index(nic), max(0, port.vlan)
     else:
-        state["vlan"], state["router"] = port.vlan, tenant.index
+        state["vlan"], state["router"] = port.vlan, memory.index
 
 
-def _fill_task(tenant: RouterMemory, program: ConfigMemory, number: int, model: Model) -> None:
+def _fill_task(memory: RouterMemory, program: ConfigMemory, number: int, model: Model) -> None:
     task = view(program.tasks[number], TASK.dtype)[0]
     kind, driver = program.graph.tasks[number]
     task["block"], task["quantum"], task["number"] = program.block, model.quantum, number
     task["polled"] = ALWAYS if kind == "source" else 0
     if kind == "rx":
-        task["input"] = tenant.rx[program.graph.nodes[driver].values["devname"]].address
+        task["input"] = memory.rx[program.graph.nodes[driver].values["devname"]].address
     elif kind == "domu":
         task["polled"], task["input"] = CHANNEL_ENDS, program.channels[driver]
     elif kind == "pull":

@@ -60,14 +60,14 @@ def _changed(builder: Builder, core: int) -> None:
     add64(word, 1)
 
 
-def attach(builder: Builder, tenant: RouterMemory, number: int, core: int, program: ConfigMemory | None = None) -> None:
+def attach(builder: Builder, memory: RouterMemory, number: int, core: int, program: ConfigMemory | None = None) -> None:
     """Let a task of a router run on a core."""
-    program = program or tenant.program
-    if core not in tenant.slots:
-        tenant.slots[core] = builder.cores[core].enlist(tenant.client(core))
-    tenant.cores[number] = core
+    program = program or memory.program
+    if core not in memory.slots:
+        memory.slots[core] = builder.cores[core].enlist(memory.client(core))
+    memory.cores[number] = core
     _point_devices(builder, program, number, core)
-    link(builder, tenant.client(core), tenant.slots[core], core, program.tasks[number])
+    link(builder, memory.client(core), memory.slots[core], core, program.tasks[number])
 
 
 def _point_devices(builder: Builder, program: ConfigMemory, number: int, core: int) -> None:
@@ -94,7 +94,7 @@ def place_all(builder: Builder, placement: dict[tuple[str, int], int]) -> None:
         if isinstance(name, PortClassifier):
             attach_classifier(builder, name.nic, core)
         else:
-            attach(builder, builder.tenants[name], number, core)
+            attach(builder, builder.routers[name], number, core)
 
 
 def set_weights(builder: Builder, weights: dict[tuple[str, int], float]) -> None:
@@ -106,14 +106,14 @@ def set_weights(builder: Builder, weights: dict[tuple[str, int], float]) -> None
     for core in range(len(builder.cores)):
         here = {name: weight for (name, at), weight in weights.items() if at == core}
         for name, stride in zip(here, strides(list(here.values())) if here else [], strict=True):
-            tenant = builder.tenants.get(name)
-            address = tenant.client(core) if tenant else clients[name]
+            memory = builder.routers.get(name)
+            address = memory.client(core) if memory else clients[name]
             store64(address + CLIENT["wanted"], stride)
 
 
-def discharge(builder: Builder, tenant: RouterMemory) -> None:
+def discharge(builder: Builder, memory: RouterMemory) -> None:
     """Take a router's clients off all cores; none of its tasks is on any."""
     # One that was about to be enlisted when something failed has no slot to tell of it.
     for number, core in enumerate(builder.cores):
-        core.dismiss(tenant.client(number))
-    tenant.slots.clear()
+        core.dismiss(memory.client(number))
+    memory.slots.clear()

@@ -53,7 +53,7 @@ class Handover:
     the reason `replaced`.
     """
 
-    tenant: RouterMemory
+    memory: RouterMemory
     carried: dict[str, int]
     made: int
     packets: int
@@ -62,8 +62,8 @@ class Handover:
     def carry_out(self) -> None:
         """Let it be so."""
         self.stores.write()
-        tenant = self.tenant
-        tenant.carried, tenant.carried_made, tenant.carried_packets = self.carried, self.made, self.packets
+        memory = self.memory
+        memory.carried, memory.carried_made, memory.carried_packets = self.carried, self.made, self.packets
 
     def count(self, reason: str, count: int) -> None:
         """Add to the router's account."""
@@ -71,9 +71,9 @@ class Handover:
             self.carried[reason] = self.carried.get(reason, 0) + count
 
 
-def take_over(tenant: RouterMemory, old: ConfigMemory, new: ConfigMemory) -> Handover:
+def take_over(memory: RouterMemory, old: ConfigMemory, new: ConfigMemory) -> Handover:
     """Return what a configuration takes over from one that has stopped; nothing has been written yet."""
-    found = Handover(tenant, dict(tenant.carried), tenant.carried_made, tenant.carried_packets)
+    found = Handover(memory, dict(memory.carried), memory.carried_made, memory.carried_packets)
     names = {node.name: i for i, node in enumerate(new.graph.nodes)}
     moved = 0
     for i, node in enumerate(old.graph.nodes):

@@ -109,8 +109,8 @@ class Links:
             view(address, LINK.dtype)[0]["byte_time"] = round(8e9 / speed * (1 << LINK_BITS))
         for plan in self.sources:
             self.fill_source(plan)
-        for tenant in builder.tenants.values():
-            self.open_accounts(tenant)
+        for memory in builder.routers.values():
+            self.open_accounts(memory)
         rings = [(nic, core, ring) for nic, port in builder.ports.items() for core, ring in port.tx.items()]
         for i, (nic, core, ring) in enumerate(rings):
             sink = view(self.sink_base + i * SINK.size, SINK.dtype)[0]
@@ -124,16 +124,16 @@ class Links:
         for nic, address in self.cables.items():
             view(address, CABLE.dtype)[0]["claims"] = builder.ports[self.far(nic)].claims
 
-    def open_accounts(self, tenant: RouterMemory) -> None:
+    def open_accounts(self, memory: RouterMemory) -> None:
         """Let the wire keep a router's account at every port."""
         for nic, table in self.accounts.items():
-            release64(table + 8 * tenant.index, tenant.tallies[nic])
+            release64(table + 8 * memory.index, memory.tallies[nic])
 
-    def close_accounts(self, tenant: RouterMemory) -> None:
+    def close_accounts(self, memory: RouterMemory) -> None:
         """Let the wire keep a router's accounts no more; nothing of it is in any TX ring."""
         for nic, table in self.accounts.items():
-            if load64(table + 8 * tenant.index) == tenant.tallies[nic]:
-                release64(table + 8 * tenant.index, 0)
+            if load64(table + 8 * memory.index) == memory.tallies[nic]:
+                release64(table + 8 * memory.index, 0)
 
     def clock(self, core: int) -> int:
         """Return the address of the clock that paces a core's traffic, 0 for the wall clock."""
@@ -174,9 +174,9 @@ class Links:
         builder = self.builder
         queue = builder.ports[plan.nic].queue
         if plan.router:
-            tenant = builder.tenants[plan.router]
-            ring = tenant.rx[plan.nic].address
-            source["full"], source["tag"] = ring + RING["full"], tenant.index
+            memory = builder.routers[plan.router]
+            ring = memory.rx[plan.nic].address
+            source["full"], source["tag"] = ring + RING["full"], memory.index
             source["ring"] = queue.address if queue else ring
             source["clock"] = self.clock(builder.core_of_port(plan.router, plan.nic))
         elif queue:
@@ -231,7 +231,9 @@ class Links:
             **vars(self.builder.memory_map(self.dilated)),
             wire=self.entry(),
             pid=os.getpid(),
-            hosted=tuple(HostedEntry(router.name, router.inner.shape.wiring) for router in routers if router.inner),
+            hosted=tuple(
+                HostedEntry(router.name, router.hosted_graph.shape.wiring) for router in routers if router.hosted_graph
+            ),
             upcoming=upcoming,
         )
 

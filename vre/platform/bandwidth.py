@@ -54,10 +54,10 @@ class MemoryShares:
 
     def _count(self) -> list[tuple[int, int]]:
         """Return the accesses and the idle ticks of each core so far."""
-        tenants = self._runtime.builder.tenants.values()
+        routers = self._runtime.builder.routers.values()
         found = []
         for number, core in enumerate(self._runtime.manifest.cores):
-            clients = [tenant.client(number) for tenant in tenants if number in tenant.slots]
+            clients = [memory.client(number) for memory in routers if number in memory.slots]
             lines = sum(load64(client + CLIENT["used_lines"]) for client in clients)
             found.append((lines, load64(core.address + CORE["idle_ticks"])))
         return found

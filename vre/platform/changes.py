@@ -111,7 +111,7 @@ class Changes:
 
     def now_placed(self) -> dict[tuple[str, int], int]:
         """Return (router, task number) to the core that it is on, classifiers included."""
-        found = {(t.name, number): core for t in self.builder.tenants.values() for number, core in t.cores.items()}
+        found = {(t.name, number): core for t in self.builder.routers.values() for number, core in t.cores.items()}
         return found | {(port.name, 0): port.core for port in self.builder.ports.values() if port.queue}
 
     def place(self, placed: list[Placed]) -> int:
@@ -123,7 +123,7 @@ class Changes:
         settled = []
         for group in placed:
             core = now[group.router, group.tasks[0]]
-            if core != group.core and group.router in self.builder.tenants:
+            if core != group.core and group.router in self.builder.routers:
                 try:
                     self.move(group.router, group.tasks, group.core)
                     moved, core = moved + 1, group.core
@@ -147,8 +147,8 @@ class Changes:
 
         Raises PlatformError, and leaves them where they are, if the packets that they have sent cannot leave in time.
         """
-        tenant = self.builder.tenants[name]
-        old = {number: tenant.cores[number] for number in tasks}
+        memory = self.builder.routers[name]
+        old = {number: memory.cores[number] for number in tasks}
         begun = time.monotonic()
         placed = [
             Placed(name, p.tasks, core if p.tasks[0] == tasks[0] else p.core, p.load, p.pinned)
@@ -161,40 +161,40 @@ class Changes:
             _rest(sources, True)
             if sources:
                 self._runtime.quiesce_wire()
-            change.undo(lambda: self._put(tenant, old))
-            self.stop_tasks(tenant, tenant.program, tasks)
-            stores = self._change_clocks(tenant, sources, old[tasks[0]], core)
+            change.undo(lambda: self._put(memory, old))
+            self.stop_tasks(memory, memory.program, tasks)
+            stores = self._change_clocks(memory, sources, old[tasks[0]], core)
             change.commit(
                 stores.write,
-                lambda: self._put(tenant, dict.fromkeys(tasks, core)),
+                lambda: self._put(memory, dict.fromkeys(tasks, core)),
                 lambda: self._settle(name, placed),
                 lambda: _rest(sources, False),
                 self._runtime.publish,
             )
         return time.monotonic() - begun
 
-    def _put(self, tenant: RouterMemory, cores: dict[int, int]) -> None:
+    def _put(self, memory: RouterMemory, cores: dict[int, int]) -> None:
         """Let tasks run on cores: task number to core."""
         for number, core in cores.items():
-            attach(self.builder, tenant, number, core)
+            attach(self.builder, memory, number, core)
 
-    def stop_tasks(self, tenant: RouterMemory, program: ConfigMemory, tasks: Sequence[int]) -> None:
+    def stop_tasks(self, memory: RouterMemory, program: ConfigMemory, tasks: Sequence[int]) -> None:
         """Take tasks off their cores: nothing of theirs is in hand or in a TX ring any more.
 
         Raises PlatformError where the wire has not sent all that they sent within _DRAIN_S.
         """
-        rest = Rest(self._runtime, tenant, program, tasks)
+        rest = Rest(self._runtime, memory, program, tasks)
         rest.begin()
         end = self._runtime.now() + _DRAIN_S
         while waiting := rest.waiting():
             if self._runtime.now() >= end:
                 raise PlatformError(
-                    f"router '{tenant.name}' goes on as it was: its packets have been waiting for {_DRAIN_S:g} s at "
+                    f"router '{memory.name}' goes on as it was: its packets have been waiting for {_DRAIN_S:g} s at "
                     f"port {waiting}, and those that it would send from elsewhere would overtake them; try again later"
                 )
             self._runtime.wait(0.0001)
 
-    def _change_clocks(self, tenant: RouterMemory, sources: list[int], old: int, new: int) -> Stores:
+    def _change_clocks(self, memory: RouterMemory, sources: list[int], old: int, new: int) -> Stores:
         """Return what lets times that were on one core's clock be on another's: of sources, and of waiting packets."""
         stores = Stores()
         if not sources:
@@ -206,7 +206,7 @@ class Changes:
                 stores.word(source + SOURCE["clock"], clocks[1])
                 if load64(source + SOURCE["start_ns"]) >= 0:
                     stores.word(source + SOURCE["start_ns"], load64(source + SOURCE["start_ns"]) + shift)
-        for ring in [*tenant.rx.values(), *tenant.program.rings]:
+        for ring in [*memory.rx.values(), *memory.program.rings]:
             _shift_times(stores, ring, shift // TIME_UNIT_NS)
         return stores
 
@@ -227,14 +227,14 @@ class Changes:
                 problems.append(Problem(None, message))
             if problems:
                 raise ConfigError(problems)
-            change.undo(space.discard, self.links.notes.clear, lambda: self.builder.tenants.pop(name, None))
+            change.undo(space.discard, self.links.notes.clear, lambda: self.builder.routers.pop(name, None))
             departure = Departure(runtime, self._domus, name)
             change.undo(*departure.steps())
-            tenant = departure.tenant = self.builder.plan(router)
+            memory = departure.memory = self.builder.plan(router)
             fresh = self.links.plan_sources([name])
             runtime.make_room()
-            self.builder.fill_router(tenant)
-            self.links.open_accounts(tenant)
+            self.builder.fill_router(memory)
+            self.links.open_accounts(memory)
             departure.published = True
             runtime.publish()
             departure.told = True
@@ -242,7 +242,7 @@ class Changes:
             placed = allocate(self.model, self._demands(), before, fixed=True)
             runtime.placement.apply(placed)
             place_all(self.builder, {k: c for k, c in placement(placed).items() if k[0] == name})
-            self._domus.launch([tenant], runtime.wait)
+            self._domus.launch([memory], runtime.wait)
             for plan in fresh:
                 self.links.fill_source(plan)
             change.commit(runtime.publish)
@@ -254,7 +254,7 @@ class Changes:
             if set(self.model.routers) <= {name, *self.finisher.unfinished}:
                 raise PlatformError(f"'{name}' is the only router: end the platform instead")
             departure = Departure(self._runtime, self._domus, name)
-            departure.tenant = self.builder.tenants[name]
+            departure.memory = self.builder.routers[name]
             departure.published = departure.told = True
             change.commit(*departure.steps())
 
@@ -262,75 +262,87 @@ class Changes:
 
     def replace(self, name: str, graph: Graph) -> float:
         """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
-        tenant, runtime, space = self.builder.tenants[name], self._runtime, self.builder.space
-        router, old, cores = tenant.router, tenant.program, dict(tenant.cores)
+        memory, runtime, space = self.builder.routers[name], self._runtime, self.builder.space
+        old, cores = memory.program, dict(memory.cores)
         with self._change(name) as change:
-            before = router.graph, router.inner
-            change.undo(lambda: _configure(router, *before))
-            problems = problems_inside(graph) if router.inner else []
-            _configure(router, *((bridge(graph), graph) if router.inner else (graph, None)))
-            problems = problems or self._problems() or self._same_ports(tenant, before[0], router.graph)
-            if problems:
-                raise ConfigError(problems)
-            self._domus.rehearse(tenant, router.graph, runtime.wait)
-            change.undo(space.discard)
-            new = plan_config(space, router, tenant.generation + 1)
-            told: list[Step] = []
-            change.undo(
-                lambda: _configure(router, *before),
-                lambda: space.forget(new.label, new.rings),
-                lambda: [step() for step in told],
-                space.sweep,
-            )
-            runtime.make_room()
-            fill_config(tenant, new, self.model)
-            told.append(runtime.publish)
-            runtime.publish(upcoming=(tenant.entry(new),))
-            told.append(runtime.renew)
-            runtime.renew()
+            restore = self._configure(change, memory, graph)
+            new = self._acquire(change, memory, restore)
             others = {key: core for key, core in self.now_placed().items() if key[0] != name}
             placed = allocate(self.model, self._demands(), others, fixed=True)
             placed = [group for group in placed if group.router == name]
             mine = {number: core for (_, number), core in placement(placed).items()}
             begun = time.monotonic()
             change.undo(
-                lambda: _configure(router, *before),
-                lambda: self._put(tenant, cores),
-                lambda: self._domus.resume(tenant, runtime.wait),
+                restore,
+                lambda: self._put(memory, cores),
+                lambda: self._domus.resume(memory, runtime.wait),
             )
             self._domus.dismiss(name, runtime.wait)
-            self.stop_tasks(tenant, old, list(tenant.cores))
-            handover = take_over(tenant, old, new)
+            self.stop_tasks(memory, old, list(memory.cores))
+            handover = take_over(memory, old, new)
             change.commit(
                 handover.carry_out,
-                lambda: _begin(tenant, new, mine),
-                lambda: self._put(tenant, mine),
+                lambda: _begin(memory, new, mine),
+                lambda: self._put(memory, mine),
                 lambda: self._settle(name, placed),
-                lambda: self._domus.resume(tenant, runtime.wait),
+                lambda: self._domus.resume(memory, runtime.wait),
                 lambda: space.forget(old.label, old.rings),
                 runtime.publish,
                 space.sweep,
             )
         return time.monotonic() - begun
 
+    def _configure(self, change: Transaction, memory: RouterMemory, graph: Graph) -> Step:
+        """Give a router's settings another graph; return what takes that back. Raises ConfigError, PlatformError."""
+        router, before = memory.router, (memory.router.graph, memory.router.hosted_graph)
+
+        def restore() -> None:
+            router.graph, router.hosted_graph = before
+
+        change.undo(restore)
+        hosted = router.hosted_graph is not None
+        problems = problems_inside(graph) if hosted else []
+        router.graph, router.hosted_graph = (bridge(graph), graph) if hosted else (graph, None)
+        problems = problems or self._problems() or self._same_ports(memory, before[0], router.graph)
+        if problems:
+            raise ConfigError(problems)
+        self._domus.rehearse(memory, router.graph, self._runtime.wait)
+        return restore
+
+    def _acquire(self, change: Transaction, memory: RouterMemory, restore: Step) -> ConfigMemory:
+        """Return the memory of a router's new configuration, which workers and wire know from now on."""
+        runtime, space = self._runtime, self.builder.space
+        change.undo(space.discard)
+        new = plan_config(space, memory.router, memory.generation + 1)
+        told: list[Step] = []
+        change.undo(
+            restore,
+            lambda: space.forget(new.label, new.rings),
+            lambda: [step() for step in told],
+            space.sweep,
+        )
+        runtime.make_room()
+        fill_config(memory, new, self.model)
+        told.append(runtime.publish)
+        runtime.publish(upcoming=(memory.entry(new),))
+        told.append(runtime.renew)
+        runtime.renew()
+        return new
+
     @staticmethod
-    def _same_ports(tenant: RouterMemory, old: Graph, new: Graph) -> list[Problem]:
+    def _same_ports(memory: RouterMemory, old: Graph, new: Graph) -> list[Problem]:
         ports = [{n.values["devname"] for n in graph.nodes if n.cls.driver == "rx"} for graph in (old, new)]
         if ports[0] == ports[1]:
             return []
         said = ", ".join(sorted(ports[0])) or "none"
-        message = f"'{tenant.name}' receives from other ports than before ({said}): remove the router, and add it anew"
+        message = f"'{memory.name}' receives from other ports than before ({said}): remove the router, and add it anew"
         return [Problem(None, message)]
 
 
-def _configure(router: Router, graph: Graph, inner: Graph | None) -> None:
-    router.graph, router.inner = graph, inner
-
-
-def _begin(tenant: RouterMemory, program: ConfigMemory, cores: dict[int, int]) -> None:
+def _begin(memory: RouterMemory, program: ConfigMemory, cores: dict[int, int]) -> None:
     """Let a configuration be the router's; its tasks will be on these cores."""
-    if tenant.program is not program:
-        tenant.program, tenant.generation, tenant.cores = program, tenant.generation + 1, dict(cores)
+    if memory.program is not program:
+        memory.program, memory.generation, memory.cores = program, memory.generation + 1, dict(cores)
 
 
 def _rest(sources: list[int], resting: bool) -> None:

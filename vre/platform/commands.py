@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vre.config.fields import MAX_CORES, entitlement_text, integer
+from vre.config.fields import MAX_CORES, boolean, entitlement_text, integer, number
 from vre.config.model import Router
 from vre.config.reader import from_text, load_model
 from vre.domu.domus import Domus
 from vre.errors import PlatformError, nearest
+from vre.platform import traffic
 from vre.platform.accounts import Reader
 from vre.platform.arguments import described_router, held
 from vre.platform.changes import Changes
@@ -22,6 +23,7 @@ from vre.platform.runtime import Runtime
 from vre.platform.verbs import NAME, text
 from vre.supervision.offload import apart
 from vre.supervision.watchdog import Watchdog
+from workers.arguments import RATES
 
 
 class Commands:
@@ -185,6 +187,18 @@ class Commands:
         group = next(group for group in graph.groups if tasks[driver] in group)
         with self._changing():
             return self._changes.move(name, group, core)
+
+    @held(router=text(NAME), resting=boolean)
+    def rest(self, router: str, resting: bool) -> None:
+        """Let the links stop sending to one router, or send again. Raises PlatformError."""
+        self.require(router)
+        traffic.rest(self._runtime, router, resting)
+
+    @held(router=text(NAME), rate=number(*RATES, "a rate"))
+    def set_rate(self, router: str, rate: float) -> None:
+        """Let the links send to one router at another rate, in packets a second. Raises PlatformError."""
+        self.require(router)
+        traffic.set_rate(self._runtime, router, rate)
 
 
 def _forget_addresses(router: Router) -> None:

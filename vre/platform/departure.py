@@ -23,7 +23,7 @@ class Departure:
 
     Attributes
     ----------
-    tenant : RouterMemory, optional
+    memory : RouterMemory, optional
         None where nothing has been planned yet.
     published, told : bool
         The manifest shows it; other processes have been told of it.
@@ -31,7 +31,7 @@ class Departure:
 
     def __init__(self, runtime: Runtime, domus: Domus, name: str) -> None:
         self._runtime, self._domus, self._name = runtime, domus, name
-        self.tenant: RouterMemory | None = None
+        self.memory: RouterMemory | None = None
         self.published = self.told = False
         self._rest: Rest | None = None
         self._patience = _PATIENCE_S
@@ -51,25 +51,25 @@ class Departure:
     @property
     def _there(self) -> RouterMemory | None:
         """The router, if it has memory."""
-        held = self.tenant is not None and self._runtime.builder.space.holds(self.tenant.label)
-        return self.tenant if held else None
+        held = self.memory is not None and self._runtime.builder.space.holds(self.memory.label)
+        return self.memory if held else None
 
     def _silence(self) -> None:
         """Let nobody give it packets any more."""
         runtime = self._runtime
-        if tenant := self._there:
+        if memory := self._there:
             self._domus.dismiss(self._name, runtime.wait)
             runtime.links.remove_sources(self._name)
             for port in runtime.builder.ports.values():
-                port.disclaim(tenant)
+                port.disclaim(memory)
             runtime.quiesce_wire()
             runtime.quiesce(*[port.core for port in runtime.builder.ports.values() if port.queue])
         else:
             runtime.links.remove_sources(self._name)
 
     def _stop(self) -> None:
-        if tenant := self._there:
-            self._rest = Rest(self._runtime, tenant, tenant.program, list(tenant.cores))
+        if memory := self._there:
+            self._rest = Rest(self._runtime, memory, memory.program, list(memory.cores))
             self._rest.begin()
 
     def _await_sent(self) -> None:
@@ -84,21 +84,21 @@ class Departure:
     def _strike(self) -> None:
         """Take it out of all tables that others look into."""
         runtime = self._runtime
-        if tenant := self._there:
-            runtime.quiesce(*tenant.slots)
-            discharge(runtime.builder, tenant)
+        if memory := self._there:
+            runtime.quiesce(*memory.slots)
+            discharge(runtime.builder, memory)
             runtime.quiesce(*range(len(runtime.builder.cores)))
-            runtime.links.close_accounts(tenant)
+            runtime.links.close_accounts(memory)
         runtime.model.routers.pop(self._name, None)
-        runtime.builder.tenants.pop(self._name, None)
+        runtime.builder.routers.pop(self._name, None)
         runtime.placement.settle(self._name, [])
 
     def _forget(self) -> None:
         space = self._runtime.builder.space
-        if tenant := self.tenant:
+        if memory := self.memory:
             space.forget(f"traffic-{self._name}", [])
-            space.forget(tenant.program.label, tenant.program.rings)
-            space.forget(tenant.label, list(tenant.rx.values()))
+            space.forget(memory.program.label, memory.program.rings)
+            space.forget(memory.label, list(memory.rx.values()))
 
     def _let_others_know(self) -> None:
         if self.published:

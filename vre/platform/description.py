@@ -10,6 +10,7 @@ from vre.config import fields
 from vre.config.machines import MACHINES
 from vre.config.model import RING_SLOTS, Domu, Link, Model, Nic, Router, RouterPort
 from vre.config.reader import from_text
+from vre.config.validate import validate
 from vre.errors import ConfigError, Problem, nearest
 from vre.language.bridge import problems_inside
 
@@ -22,6 +23,15 @@ def empty_model(name: str, cores: int, clock: str, idle: str, quantum: int | Non
         raise ConfigError([Problem(None, f"there is no setting '{key}'{nearest(key, known)}") for key in strange])
     machine = MACHINES.get(str(settings.get("machine", "host")), MACHINES["host"])
     return Model(name, cores, clock, idle, machine.quantum if quantum is None else quantum, **settings)
+
+
+def check(model: Model) -> None:
+    """Check a model that is to be started. Raises ConfigError."""
+    problems = validate(model, lambda message, *path: Problem(None, f"{'.'.join(path)}: {message}"))
+    if not model.routers:
+        problems = problems or [Problem(None, "no routers: add one with router()")]
+    if problems:
+        raise ConfigError(problems)
 
 
 def add_port(

@@ -26,10 +26,10 @@ class Handlers:
         self.await_readers: Callable[[str], object] = lambda router: None
 
     def _elements(self, router: str) -> dict[str, ElementEntry]:
-        return {element.name: element for element in self._builder.tenants[router].program.element_entries()}
+        return {element.name: element for element in self._builder.routers[router].program.element_entries()}
 
     def _fib(self, router: str, element: str) -> Fib | None:
-        return self._builder.tenants[router].program.fibs.get(element)
+        return self._builder.routers[router].program.fibs.get(element)
 
     def _find(self, router: str, handler: str) -> tuple[ElementEntry, Any, Any, str]:
         name, _, what = handler.rpartition(".")
@@ -37,7 +37,9 @@ class Handlers:
         element = elements.get(name)
         if element is None:
             where = (
-                ", whose graph runs in its domU: nobody else looks into it" if self._model.routers[router].inner else ""
+                ", whose graph runs in its domU: nobody else looks into it"
+                if self._model.routers[router].hosted_graph
+                else ""
             )
             raise HandlerError(f"no element '{name}' in router '{router}'{where or nearest(name, elements)}")
         cls = load()[element.class_name]
@@ -86,7 +88,7 @@ class Handlers:
     def sources_done(self) -> bool:
         """Return whether there are source elements with STOP, and all of them have reached their LIMIT."""
         found = False
-        for router in self._builder.tenants:
+        for router in self._builder.routers:
             for element in self._elements(router).values():
                 cls = load()[element.class_name]
                 if not cls.stops:

@@ -15,9 +15,9 @@ from vre.platform.runtime import Runtime
 class Rest:
     """A rest of some tasks of a router's configuration, on the cores where they are when it begins."""
 
-    def __init__(self, runtime: Runtime, tenant: RouterMemory, program: ConfigMemory, tasks: Sequence[int]) -> None:
-        self._runtime, self._tenant = runtime, tenant
-        self._tasks = {number: (tenant.cores[number], program.tasks[number]) for number in tasks}
+    def __init__(self, runtime: Runtime, memory: RouterMemory, program: ConfigMemory, tasks: Sequence[int]) -> None:
+        self._runtime, self._memory = runtime, memory
+        self._tasks = {number: (memory.cores[number], program.tasks[number]) for number in tasks}
         self._nics = {node.values["devname"] for node in program.graph.nodes if node.cls.sends()}
         #: (port, TX ring, what of it is to be sent).
         self._sent: list[tuple[str, int, int]] = []
@@ -30,7 +30,7 @@ class Rest:
         self._runtime.quiesce(*cores)
         for core in cores:
             # The worker may have left a mark on a task that is gone.
-            store64(self._tenant.client(core) + CLIENT["last"], 0)
+            store64(self._memory.client(core) + CLIENT["last"], 0)
         ports = self._runtime.builder.ports.values()
         rings = [(port.nic.name, port.tx[core].address) for port in ports for core in cores]
         self._sent = [(nic, ring, load64(ring + RING["head"])) for nic, ring in rings if nic in self._nics]

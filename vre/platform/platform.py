@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from shm.run_directory import sweep
 from vre.config import fields
 from vre.config.model import Domu, Link, Model, Nic, Router
-from vre.config.validate import validate
-from vre.errors import ConfigError, PlatformError, Problem, why_not
-from vre.platform import traffic
+from vre.errors import PlatformError, why_not
 from vre.platform.arguments import (
     described,
     domu_limits,
@@ -25,7 +23,7 @@ from vre.platform.arguments import (
     optional,
     port_claims,
 )
-from vre.platform.description import add_port, describe_router, empty_model
+from vre.platform.description import add_port, check, describe_router, empty_model
 from vre.platform.events import Events
 from vre.platform.router import RouterHandle
 from vre.platform.running import Running
@@ -33,7 +31,6 @@ from vre.platform.start import start
 from vre.platform.verbs import NAME, text
 from vre.supervision.boundary import Boundary
 from vre.supervision.outlet import Outlet, to_stream
-from workers.arguments import RATES
 
 if TYPE_CHECKING:
     from vre.platform.accounts import Reader
@@ -190,7 +187,7 @@ class Platform:
         """Lay out the memory, compile, and start all cores and the wire; traffic begins to flow."""
         if self._running:
             return
-        self._check()
+        check(self.model)
         sweep()
         try:
             self._running = start(
@@ -203,13 +200,6 @@ class Platform:
             if isinstance(error, OSError):
                 raise PlatformError(f"the platform cannot be started: {why_not(error)}") from error
             raise
-
-    def _check(self) -> None:
-        problems = validate(self.model, lambda message, *path: Problem(None, f"{'.'.join(path)}: {message}"))
-        if not self.model.routers:
-            problems = problems or [Problem(None, "no routers: add one with router()")]
-        if problems:
-            raise ConfigError(problems)
 
     @held(seconds=optional(duration), tick=optional(function))
     def run(self, seconds: float | None = None, tick: Callable[[float], None] | None = None) -> None:
@@ -347,14 +337,10 @@ class Platform:
         """Move `"router/task"`, with all that shares elements with it, to a core; return how long it rested, in s."""
         return self.parts.commands.move(path, core)
 
-    @held(router=text(NAME), resting=fields.boolean)
     def rest(self, router: str, resting: bool) -> None:
-        """Let the links stop sending to one router, or send again. Raises PlatformError."""
-        self.parts.commands.require(router)
-        traffic.rest(self.parts.runtime, router, resting)
+        """Let the links stop sending to one router, or send again."""
+        self.parts.commands.rest(router, resting)
 
-    @held(router=text(NAME), rate=fields.number(*RATES, "a rate"))
     def set_rate(self, router: str, rate: float) -> None:
-        """Let the links send to one router at another rate, in packets a second. Raises PlatformError."""
-        self.parts.commands.require(router)
-        traffic.set_rate(self.parts.runtime, router, rate)
+        """Let the links send to one router at another rate, in packets a second."""
+        self.parts.commands.set_rate(router, rate)

@@ -133,4 +133,4 @@ class Running:
         if self._looking:
             # It is a domU that asks, or something else is being done: nobody waits for its sake.
             raise HandlerError("its room is given back in a moment: try again")
-        self.runtime.quiesce(*sorted(set(self.runtime.builder.tenants[router].cores.values())))
+        self.runtime.quiesce(*sorted(set(self.runtime.builder.routers[router].cores.values())))

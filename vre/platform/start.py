@@ -14,6 +14,7 @@ from shm.segment import SegmentError, claim_window, free_window
 from vre.config.captures import Captures, obstacles
 from vre.config.machines import MACHINES
 from vre.config.model import RING_SLOTS, Model
+from vre.domu.accounting import CpuShares
 from vre.domu.cpu_shares import Shares
 from vre.domu.domus import Domus
 from vre.domu.modelled import ModelledDomus
@@ -27,6 +28,7 @@ from vre.platform.changes import Changes
 from vre.platform.commands import Commands
 from vre.platform.control_socket import ControlServer, verbs_of
 from vre.platform.domu_commands import answer
+from vre.platform.engine import Engine
 from vre.platform.events import Events
 from vre.platform.handlers import Handlers
 from vre.platform.path_costs import PathCosts
@@ -73,54 +75,20 @@ def start(
     ConfigError, PlatformError, OSError
         This host cannot run it.
     """
-    from vre.platform.accounts import Reader
-
     fit_machine(model)
-    plan = cpus.fit(model.cores, model.clock, cpus.cpus(), model.crossing, model.wire)
+    plan = cpus.fit(model.cores, model.clock, cpus.cpus(), model.has_domus, model.wire)
     if plan.dilated:
         say(f"dilated time: {plan.why}")
     directory = open_directory(model, cleanup)
     runtime = lay_out_memory(model, plan, directory, cleanup, boundary, events.report, say)
-    engine = runtime.engine
-    events.begin(engine.now)
-    manifest = runtime.publication.manifest
-    watchdog = Watchdog(
-        manifest,
-        lambda name: model.routers[name].deadline_ns / 1e9,
-        engine.holder,
-        engine.expel,
-        events.report,
-    )
-    wire_watch = None
-    if isinstance(engine, ProcessGroup):
-        wire_watch = WireWatch(manifest, engine.wire_holder, engine.expel_wire, events.report)
-        engine.quarantine = lambda what: watchdog.quarantine(what, engine.now())
+    events.begin(runtime.engine.now)
+    watchdog, wire_watch = watch_processes(runtime)
     domus = prepare_domus(runtime, directory, cleanup, say)
-    engine.launch(runtime.publication.path)
+    runtime.engine.launch(runtime.publication.path)
     runtime.publication.write()
-
-    handlers, reader, costs = Handlers(model, runtime.builder), Reader(manifest), PathCosts(runtime)
-    changes = Changes(runtime, domus, lambda: costs.demands)
-    commands = Commands(runtime, changes, handlers, domus, watchdog, reader)
-    verbs = verbs_of(commands, {"events": events.rows, "domus": domus.rows})
-    control = ControlServer(directory.path / "control", boundary, verbs)
-    cleanup.callback(control.close)
-    running = Running(
-        runtime,
-        handlers,
-        domus,
-        watchdog,
-        wire_watch,
-        Journals(manifest, events.report, show),
-        Captures(manifest, events.report),
-        Rebalancer(runtime, costs, changes),
-        changes,
-        commands,
-        reader,
-        control,
-    )
+    running = assemble(runtime, domus, watchdog, wire_watch, directory, cleanup, events, show)
     watch(running)
-    domus.begin(list(runtime.builder.tenants.values()), runtime.wait)
+    domus.begin(list(runtime.builder.routers.values()), runtime.wait)
     traffic.let_in(runtime, True)
     for plugin, why in BROKEN.items():
         events.report(f"the elements of plug-in {plugin} are missing: {why}")
@@ -174,7 +142,7 @@ def lay_out_memory(
     links.fill()
     publication = Publication(directory, links)
     publication.write()
-    engine: ProcessGroup | Simulation
+    engine: Engine
     if model.clock == "virtual":
         engine = Simulation(publication.manifest, model, say)
     else:
@@ -200,12 +168,62 @@ def prepare_domus(runtime: Runtime, directory: RunDirectory, cleanup: contextlib
     jails.mkdir(exist_ok=True)
     shares = Shares(model.name, directory.path / "groups")
     cleanup.callback(shares.close)
-    domus = DomuSupervisor(model, runtime.publication.manifest, jails, runtime.plan, shares, say, runtime.report)
-    domus.boundary = runtime.boundary
-    if model.crossing:
+    manifest = runtime.publication.manifest
+    cpu_shares = CpuShares(model, manifest, runtime.plan, shares, runtime.report)
+    domus = DomuSupervisor(model, manifest, jails, cpu_shares, runtime.boundary, say, runtime.report)
+    if model.has_domus:
         domus.prepare()
     cleanup.callback(domus.end)
     return domus
+
+
+def watch_processes(runtime: Runtime) -> tuple[Watchdog, WireWatch | None]:
+    """Return what ends workers that take too long, and a wire that does."""
+    engine, routers = runtime.engine, runtime.model.routers
+    manifest = runtime.publication.manifest
+    watchdog = Watchdog(
+        manifest, lambda name: routers[name].deadline_ns / 1e9, engine.holder, engine.expel, runtime.report
+    )
+    if not isinstance(engine, ProcessGroup):
+        return watchdog, None
+    engine.exits.quarantine = lambda what: watchdog.quarantine(what, engine.now())
+    return watchdog, WireWatch(manifest, engine.wire_holder, engine.expel_wire, runtime.report)
+
+
+def assemble(
+    runtime: Runtime,
+    domus: Domus,
+    watchdog: Watchdog,
+    wire_watch: WireWatch | None,
+    directory: RunDirectory,
+    cleanup: contextlib.ExitStack,
+    events: Events,
+    show: Callable[[str, str], None],
+) -> Running:
+    """Return the parts of a platform whose engine runs; its control socket is open."""
+    from vre.platform.accounts import Reader
+
+    manifest = runtime.publication.manifest
+    handlers, reader, costs = Handlers(runtime.model, runtime.builder), Reader(manifest), PathCosts(runtime)
+    changes = Changes(runtime, domus, lambda: costs.demands)
+    commands = Commands(runtime, changes, handlers, domus, watchdog, reader)
+    verbs = verbs_of(commands, {"events": events.rows, "domus": domus.rows})
+    control = ControlServer(directory.path / "control", runtime.boundary, verbs)
+    cleanup.callback(control.close)
+    return Running(
+        runtime,
+        handlers,
+        domus,
+        watchdog,
+        wire_watch,
+        Journals(manifest, runtime.report, show),
+        Captures(manifest, runtime.report),
+        Rebalancer(runtime, costs, changes),
+        changes,
+        commands,
+        reader,
+        control,
+    )
 
 
 def watch(running: Running) -> None:

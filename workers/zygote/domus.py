@@ -8,10 +8,10 @@ socket; with a domU's come its descriptors: control, log, two for each channel:
 | from the platform | answer |
 | --- | --- |
 | | `{"ready": true, "filter": b, "namespaces": n}` at its start: whether system calls can be filtered, `n` whose |
-| `{"domu": name, "tier": t, ...}` | `{"domu": name, "pid": p, "keeper": k}`, or with `"failed": s` |
-| | `{"exited": k, "status": s}` whenever a keeper ends, as its domU did |
+| `{"domu": name, "tier": t, ...}` | `{"domu": name, "pid": p, "monitor": k}`, or with `"failed": s` |
+| | `{"exited": k, "status": s}` whenever a monitor ends, as its domU did |
 
-Each domU has a *keeper*: the process that stays outside its PID namespace, waits for it, and ends as it did.
+Each domU has a *monitor*: the process that stays outside its PID namespace, waits for it, and ends as it did.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Zygote:
                     self._start(message, descriptors)
                 except Exception as error:
                     # No process, memory or descriptor is left, or its graph cannot be loaded: that is all.
-                    self.say(domu=message["domu"], keeper=0, failed=f"{type(error).__name__}: {error}"[:2000])
+                    self.say(domu=message["domu"], monitor=0, failed=f"{type(error).__name__}: {error}"[:2000])
                 for fd in descriptors:
                     os.close(fd)
 
@@ -100,7 +100,7 @@ class Zygote:
             self.say(exited=pid, status=os.waitstatus_to_exitcode(status))
 
     def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        """Fork a keeper, which forks the domU, and tell the platform who they are."""
+        """Fork a monitor, which forks the domU, and tell the platform who they are."""
         if "graph" in message:
             from workers.domu.hosted_graph import read_manifest
 
@@ -108,14 +108,14 @@ class Zygote:
         told, tell = os.pipe()
         parent = os.getpid()
         try:
-            keeper = os.fork()
+            monitor = os.fork()
         except OSError:
             os.close(told)
             os.close(tell)
             raise
-        if keeper == 0:
+        if monitor == 0:
             try:
-                self._keep(message, descriptors, parent, tell)
+                self._monitor(message, descriptors, parent, tell)
             except BaseException as error:
                 with contextlib.suppress(OSError):
                     os.write(tell, json.dumps({"failed": f"{error}"}).encode())
@@ -123,11 +123,11 @@ class Zygote:
         os.close(tell)
         with os.fdopen(told, "rb") as pipe:
             answer = json.loads(pipe.read() or b'{"failed": "it ended at once"}')
-        self.children.add(keeper)
-        self.say(domu=message["domu"], keeper=keeper, **answer)
+        self.children.add(monitor)
+        self.say(domu=message["domu"], monitor=monitor, **answer)
 
-    def _keep(self, message: dict[str, Any], descriptors: list[int], parent: int, tell: int) -> None:
-        """Be the keeper."""
+    def _monitor(self, message: dict[str, Any], descriptors: list[int], parent: int, tell: int) -> None:
+        """Be the monitor."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -153,7 +153,7 @@ class Zygote:
         status = 1
         try:
             tier = message["tier"]
-            # And what the keeper has opened since.
+            # And what the monitor has opened since.
             os.closerange(tell, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             os.environ.clear()
             _speak_at_once()

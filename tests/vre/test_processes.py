@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The crew and its zygote, where the system has no room for one more process."""
+"""A process group and its zygote if the system has no room for one more process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from workers.zygote.workers import Zygote
 
 @pytest.fixture
 def pair():
-    """Return a crew of one core, its events, and its zygote, both in this process."""
+    """Return a process group of one core, its events, and its zygote, both in this process."""
     core, wire = ctypes.create_string_buffer(CORE.size), ctypes.create_string_buffer(WIRE.size)
     manifest = SimpleNamespace(
         cores=[SimpleNamespace(address=ctypes.addressof(core), nic=False)],
@@ -33,12 +33,12 @@ def pair():
         routers=[],
     )
     events = []
-    crew = ProcessGroup(CurrentManifest(manifest), Plan((None,), None, False, ""), events.append, events.append)
+    group = ProcessGroup(CurrentManifest(manifest), Plan((None,), None, False, ""), events.append, events.append)
     ours, theirs = socket.socketpair()
     overheard = StandardError(events.append)
     overheard.started()
-    crew._listen_to(ZygoteProcess(None, ours, overheard))
-    yield crew, events, Zygote(theirs), ctypes.addressof(core)
+    group.link.attach(ZygoteProcess(None, ours, overheard))
+    yield group, events, Zygote(theirs), ctypes.addressof(core)
     overheard.close()
     ours.close()
     theirs.close()
@@ -50,12 +50,12 @@ def obey(zygote):
         zygote._obey(TO_ZYGOTE.read(line))
 
 
-def tend_until(crew, done):
+def tend_until(group, done):
     """Let time pass until something is so."""
     for _ in range(1000):
         if done():
             return
-        crew.tend(0.01)
+        group.tend(0.01)
     raise AssertionError
 
 
@@ -64,28 +64,28 @@ def no_room(*_):
 
 
 def test_a_process_that_cannot_be_forked_is_asked_for_again(pair, monkeypatch):
-    crew, events, zygote, core = pair
+    group, events, zygote, core = pair
     store64(core + CORE["incarnation"], 4)
     with monkeypatch.context() as patch:
         patch.setattr("workers.zygote.workers.fork_sibling", no_room)
-        crew._fork_standby(0)
+        group.standbys.fork(0)
         for _ in range(3):
             obey(zygote)
-            tend_until(crew, lambda: crew._unforked)
-            tend_until(crew, lambda: not crew._unforked)
+            tend_until(group, lambda: group.standbys.unforked)
+            tend_until(group, lambda: not group.standbys.unforked)
     assert len(events) == 1 and "retrying" in events[0]
     assert TO_ZYGOTE.read(zygote.channel.recv(65536)) == Fork("core", 0, None, 5, gently=True)
 
 
 def test_one_whose_turn_is_over_is_not(pair, monkeypatch):
-    crew, _, zygote, core = pair
+    group, _, zygote, core = pair
     with monkeypatch.context() as patch:
         patch.setattr("workers.zygote.workers.fork_sibling", no_room)
-        crew._fork_standby(0)
+        group.standbys.fork(0)
         obey(zygote)
-        tend_until(crew, lambda: crew._unforked)
+        tend_until(group, lambda: group.standbys.unforked)
     store64(core + CORE["incarnation"], 9)
-    tend_until(crew, lambda: not crew._unforked)
+    tend_until(group, lambda: not group.standbys.unforked)
     zygote.channel.setblocking(False)
     with pytest.raises(BlockingIOError):
         zygote.channel.recv(1)
