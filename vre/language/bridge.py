@@ -7,7 +7,7 @@ from typing import Any
 
 from shm.channel import OUTPUTS
 from vre.errors import Problem
-from vre.language.graph import Graph, Node
+from vre.language.graph import Edge, Graph, Node
 from workers.element import load
 
 
@@ -42,9 +42,9 @@ def bridge(inner: Graph) -> Graph:
     receivers = [node for node in inner.nodes if node.cls.driver == "rx"]
     for i, node in enumerate(receivers):
         nodes.append(node)
-        edges.append((len(nodes) - 1, 0, 0, i))
+        edges.append(Edge(len(nodes) - 1, 0, 0, i))
     for i, nic in enumerate(outputs(inner)):
         sender = next(n for n in inner.nodes if n.cls.sends() and n.values["devname"] == nic)
         nodes.append(sender)
-        edges.append((0, i, len(nodes) - 1, 0))
+        edges.append(Edge(0, i, len(nodes) - 1, 0))
     return Graph(nodes, edges)

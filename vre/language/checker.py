@@ -11,15 +11,14 @@ from collections import deque
 from shm.channel import OUTPUTS
 from shm.layout import SPARES
 from vre.errors import ConfigError, Problem, Where
-from vre.language.flatten import FlatElement, flatten
+from vre.language.flatten import Arrow, FlatElement, flatten
 from vre.language.fusion import MOST, merge, problem_with, too_many_exits
-from vre.language.graph import Graph, Node
+from vre.language.graph import Edge, Graph, Node
 from vre.language.lexer import Source
 from workers.datapath.turn import PACKET_ENTRIES, PORT_MASK
 from workers.element import port_range, processing_of
 from workers.graph.spread import MARGIN, Spread
 
-Edge = tuple[int, int, int, int, int]
 Port = tuple[int, str, int]
 
 
@@ -37,8 +36,7 @@ def check(source: Source, overrides: dict[str, str] | None = None) -> Graph:
     ConfigError
         All mistakes, each with its position.
     """
-    elements, edges, problems = flatten(source, overrides or {})
-    checker = _Checker(source, elements, edges, problems)
+    checker = _Checker(source, *flatten(source, overrides or {}))
     graph = checker.run()
     if checker.problems:
         unique = list(dict.fromkeys(checker.problems))
@@ -47,9 +45,11 @@ def check(source: Source, overrides: dict[str, str] | None = None) -> Graph:
 
 
 class _Checker:
-    def __init__(self, source: Source, elements: list[FlatElement], edges: list[Edge], problems: list[Problem]) -> None:
+    def __init__(
+        self, source: Source, elements: list[FlatElement], arrows: list[Arrow], problems: list[Problem]
+    ) -> None:
         self.source, self.elements, self.problems = source, elements, problems
-        self.edges = list(dict.fromkeys(edges))
+        self.arrows = list(dict.fromkeys(arrows))
 
     def run(self) -> Graph:
         nodes = [self._bind(e) for e in self.elements]
@@ -62,7 +62,7 @@ class _Checker:
             self._reuse(nodes, pull)
         if complete and not self.problems:
             self._drivers(nodes, pull)
-        graph = Graph(nodes, [e[:4] for e in self.edges], pull)
+        graph = Graph(nodes, [arrow.edge for arrow in self.arrows], pull)
         if not self.problems:
             graph = self._untrusted(graph)
         if not self.problems and any(node.cls.copies() for node in graph.nodes):
@@ -113,9 +113,9 @@ class _Checker:
     def _ports(self, nodes: list[Node]) -> None:
         """Check port numbers and counts, and that every port is used."""
         used: list[tuple[set[int], set[int]]] = [(set(), set()) for _ in nodes]
-        for source, output, target, port, _ in self.edges:
-            used[target][0].add(port)
-            used[source][1].add(output)
+        for edge, _ in self.arrows:
+            used[edge.target][0].add(edge.input)
+            used[edge.source][1].add(edge.output)
         for i, node in enumerate(nodes):
             inputs, outputs = used[i]
             left, _, right = node.cls.ports.partition("/")
@@ -132,8 +132,7 @@ class _Checker:
         at = self.elements[i].at
         label = f"'{node.name} :: {node.cls.__name__}'"
         for port in sorted(p for p in used if p >= high):
-            first = 0 if side == "output" else 2
-            arrow = next(e[4] for e in self.edges if (e[first], e[first + 1]) == (i, port))
+            arrow = next(at for edge, at in self.arrows if (edge.start if side == "output" else edge.end) == (i, port))
             has = "none" if high == 0 else f"{high}" if low == high else f"at most {high}"
             self._problem(arrow, f"{label} has no {side} {port}: it has {has}")
         wanted = max(low, max(used, default=-1) + 1)
@@ -143,12 +142,13 @@ class _Checker:
 
     def _processing(self, nodes: list[Node]) -> set[tuple[int, str, int]]:
         """Resolve which ports pull: codes propagate along connections, and through agnostic elements."""
-        spread = _Spread(nodes, self.edges)
+        spread = _Spread(nodes, [arrow.edge for arrow in self.arrows])
         while spread.connections or spread.elements:
             while spread.connections:
                 number = spread.connections.popleft()
                 if spread.connect(number):
-                    self._problem(self.edges[number][4], self._clash(nodes, self.edges[number], spread.clash))
+                    edge, at = self.arrows[number]
+                    self._problem(at, self._clash(nodes, edge, spread.clash))
             if spread.elements:
                 i = spread.elements.popleft()
                 if spread.pass_on(i):
@@ -158,19 +158,18 @@ class _Checker:
 
     @staticmethod
     def _clash(nodes: list[Node], edge: Edge, kinds: tuple[str, str]) -> str:
-        source, output, target, port, _ = edge
         words = {"h": "push", "l": "pull"}
         between = "a Queue" if kinds[0] == "h" else "an Unqueue"
         return (
-            f"'{nodes[source].name}' {words[kinds[0]]} output {output} connected to "
-            f"'{nodes[target].name}' {words[kinds[1]]} input {port}; put {between} between them"
+            f"'{nodes[edge.source].name}' {words[kinds[0]]} output {edge.output} connected to "
+            f"'{nodes[edge.target].name}' {words[kinds[1]]} input {edge.input}; put {between} between them"
         )
 
     def _reuse(self, nodes: list[Node], pull: set[tuple[int, str, int]]) -> None:
         """A push output and a pull input have exactly one connection."""
         seen: set[tuple[int, str, int]] = set()
-        for source, output, target, port, at in self.edges:
-            for i, side, number in ((source, "out", output), (target, "in", port)):
+        for edge, at in self.arrows:
+            for i, side, number in ((edge.source, "out", edge.output), (edge.target, "in", edge.input)):
                 single = ((i, side, number) in pull) == (side == "in")
                 if single and (i, side, number) in seen:
                     kind, word = ("push", "output") if side == "out" else ("pull", "input")
@@ -183,7 +182,7 @@ class _Checker:
 
     def _drivers(self, nodes: list[Node], pull: set[tuple[int, str, int]]) -> None:
         """Each pull path must end in exactly one puller."""
-        after = {(e[0], e[1]): e[2] for e in self.edges}
+        after = {edge.start: edge.target for edge, _ in self.arrows}
         for i, node in enumerate(nodes):
             if not node.cls.is_queue:
                 continue
@@ -210,8 +209,8 @@ class _Spread:
         self._ends: list[tuple[Port, Port]] = []
         self._at: dict[Port, list[int]] = {}
         self._agnostic: dict[int, list[Port]] = {}
-        for number, (source, output, target, port, _) in enumerate(edges):
-            a, b = (source, "out", output), (target, "in", port)
+        for number, edge in enumerate(edges):
+            a, b = (edge.source, "out", edge.output), (edge.target, "in", edge.input)
             self._ends.append((a, b))
             for place, part in ((a, 2), (b, 0)):
                 code = processing_of(nodes[place[0]].cls.processing.partition("/")[part], place[2])

@@ -7,21 +7,23 @@ end they are removed. An element inside compound `outer` is called `outer/inner`
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from vre.errors import ConfigError, Problem, Problems, nearest
+from vre.language.environment import Environment, Lookup, bind, substitute
+from vre.language.graph import Edge
 from vre.language.lexer import Source
-from vre.language.parser import Compound, Connection, ElementRef, Endpoint, Ports, Scope, parse
-from workers.arguments import split, words
+from vre.language.parser import parse
+from vre.language.port_lists import boundary_ports, count_ports, signature, spread
+from vre.language.tree import Compound, Connection, ElementRef, Endpoint, Scope
+from workers.arguments import split
 from workers.element import BROKEN, Element, load
 
 #: Deepest nesting of compounds: deeper is a class that contains itself.
 _DEPTH = 32
 #: Most that a text may expand to: elements, connections, characters.
 ELEMENTS, WIRES, CHARACTERS = 20_000, 100_000, 1 << 24
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)(?:\[([^\]]*)\]|-([^}]*))?\}|([A-Za-z0-9_]+))|'[^']*'")
 
 
 @dataclass
@@ -37,46 +39,69 @@ class FlatElement:
     literal: bool
 
 
+class Arrow(NamedTuple):
+    """An edge of the flat graph, and the offset of the arrow that it comes from."""
+
+    edge: Edge
+    at: int
+
+
+class Vertex(NamedTuple):
+    """A vertex of the graph while relays are in it: an element, or the inner or outer side of a relay."""
+
+    kind: str  #: "element" or "relay"
+    number: int
+    side: str = ""  #: of a relay: "in" or "out"
+
+
+class Wire(NamedTuple):
+    """A connection while relays are in the graph, and the offset of its arrow."""
+
+    source: Vertex
+    output: int
+    target: Vertex
+    input: int
+    at: int
+
+
+#: The vertices of an element's inputs and of its outputs; a compound's are two.
+Sides = tuple[Vertex, Vertex]
+
+
 @dataclass
-class Environment:
-    """What is visible in a scope: classes and variables, including those of the enclosing scopes."""
+class Body:
+    """A scope while it is expanded.
 
-    classes: dict[str, Compound | str] = field(default_factory=dict)
-    variables: dict[str, str] = field(default_factory=dict)
-    outer: Environment | None = None
+    Attributes
+    ----------
+    prefix : str
+        What the names of its elements begin with.
+    depth : int
+        How many compounds it is in.
+    used : dict of str to list of int
+        How many inputs and outputs of each mention are used.
+    relays : dict of int to int
+        The relay of each group.
+    by_name, by_mention : dict
+        What has been made of declared elements, and of each mention, by its id.
+    """
 
-    def find_class(self, name: str) -> tuple[Compound | str | None, Environment | None]:
-        """Return what a class name refers to here, and the scope that defines it."""
-        here: Environment | None = self
-        while here:
-            if name in here.classes:
-                return here.classes[name], here
-            here = here.outer
-        return None, None
+    env: Environment
+    prefix: str
+    depth: int
+    used: dict[str, list[int]]
+    relays: dict[int, int]
+    by_name: dict[str, Sides] = field(default_factory=dict)
+    by_mention: dict[int, Sides] = field(default_factory=dict)
 
-    def variable(self, name: str) -> str | None:
-        """Return a variable's value, None if it has none."""
-        here: Environment | None = self
-        while here:
-            if name in here.variables:
-                return here.variables[name]
-            here = here.outer
-        return None
-
-    def known_classes(self) -> set[str]:
-        """Return the names of all compound classes that are visible."""
-        here: Environment | None = self
-        names: set[str] = set()
-        while here:
-            names |= set(here.classes)
-            here = here.outer
-        return names
-
-
-#: Gives a variable's value, None if it has none.
-Lookup = Callable[[str], str | None]
-#: A node of the graph while relays are in it: ("element", number) or ("relay", number, side).
-Node = tuple[str, int, str]
+    def resolve(self, end: Endpoint, side: int) -> Vertex | None:
+        """Return the vertex of an endpoint's inputs, `side` 0, or of its outputs, 1; None if it could not be made."""
+        ref = end.ref
+        if ref.group:
+            inward = ("in", "out")[side] if ref.group == "group" else ref.group
+            return Vertex("relay", self.relays[ref.group_id], inward)
+        pair = self.by_mention.get(id(ref)) or self.by_name.get(ref.name)
+        return pair[side] if pair else None
 
 
 class Flattener:
@@ -86,7 +111,7 @@ class Flattener:
         self.source = source
         self.problems = problems
         self.elements: list[FlatElement] = []
-        self.wires: list[tuple[Node, int, Node, int, int]] = []
+        self.wires: list[Wire] = []
         self.registry = load()
         self._relays = 0
         self._characters = 0
@@ -100,7 +125,7 @@ class Flattener:
     def _fill(self, text: str, lookup: Lookup, at: int) -> str:
         """Return a text with its variables substituted."""
         left = CHARACTERS - self._characters
-        filled = _substitute(text, lookup, left) if left >= 0 else None
+        filled = substitute(text, lookup, left) if left >= 0 else None
         self._characters += len(text) + left if filled is None else len(filled)
         self._bounded(self._characters, CHARACTERS, "characters once variables are substituted", at)
         return filled or ""
@@ -109,10 +134,8 @@ class Flattener:
         """Note a mistake."""
         self.problems.append(self.source.problem(at, message))
 
-    def run(
-        self, scope: Scope, overrides: dict[str, str]
-    ) -> tuple[list[FlatElement], list[tuple[int, int, int, int, int]]]:
-        """Return elements and edges `(from, output, to, input, offset of the arrow)`."""
+    def run(self, scope: Scope, overrides: dict[str, str]) -> tuple[list[FlatElement], list[Arrow]]:
+        """Return elements and what connects them."""
         top = Environment(scope.classes, {**self._defines(scope), **overrides})
         self.expand(scope, top, "", None, 0)
         return self.elements, self._join()
@@ -129,82 +152,74 @@ class Flattener:
 
     def expand(self, scope: Scope, env: Environment, prefix: str, boundary: int | None, depth: int) -> None:
         """Add a scope's elements and connections to the flat graph."""
-        declared = {ref.name for ref in scope.elements if ref.declared}
-        relays = {n: self._relay() for n in range(1, scope.groups + 1)}
-        self._count_ports(scope)
-        nodes: dict[int, tuple[Node, Node]] = {}
-        by_name: dict[str, tuple[Node, Node]] = {}
+        groups = {number: self._relay() for number in range(1, scope.groups + 1)}
+        body = Body(env, prefix, depth, count_ports(scope), groups)
         if boundary is not None:
-            by_name["input"] = (("relay", boundary, "in"),) * 2
-            by_name["output"] = (("relay", boundary, "out"),) * 2
+            body.by_name["input"] = (Vertex("relay", boundary, "in"),) * 2
+            body.by_name["output"] = (Vertex("relay", boundary, "out"),) * 2
+        known = {ref.name for ref in scope.elements if ref.declared} | body.by_name.keys()
+        declared: dict[str, ElementRef] = {}
         number = 0
-        seen: dict[str, ElementRef] = {}
-        # Declarations first: a connection may name an element that is declared later.
+        # Declarations first: a connection may name an element that is declared further down.
         for ref in scope.elements:
-            is_new = ref.declared or (ref.name not in declared and ref.name not in by_name)
-            if not is_new:
+            if not ref.declared and ref.name in known:
                 continue
             number += 1
-            if ref.declared:
-                if ref.name in seen:
-                    first = self.source.where(seen[ref.name].at)
-                    self.problem(ref.at, f"element '{ref.name}' is declared twice; the first time at {first}")
-                    if ref.name in by_name:
-                        nodes[id(ref)] = by_name[ref.name]
-                    continue
-                if ref.name in ("input", "output") and boundary is not None:
-                    self.problem(ref.at, f"'{ref.name}' is the compound's own {ref.name}")
-                seen[ref.name] = ref
-            made = self._instance(ref, env, prefix, number, depth)
-            if made is None:
+            if ref.declared and self._declared_before(ref, declared, body, boundary is not None):
                 continue
-            nodes[id(ref)] = made
-            if ref.declared:
-                by_name[ref.name] = made
+            made = self._instance(ref, body, number)
+            if made:
+                body.by_mention[id(ref)] = made
+                if ref.declared:
+                    body.by_name[ref.name] = made
         for connection in scope.connections:
-            self._connect(connection, nodes, by_name, relays)
+            self._connect(connection, body)
+
+    def _declared_before(self, ref: ElementRef, declared: dict[str, ElementRef], body: Body, inside: bool) -> bool:
+        """Return whether a scope has declared an element already; note it, and what is wrong with its name."""
+        if ref.name in declared:
+            first = self.source.where(declared[ref.name].at)
+            self.problem(ref.at, f"element '{ref.name}' is declared twice; the first time at {first}")
+            if ref.name in body.by_name:
+                body.by_mention[id(ref)] = body.by_name[ref.name]
+            return True
+        if ref.name in ("input", "output") and inside:
+            self.problem(ref.at, f"'{ref.name}' is the compound's own {ref.name}")
+        declared[ref.name] = ref
+        return False
 
     def _relay(self) -> int:
         self._relays += 1
         self._bounded(self._relays, ELEMENTS, "compounds and groups once they are expanded", 0)
         return self._relays
 
-    def _count_ports(self, scope: Scope) -> None:
-        """Record how many ports of each mention are used: overloads are chosen by them."""
-        self._used: dict[str, list[int]] = {}
-        for c in scope.connections:
-            for pairs, side in (
-                (_spread(c.left, "outputs", c.right, "inputs", c.arrow), 1),
-                (_spread(c.right, "inputs", c.left, "outputs", c.arrow), 0),
-            ):
-                for end, port in pairs:
-                    counts = self._used.setdefault(end.ref.name or str(id(end.ref)), [0, 0])
-                    counts[side] = max(counts[side], port + 1)
+    def _find_class(self, ref: ElementRef, env: Environment) -> tuple[str, Compound | None, Environment]:
+        """Return the class that a mention names, the compound that it is if it is one, and the scope that has that."""
+        name = ref.class_name or ("" if ref.compound else ref.name)
+        if name.startswith("$"):
+            name = self._fill(name, env.variable, ref.at)
+        if ref.compound:
+            return name, ref.compound, env
+        alias, visited = name, set()
+        while True:
+            found, scope = env.find_class(alias)
+            if scope is None or alias in visited:
+                return alias, None, env
+            if isinstance(found, Compound):
+                return name, found, scope
+            visited.add(alias)
+            alias = str(found)
 
-    def _instance(
-        self, ref: ElementRef, env: Environment, prefix: str, number: int, depth: int
-    ) -> tuple[Node, Node] | None:
-        """Add the element that a mention refers to; return the nodes of its input and output side."""
-        class_name = ref.class_name or ("" if ref.compound else ref.name)
-        if class_name.startswith("$"):
-            class_name = self._fill(class_name, env.variable, ref.at)
-        what: Compound | str | None = ref.compound
-        where: Environment | None = env
-        visited = set()
-        while what is None or isinstance(what, str):
-            name = what if isinstance(what, str) else class_name
-            found, scope_env = env.find_class(name)
-            if found is None or name in visited:
-                class_name = name
-                break
-            visited.add(name)
-            what, where = found, scope_env
+    def _instance(self, ref: ElementRef, body: Body, number: int) -> Sides | None:
+        """Add the element that a mention stands for; return the vertices of its input and its output side."""
+        env = body.env
+        class_name, compound, where = self._find_class(ref, env)
         label = ref.name if ref.declared else (f"{class_name}@{number}" if class_name else f"@{number}")
-        full = prefix + label
+        full = body.prefix + label
         config = self._fill(ref.config or "", env.variable, ref.at)
         self._bounded(len(self.elements), ELEMENTS, "elements once compounds are expanded", ref.at)
-        if isinstance(what, Compound):
-            return self._compound(ref, what, where or env, full, config, depth)
+        if compound:
+            return self._compound(ref, compound, where, full, config, body)
         cls = self.registry.get(class_name)
         if cls is None:
             known = {*self.registry, *env.known_classes()}
@@ -215,23 +230,22 @@ class Flattener:
             return None
         literal = config == (ref.config or "")
         self.elements.append(FlatElement(full, cls, config, ref.at, ref.config_at or ref.at, literal))
-        node = ("element", len(self.elements) - 1, "")
-        return node, node
+        return (Vertex("element", len(self.elements) - 1),) * 2
 
     def _compound(
-        self, ref: ElementRef, compound: Compound, where: Environment, full: str, config: str, depth: int
-    ) -> tuple[Node, Node] | None:
-        if depth >= _DEPTH:
+        self, ref: ElementRef, compound: Compound, where: Environment, full: str, config: str, body: Body
+    ) -> Sides | None:
+        if body.depth >= _DEPTH:
             self.problem(ref.at, f"compound class of '{full}' contains itself")
             return None
         given = [text for text, _ in split(config)]
-        used = self._used.get(ref.name or str(id(ref)), [0, 0])
+        used = body.used.get(ref.key, [0, 0])
         for overload in compound.overloads:
-            bound = _bind(overload.formals, given)
+            bound = bind(overload.formals, given)
             if bound is not None and (len(compound.overloads) == 1 or self._boundary(overload) == tuple(used)):
                 break
         else:
-            shapes = "; ".join(_signature(o) for o in compound.overloads)
+            shapes = "; ".join(signature(o) for o in compound.overloads)
             self.problem(
                 ref.at,
                 f"no overload of '{full}' takes {len(given)} argument(s), {used[0]} input(s) "
@@ -240,38 +254,21 @@ class Flattener:
             return None
         relay = self._relay()
         env = Environment(overload.classes, {**self._defines(overload), **bound}, where)
-        saved = self._used
-        self.expand(overload, env, full + "/", relay, depth + 1)
-        self._used = saved
-        return ("relay", relay, "in"), ("relay", relay, "out")
+        self.expand(overload, env, full + "/", relay, body.depth + 1)
+        return Vertex("relay", relay, "in"), Vertex("relay", relay, "out")
 
     def _boundary(self, scope: Scope) -> tuple[int, int]:
         """Return how many inputs and outputs a compound's body uses: counted once for each."""
         if id(scope) not in self._edge_ports:
-            self._edge_ports[id(scope)] = _boundary_ports(scope)
+            self._edge_ports[id(scope)] = boundary_ports(scope)
         return self._edge_ports[id(scope)]
 
-    def _connect(
-        self,
-        connection: Connection,
-        nodes: dict[int, tuple[Node, Node]],
-        by_name: dict[str, tuple[Node, Node]],
-        relays: dict[int, int],
-    ) -> None:
-        def resolve(end: Endpoint, side: int) -> Node | None:
-            ref = end.ref
-            if ref.group == "group":
-                return ("relay", relays[ref.group_id], "in" if side == 0 else "out")
-            if ref.group:
-                return ("relay", relays[ref.group_id], ref.group)
-            pair = nodes.get(id(ref)) or by_name.get(ref.name)
-            return pair[side] if pair else None
-
+    def _connect(self, connection: Connection, body: Body) -> None:
         if connection.arrow == "->" and len(connection.left) > 1 and len(connection.right) > 1:
             self.problem(connection.at, "many-to-many connection: use '=>', or write the connections one by one")
             return
-        left = _spread(connection.left, "outputs", connection.right, "inputs", connection.arrow)
-        right = _spread(connection.right, "inputs", connection.left, "outputs", connection.arrow)
+        left = spread(connection.left, "outputs", connection.right, "inputs", connection.arrow)
+        right = spread(connection.right, "inputs", connection.left, "outputs", connection.arrow)
         if len(left) == 1 and connection.arrow == "->":
             left *= len(right)
         if len(right) == 1 and connection.arrow == "->":
@@ -283,157 +280,52 @@ class Flattener:
             return
         self._bounded(len(self.wires) + len(left), WIRES, "connections once compounds are expanded", connection.at)
         for (a, output), (b, input_) in zip(left, right, strict=True):
-            source, target = resolve(a, 1), resolve(b, 0)
+            source, target = body.resolve(a, 1), body.resolve(b, 0)
             if source and target:
-                self.wires.append((source, output, target, input_, connection.at))
+                self.wires.append(Wire(source, output, target, input_, connection.at))
 
-    def _join(self) -> list[tuple[int, int, int, int, int]]:
+    def _join(self) -> list[Arrow]:
         """Remove the relays: connect each input of a relay to all that follow its output."""
-        behind: dict[tuple[Node, int], list[tuple[Node, int]]] = {}
-        for source, output, target, port, _ in self.wires:
-            if source[0] == "relay":
-                behind.setdefault((source, output), []).append((target, port))
+        behind: dict[tuple[Vertex, int], list[tuple[Vertex, int]]] = {}
+        for wire in self.wires:
+            if wire.source.kind == "relay":
+                behind.setdefault((wire.source, wire.output), []).append((wire.target, wire.input))
 
-        def ends(node: Node, port: int) -> list[tuple[int, int]]:
+        def ends(vertex: Vertex, port: int) -> list[tuple[int, int]]:
             found: dict[tuple[int, int], None] = {}
-            seen, todo = set(), [(node, port)]
+            seen, todo = set(), [(vertex, port)]
             while todo:
                 here = todo.pop()
-                if here[0][0] == "element":
-                    found[here[0][1], here[1]] = None
+                if here[0].kind == "element":
+                    found[here[0].number, here[1]] = None
                 elif here not in seen:
                     seen.add(here)
                     todo += reversed(behind.get(here, []))
             return list(found)
 
-        edges = []
-        for source, output, target, port, at in self.wires:
-            if source[0] == "element":
-                found = ends(target, port)
-                if not found:
-                    self.problem(
-                        at,
-                        f"'{self.elements[source[1]].name}' output {output} leads nowhere: "
-                        f"port {port} of the compound or group behind it is not connected inside",
-                    )
-                edges += [(source[1], output, element, to, at) for element, to in found]
-                self._bounded(len(edges), WIRES, "connections once compounds are expanded", at)
-        return edges
+        arrows: list[Arrow] = []
+        for wire in self.wires:
+            if wire.source.kind == "relay":
+                continue
+            element = wire.source.number
+            found = ends(wire.target, wire.input)
+            if not found:
+                self.problem(
+                    wire.at,
+                    f"'{self.elements[element].name}' output {wire.output} leads nowhere: "
+                    f"port {wire.input} of the compound or group behind it is not connected inside",
+                )
+            arrows += [Arrow(Edge(element, wire.output, *end), wire.at) for end in found]
+            self._bounded(len(arrows), WIRES, "connections once compounds are expanded", wire.at)
+        return arrows
 
 
-def _spread(
-    ends: list[Endpoint], side: str, others: list[Endpoint], other_side: str, arrow: str
-) -> list[tuple[Endpoint, int]]:
-    """Return (endpoint, port) pairs for one side of an arrow."""
-    opposite = sum(_own_ports(end, other_side) for end in others)
-    if arrow == "=>" and len(ends) == 1 and getattr(ends[0], side) is None:
-        # A group knows how many ports it has; any other element has as many as the other side asks for.
-        return [(ends[0], port) for port in range(max(opposite, _own_ports(ends[0], side)))]
-    pairs: list[tuple[Endpoint, int]] = []
-    for end in ends:
-        ports = getattr(end, side) or Ports([0])
-        numbers = list(ports.numbers)
-        if ports.rest is not None:
-            missing = opposite - len(pairs) - len(numbers)
-            numbers += range(ports.rest, ports.rest + max(0, missing))
-        pairs += [(end, number) for number in numbers]
-    return pairs
-
-
-def _own_ports(end: Endpoint, side: str) -> int:
-    """Return how many ports an endpoint brings by itself."""
-    ports: Ports | None = getattr(end, side)
-    if ports is None and end.ref.group == "group":
-        return max(1, end.ref.group_ports[side == "outputs"])
-    return len(ports.numbers) if ports else 1
-
-
-def _boundary_ports(scope: Scope) -> tuple[int, int]:
-    """Return how many inputs and outputs a compound's body uses."""
-    top = [0, 0]
-    for connection in scope.connections:
-        for ends, name, side, attribute in (
-            (connection.left, "input", 0, "outputs"),
-            (connection.right, "output", 1, "inputs"),
-        ):
-            for end in ends:
-                if end.ref.name == name and not end.ref.group:
-                    ports: Ports | None = getattr(end, attribute)
-                    top[side] = max(top[side], max(ports.numbers, default=0) + 1 if ports else 1)
-    return top[0], top[1]
-
-
-def _signature(scope: Scope) -> str:
-    formals = ", ".join(f"{k} ${v}".strip() for k, v in scope.formals) or "no arguments"
-    inputs, outputs = _boundary_ports(scope)
-    return f"({formals}) with {inputs} input(s) and {outputs} output(s)"
-
-
-def _bind(formals: list[tuple[str, str]], given: list[str]) -> dict[str, str] | None:
-    """Match a compound's arguments with its formals; None if they do not fit."""
-    positional = [v for k, v in formals if not k]
-    keywords = {k: v for k, v in formals if k and k != "__REST__"}
-    rest = next((v for k, v in formals if k == "__REST__"), None)
-    values: dict[str, str] = {}
-    extra: list[str] = []
-    places = iter(positional)
-    for text in given:
-        head, _, tail = text.partition(" ")
-        if head in keywords:
-            values[keywords[head]] = tail.strip()
-        elif (place := next(places, None)) is not None:
-            values[place] = text
-        else:
-            extra.append(text)
-    if rest is not None:
-        values[rest] = ", ".join(extra)
-    elif extra:
-        return None
-    missing = set(positional) | set(keywords.values())
-    return values if missing <= set(values) else None
-
-
-def _substitute(text: str, lookup: Lookup, most: int) -> str | None:
-    """Replace `$x`, `${x}`, `${x-default}`, `${a[2]}`, but not inside single quotes; unknown ones stay.
-
-    None if the result would have more than `most` characters.
-    """
-    if "$" not in text:
-        return text if len(text) <= most else None
-    out: list[str] = []
-    at = size = 0
-    for found in _VARIABLE.finditer(text):
-        out += text[at : found.start()], _value(found, lookup)
-        size += len(out[-2]) + len(out[-1])
-        at = found.end()
-        if size > most:
-            return None
-    return "".join(out) + text[at:]
-
-
-def _value(found: re.Match[str], lookup: Lookup) -> str:
-    """Return the value of a mention of a variable."""
-    if found[0].startswith("'"):
-        return found[0]
-    name, index, default = found[1] or found[4], found[2], found[3]
-    value = lookup(name)
-    if value is None:
-        return default if default is not None else found[0]
-    if index is None:
-        return value
-    place = _VARIABLE.sub(lambda inner: lookup(inner[1] or inner[4] or "") or inner[0], index).strip()
-    parts = words(value)
-    return parts[int(place)] if re.fullmatch("[0-9]{1,9}", place) and int(place) < len(parts) else ""
-
-
-def flatten(
-    source: Source, overrides: dict[str, str]
-) -> tuple[list[FlatElement], list[tuple[int, int, int, int, int]], list[Problem]]:
+def flatten(source: Source, overrides: dict[str, str]) -> tuple[list[FlatElement], list[Arrow], list[Problem]]:
     """Parse and flatten a configuration.
 
     Returns
     -------
-    elements, edges, problems
+    elements, arrows, problems
         If there are problems, the graph contains what was correct.
 
     Raises
@@ -444,5 +336,5 @@ def flatten(
     scope, parser = parse(source)
     problems: list[Problem] = Problems(parser.problems)
     flattener = Flattener(source, problems)
-    elements, edges = flattener.run(scope, overrides)
-    return elements, edges, problems
+    elements, arrows = flattener.run(scope, overrides)
+    return elements, arrows, problems

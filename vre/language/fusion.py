@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from shm.channel import OUTPUTS
-from vre.language.graph import Graph, Node
+from vre.language.graph import Edge, Graph, Node
 from workers.arguments import KINDS, REQUIRED, Argument, between, bind, split
 from workers.domu.outline import Class, outline
 from workers.files import ELEMENT_BYTES, place, read_file
 
-Edge = tuple[int, int, int, int]
+#: An element and one of its outputs, or of its inputs.
+Endpoint = tuple[int, int]
 #: Untrusted elements that a router may have.
 MOST = 256
 
@@ -81,29 +82,28 @@ def merge(graph: Graph) -> Graph:
     clusters = _connected(graph)
     if not clusters:
         return graph
-    owner = {element: i for i, members in enumerate(clusters) for element in members}
-    keep = [i for i in range(len(graph.nodes)) if i not in owner or clusters[owner[i]][0] == i]
+    first = {element: members[0] for members in clusters for element in members}
+    keep = [i for i in range(len(graph.nodes)) if first.get(i, i) == i]
     number = {old: new for new, old in enumerate(keep)}
     nodes = [graph.nodes[i] for i in keep]
-    edges = [e for e in graph.edges if e[0] not in owner and e[2] not in owner]
-    edges = [(number[a], p, number[b], q) for a, p, b, q in edges]
+    crossing = [edge for edge in graph.edges if edge.source not in first or edge.target not in first]
+    #: Where an edge that crosses starts and ends once its cluster is one element.
+    starts: dict[Endpoint, Endpoint] = {}
+    ends: dict[Endpoint, Endpoint] = {}
     for members in clusters:
-        entries = sorted({(e[2], e[3]) for e in graph.edges if e[2] in members and e[0] not in members})
-        exits = sorted({(e[0], e[1]) for e in graph.edges if e[0] in members and e[2] not in members})
-        nodes[number[members[0]]] = _whole(graph, members, entries, exits)
-        for a, p, b, q in graph.edges:
-            if a in members and b in members:
-                continue
-            if a in members or b in members:
-                start = (_place(clusters, owner, number, a), exits.index((a, p)) if a in members else p)
-                end = (_place(clusters, owner, number, b), entries.index((b, q)) if b in members else q)
-                edges.append((*start, *end))
-    pull = {(number[i], side, port) for i, side, port in graph.pull if i in number and i not in owner}
-    return Graph(nodes, sorted(set(edges)), pull)
-
-
-def _place(clusters: list[list[int]], owner: dict[int, int], number: dict[int, int], element: int) -> int:
-    return number[clusters[owner[element]][0] if element in owner else element]
+        exits = sorted({edge.start for edge in crossing if edge.source in members})
+        entries = sorted({edge.end for edge in crossing if edge.target in members})
+        whole = number[members[0]]
+        nodes[whole] = _whole(graph, members, entries, exits)
+        starts |= {leaving: (whole, port) for port, leaving in enumerate(exits)}
+        ends |= {entry: (whole, port) for port, entry in enumerate(entries)}
+    edges = set()
+    for edge in crossing:
+        source, output = starts.get(edge.start) or (number[edge.source], edge.output)
+        target, port = ends.get(edge.end) or (number[edge.target], edge.input)
+        edges.add(Edge(source, output, target, port))
+    pull = {(number[i], side, port) for i, side, port in graph.pull if i not in first}
+    return Graph(nodes, sorted(edges), pull)
 
 
 def _connected(graph: Graph) -> list[list[int]]:
@@ -116,21 +116,22 @@ def _connected(graph: Graph) -> list[list[int]]:
             i = parent[i]
         return i
 
-    for a, _, b, _ in graph.edges:
-        if a in parent and b in parent:
-            parent[max(root(a), root(b))] = min(root(a), root(b))
+    for edge in graph.edges:
+        if edge.source in parent and edge.target in parent:
+            one, other = sorted((root(edge.source), root(edge.target)))
+            parent[other] = one
     found: dict[int, list[int]] = {}
     for i in parent:
         found.setdefault(root(i), []).append(i)
     return list(found.values())
 
 
-def _whole(graph: Graph, members: list[int], entries: list[tuple[int, int]], exits: list[tuple[int, int]]) -> Node:
+def _whole(graph: Graph, members: list[int], entries: list[Endpoint], exits: list[Endpoint]) -> Node:
     first = graph.nodes[members[0]]
     elements: list[dict[str, Any]] = []
     for i in members:
         node = graph.nodes[i]
-        inner = {p: [members.index(b), q] for a, p, b, q in graph.edges if a == i and b in members}
+        following = [edge for edge in graph.edges if edge.source == i and edge.target in members]
         elements.append(
             {
                 "name": node.name,
@@ -138,7 +139,7 @@ def _whole(graph: Graph, members: list[int], entries: list[tuple[int, int]], exi
                 "class": node.values["class"][1],
                 "arguments": ", ".join(node.values["args"]),
                 "exits": {p: exits.index((a, p)) for a, p in exits if a == i},
-                "inner": inner,
+                "inner": {edge.output: [members.index(edge.target), edge.input] for edge in following},
             }
         )
     cluster = {"elements": elements, "entries": [[members.index(i), port] for i, port in entries]}

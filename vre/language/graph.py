@@ -5,12 +5,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from vre.errors import Problem, Where
 from vre.language.lexer import Source
 from workers.element import Element, load
 from workers.graph.shape import Shape, reach, upstream
+
+
+class Edge(NamedTuple):
+    """A connection: from an output of an element to an input of another, elements and ports by number."""
+
+    source: int
+    output: int
+    target: int
+    input: int
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """The element and the output that it comes from."""
+        return self.source, self.output
+
+    @property
+    def end(self) -> tuple[int, int]:
+        """The element and the input that it leads to."""
+        return self.target, self.input
 
 
 @dataclass
@@ -36,13 +55,13 @@ class Node:
 
 @dataclass
 class Graph:
-    """Elements and their connections `(from, output, to, input)`, checked and resolved.
+    """Elements and their connections, checked and resolved.
 
     `pull` holds the (element, "in" or "out", port) that turned out to be pull; all others push.
     """
 
     nodes: list[Node]
-    edges: list[tuple[int, int, int, int]]
+    edges: list[Edge]
     pull: set[tuple[int, str, int]] = field(default_factory=set)
 
     def index(self, name: str) -> int | None:
@@ -62,7 +81,7 @@ class Graph:
 
     @cached_property
     def _before(self) -> dict[tuple[int, int], int]:
-        return {(e[2], e[3]): e[0] for e in self.edges}
+        return {edge.end: edge.source for edge in self.edges}
 
     def _fed_by_queue(self, i: int) -> bool:
         """Return whether a queue, and not a source or nothing, is at the upper end of a pull path."""
@@ -78,7 +97,9 @@ class Graph:
     @cached_property
     def shape(self) -> Shape:
         """What its compiled code depends on."""
-        return Shape(tuple(n.cls.__name__ for n in self.nodes), tuple(sorted(self.edges)), tuple(self.tasks))
+        # Plain tuples: the name of the code is a hash over how they are written.
+        edges = tuple(sorted(edge[:] for edge in self.edges))
+        return Shape(tuple(n.cls.__name__ for n in self.nodes), edges, tuple(self.tasks))
 
     @cached_property
     def groups(self) -> list[list[int]]:
@@ -136,4 +157,4 @@ def simple(chain: list[tuple[str, str]], edges: list[tuple[int, int, int, int]] 
         node.values, errors = node.cls.bind(node.config)
         if errors:
             raise errors[0]
-    return Graph(nodes, edges or [(i, 0, i + 1, 0) for i in range(len(chain) - 1)])
+    return Graph(nodes, [Edge(*e) for e in edges or [(i, 0, i + 1, 0) for i in range(len(chain) - 1)]])

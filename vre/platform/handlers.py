@@ -69,7 +69,9 @@ class Handlers:
         try:
             if fib is not None and what in cls.table_writes:
                 fib.await_readers = lambda: self.await_readers(router)
-                outputs = {e[1] for e in self._model.routers[router].graph.edges if self._is(router, e[0], element)}
+                outputs = {
+                    e.output for e in self._model.routers[router].graph.edges if self._is(router, e.source, element)
+                }
                 control(fib, max(outputs, default=-1) + 1, what, text)
                 return
             bounded, live = Bounded(state, cls.state), cls.live()
