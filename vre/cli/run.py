@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,42 +31,61 @@ from vre.errors import ConfigError, PlatformEnded, PlatformError
 from vre.supervision.outlet import to_stream
 from workers.arguments import show_ether
 
+if TYPE_CHECKING:
+    from vre.platform.platform import Platform
+
 #: The router of the demo that needs a jail.
 _UNTRUSTED = "violet"
 _DEMO = Path(__file__).resolve().parent.parent / "demo" / "demo.toml"
 
 
+class _Progress:
+    """What is shown while a platform runs: lines, and one that is overwritten if `live`."""
+
+    def __init__(self, duration: float | None, live: bool, quiet: bool) -> None:
+        self._duration, self.live, self._quiet = duration, live, quiet
+        self._write = to_stream(end="")
+        self.elapsed = 0.0
+
+    def show(self, text: str) -> None:
+        """Write a line; one that begins with CR is progress, which the next line overwrites."""
+        if not self._quiet:
+            begin = "\r\033[K" if self.live else ""
+            self._write(f"{begin}{text[1:]}" if text.startswith("\r") else f"{begin}{text}\n")
+
+    def tick(self, box: Platform, now: float) -> None:
+        """Say how fast the routers forward."""
+        self.elapsed = now
+        if self.live:
+            rates = "  ".join(f"{s.name} {number(s.forwarded / now, 'pps')}" for s in box.reader.routers())
+            end = f" of {self._duration:g}" if self._duration else ""
+            box.say(f"\r{now:5.1f}{end} s  {rates}")
+
+
 def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> None:
     from vre.platform.platform import Platform
 
-    live = overwrites(sys.stderr) and not quiet
-    write = to_stream(end="")
+    progress = _Progress(duration, overwrites(sys.stderr) and not quiet, quiet)
+    box = Platform(model=model, say=progress.show)
+    interrupted, broken = _run_to_its_end(box, duration, progress)
+    with signals.patient(interrupted is not None):
+        _report(box, progress.elapsed, as_json)
+    if broken:
+        raise broken
+    if interrupted is not None:
+        sys.exit(interrupted)
 
-    def show(text: str) -> None:
-        """Write a line; one that begins with CR is progress, which the next line overwrites."""
-        if not quiet:
-            begin = "\r\033[K" if live else ""
-            write(f"{begin}{text[1:]}" if text.startswith("\r") else f"{begin}{text}\n")
 
-    box = Platform(model=model, say=show)
-    elapsed = 0.0
-
-    def tick(now: float) -> None:
-        nonlocal elapsed
-        elapsed = now
-        if live:
-            rates = "  ".join(f"{s.name} {number(s.forwarded / now, 'pps')}" for s in box.reader.routers())
-            end = f" of {duration:g}" if duration else ""
-            box.say(f"\r{now:5.1f}{end} s  {rates}")
-
+def _run_to_its_end(box: Platform, duration: float | None, progress: _Progress) -> tuple[Any, PlatformEnded | None]:
+    """Start a platform and let it run; return the exit status if it was interrupted, and why it broke off."""
     interrupted: Any = None
     broken: PlatformEnded | None = None
     with box:
         box.start()
-        forever = f"running on {model.cores} core(s); Ctrl-C ends it"
+        forever = f"running on {box.model.cores} core(s); Ctrl-C ends it"
         box.say(forever if duration is None else f"running for {duration:g} s")
         try:
-            box.run(duration, tick)
+            box.run(duration, lambda now: progress.tick(box, now))
         except (KeyboardInterrupt, SystemExit) as stop:
             interrupted = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
         except PlatformEnded as error:
@@ -76,38 +95,37 @@ def _run(model: Model, duration: float | None, as_json: bool, quiet: bool) -> No
                 with contextlib.suppress(PlatformEnded):
                     box.pause()
             box.halt()
-            if live:
+            if progress.live:
                 box.say("\r")
             # Print only after all has ended: a reader that does not read must not delay the end.
             box.stop()
-    stats, lost = box.reader.routers(), box.lost_lines()
+    return interrupted, broken
+
+
+def _report(box: Platform, elapsed: float, as_json: bool) -> None:
+    """Print the accounts that a platform has ended with."""
+    reader, lost = box.reader, box.lost_lines()
+    stats, strays, captures = reader.routers(), reader.strays(), reader.captures()
     data = routers_json(stats) | {
         "seconds": elapsed,
-        **contest_json(stats, box.reader.cores()),
-        "dilated": box.reader.manifest.settings.dilated,
-        "unclaimed": box.reader.unclaimed(),
-        "strays": {nic: [show_ether(mac) for mac in macs] for nic, macs in box.reader.strays().items()},
+        **contest_json(stats, reader.cores()),
+        "dilated": reader.manifest.settings.dilated,
+        "unclaimed": reader.unclaimed(),
+        "strays": {nic: [show_ether(mac) for mac in macs] for nic, macs in strays.items()},
         "lost_lines": lost,
-        "captures": box.reader.captures(),
+        "captures": captures,
         "events": list(box.events),
     }
-    with signals.patient(interrupted is not None):
-        emit(data, routers_table(stats, elapsed), as_json)
-        if not as_json:
-            for line in [*contest_lines(stats, box.reader.cores()), *drop_lines(stats)]:
-                emit(None, line, False)
-            emit(None, balance_line(stats, box.reader.unclaimed()), False)
-            claims = box.reader.claims()
-            for nic, macs in box.reader.strays().items():
-                emit(None, stray_line(nic, macs, claims.get(nic, {})), False)
-            if lost:
-                emit(None, lost_line(lost), False)
-            if any(one["lost"] for one in data["captures"]):
-                emit(None, capture_lines(data["captures"]), False)
-    if broken:
-        raise broken
-    if interrupted is not None:
-        sys.exit(interrupted)
+    emit(data, routers_table(stats, elapsed), as_json)
+    if as_json:
+        return
+    claims = reader.claims()
+    lines = [*contest_lines(stats, reader.cores()), *drop_lines(stats), balance_line(stats, reader.unclaimed())]
+    lines += [stray_line(nic, macs, claims.get(nic, {})) for nic, macs in strays.items()]
+    lines += [lost_line(lost)] if lost else []
+    lines += [capture_lines(captures)] if any(one["lost"] for one in captures) else []
+    for line in lines:
+        emit(None, line, False)
 
 
 @click.command()
