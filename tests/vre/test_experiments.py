@@ -14,7 +14,7 @@ from vre.experiments import NAMES
 from vre.experiments.maxmin import fair
 from vre.experiments.outcome import Outcome, at_least, at_most, near
 from vre.experiments.precondition import LEAST
-from vre.experiments.setup import FULL, MEASURED, Path, _part, platform, progress, window
+from vre.experiments.setup import FULL, MEASURED, Flow, _part, platform, progress, window
 from vre.platform.accounts import jain
 
 
@@ -74,7 +74,7 @@ def test_eight_paths_of_very_different_costs_get_what_they_are_entitled_to():
         " -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> Queue(1000) -> ToDevice({1});"  # fmt: skip
     extras, weights = (0, 1, 3, 6, 12, 25, 50, 50), (2, 3, 1, 5, 5, 2, 1, 1)
     paths = [
-        Path(f"p{i}", light.replace("EXTRA", "CheckIPHeader -> " * n), weight)
+        Flow(f"p{i}", light.replace("EXTRA", "CheckIPHeader -> " * n), weight)
         for i, (n, weight) in enumerate(zip(extras, weights, strict=True))
     ]
     with platform(MEASURED, paths) as box:
@@ -90,7 +90,7 @@ def test_progress_counts_from_the_start_and_no_part_is_more_than_the_whole():
     said = []
     token = progress.set(said.append)
     try:
-        with platform("modelled", [Path("a", FULL)]) as box:
+        with platform("modelled", [Flow("a", FULL)]) as box:
             # As a host's clock does, which began when the host did.
             box._began -= 5.0
             window(box, 0.01)
@@ -104,7 +104,7 @@ def test_paths_are_made_more_expensive_until_they_are_contested_or_nothing_is_ju
     from vre.experiments import precondition
 
     def box_of(rate):
-        return platform("modelled", [Path(name, precondition.with_work(FULL), rate=rate) for name in "ab"])
+        return platform("modelled", [Flow(name, precondition.with_work(FULL), rate=rate) for name in "ab"])
 
     outcome = Outcome("x")
     with box_of(3e6) as box:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from vre.config.model import FRAME_SIZES
 from vre.experiments.outcome import Outcome, at_least, near
-from vre.experiments.setup import MEASURED, MINIMAL, MODELLED, Path, platform, window
+from vre.experiments.setup import MEASURED, MINIMAL, MODELLED, Flow, platform, window
 from vre.supervision.cpus import cpus
 
 TITLE = "minimal forwarding over all ports and cores, frames of 64 to 1,518 bytes (section 2.1.1)"
@@ -21,7 +21,7 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
     count = _PORTS if setting == MODELLED else cores
     totals: dict[int, float] = {}
     for size in (64, 1024, 1518) if quick else FRAME_SIZES:
-        paths = [Path(f"port{i}", MINIMAL, size=size) for i in range(count)]
+        paths = [Flow(f"port{i}", MINIMAL, size=size) for i in range(count)]
         with platform(setting, paths, cores=cores) as box:
             box.tend(seconds)
             found = [sum(w.forwarded_pps for w in window(box, seconds).values()) / 1e6 for _ in range(3)]

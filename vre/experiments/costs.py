@@ -9,7 +9,7 @@ from typing import Any
 
 from vre.experiments.outcome import Outcome, at_least, at_most, near
 from vre.experiments.precondition import WORK
-from vre.experiments.setup import MEASURED, MODELLED, Path, Window, platform, window
+from vre.experiments.setup import MEASURED, MODELLED, Flow, Window, platform, window
 from vre.platform.platform import Platform
 
 TITLE = "three paths on one core, the first one 1.4 times as dear (section 3.3, figure 7)"
@@ -28,9 +28,9 @@ _RATIO = 1.4
 _TRIES, _NEAR = 8, 0.03
 
 
-def _paths(setting: str) -> list[Path]:
+def _paths(setting: str) -> list[Flow]:
     dear, plain = _LIGHT.replace("EXTRA", _EXTRA[setting]), _LIGHT.replace("EXTRA", "")
-    return [Path("path1", dear), Path("path2", plain), Path("path3", plain)]
+    return [Flow("path1", dear), Flow("path2", plain), Flow("path3", plain)]
 
 
 def _calibrate(outcome: Outcome, box: Platform, discipline: str) -> None:

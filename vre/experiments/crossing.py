@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path as File
+from pathlib import Path
 from statistics import median
 
 from shm.intrinsics import load64
@@ -14,13 +14,13 @@ from vre.config.model import Domu, Generator
 from vre.domu.supervisor import DomuSupervisor
 from vre.experiments.outcome import Outcome, at_least, at_most, near
 from vre.experiments.precondition import WORK, contested, overload, with_work
-from vre.experiments.setup import MEASURED, MODELLED, Path, platform, progress, window
+from vre.experiments.setup import MEASURED, MODELLED, Flow, platform, progress, window
 from vre.platform.platform import Platform
 
 TITLE = "paths split between dom0 and domU over the I/O channel (section 3.4, figure 8)"
 SAYS = "90 Kp/s with a core for the domU, about half of that where dom0 and domU share one"
 
-_FILE = File(__file__).resolve().parent.parent / "demo" / "forward.py"
+_FILE = Path(__file__).resolve().parent.parent / "demo" / "forward.py"
 _CROSSING = f"FromDevice({{0}}) -> Untrusted({_FILE}:Compiled) -> ToDevice({{1}});"
 #: dom0 parts of the three paths, and their domUs' cores.
 _CORES = ((0, 0), (1, 3), (2, 4))
@@ -30,7 +30,7 @@ def modelled(quick: bool) -> Outcome:
     """Run it on the paper's box."""
     outcome = Outcome(MODELLED, x="path", y="forwarded (Kp/s)")
     paths = [
-        Path(f"path{i + 1}", _CROSSING, cores=(dom0,), domu=Domu(core=domu)) for i, (dom0, domu) in enumerate(_CORES)
+        Flow(f"path{i + 1}", _CROSSING, cores=(dom0,), domu=Domu(core=domu)) for i, (dom0, domu) in enumerate(_CORES)
     ]
     rates: dict[str, list[float]] = {path.name: [] for path in paths}
     with platform(MODELLED, paths, cores=5) as box:

@@ -8,7 +8,7 @@ from statistics import median
 from shm.intrinsics import load64
 from shm.layout import TASK
 from vre.experiments.outcome import Outcome, at_least, near
-from vre.experiments.setup import MEASURED, MODELLED, Path, platform, window
+from vre.experiments.setup import MEASURED, MODELLED, Flow, platform, window
 from vre.platform.platform import Platform
 
 TITLE = "two paths, whole on a core each, or cut between cores with and without a shared cache (section 2.1.2)"
@@ -22,9 +22,9 @@ PLACES = {"whole": ((0, 0), (2, 2)), "near": ((0, 1), (2, 3)), "far": ((0, 2), (
 _PAPER = {"whole": 2.9, "near": 1.9, "far": 1.2}
 
 
-def _paths(place: str) -> list[Path]:
+def _paths(place: str) -> list[Flow]:
     return [
-        Path(f"path{i}", _CUT.replace("FIRST", str(first)).replace("SECOND", str(second)))
+        Flow(f"path{i}", _CUT.replace("FIRST", str(first)).replace("SECOND", str(second)))
         for i, (first, second) in enumerate(PLACES[place])
     ]
 

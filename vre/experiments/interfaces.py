@@ -9,7 +9,7 @@ from typing import Any
 from vre.config.model import Generator
 from vre.experiments.outcome import Outcome, at_least, near
 from vre.experiments.precondition import contested, overload, with_work
-from vre.experiments.setup import FULL, MEASURED, MODELLED, window
+from vre.experiments.setup import FULL, MEASURED, MODELLED, Window, window
 from vre.platform.platform import Platform
 
 TITLE = "one port, two paths with 67 % and 33 % of a core, the second offered twice as much (section 2.1.3, figure 3)"
@@ -45,10 +45,10 @@ def _end(box: Platform) -> None:
 
 def _run(setting: str, quick: bool, seconds: float) -> Outcome:
     outcome = Outcome(setting, x="offered (Mp/s)", y="forwarded (Mp/s)")
-    last: dict[str, list[dict[str, float]]] = {"single": [], "multi": []}
-    highs: dict[str, list[float]] = {"single": [], "multi": []}
+    #: The windows at the highest load, by kind of port.
+    last: dict[str, list[dict[str, Window]]] = {}
     rounds = ""
-    # The one first in which it shows whether packets wait for both paths: as expensive are they in the other.
+    # First the one that shows whether packets wait for both paths: in the other they are as expensive.
     for queues in ("multi", "single"):
         with _platform(setting, queues, None) as box:
             box.start()
@@ -63,53 +63,50 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
             for load in LOADS[1::2] if quick else LOADS:
                 # Overloaded for sure at the end, whatever spell the host is in.
                 load = load * (1.5 if setting == MEASURED and load > 2 else 1.0)
-                for name, part in (("high", 1 / 3), ("low", 2 / 3)):
-                    box.set_rate(name, load * capacity * part)
+                box.set_rate("high", load * capacity / 3)
+                box.set_rate("low", load * capacity * 2 / 3)
                 box.tend(seconds / 2)
                 judged = setting == MEASURED and queues == "multi" and load > 2
                 found = contested(box, seconds, 3, outcome) if judged else [window(box, seconds) for _ in range(3)]
                 if outcome.unjudged:
-                    _end(box)
-                    return outcome
-                for name in PATHS:
-                    rates = [w[name].forwarded_pps / 1e6 for w in found]
-                    outcome.point(f"{name}, {queues}", load * capacity / 1e6, rates)
-                    outcome.samples += [
-                        {
-                            "queues": queues,
-                            "load": load,
-                            "path": name,
-                            "rate": w[name].forwarded_pps,
-                            "share": w[name].share,
-                            "backlogged": w[name].backlogged,
-                        }
-                        for w in found
-                    ]
-                    outcome.rows.append(
-                        {
-                            "queues": queues,
-                            "offered Mp/s": round(load * capacity / 1e6, 3),
-                            "path": name,
-                            "Mp/s": round(median(rates), 4),
-                            "share of CPU": round(median(w[name].share for w in found), 4),
-                        }
-                    )
-                highs[queues].append(median(w["high"].forwarded_pps for w in found))
-            last[queues] = [
-                {
-                    "ratio": w["low"].forwarded_pps / w["high"].forwarded_pps,
-                    "high": w["high"].share / (w["high"].share + w["low"].share),
-                }
-                for w in found
-            ]
+                    break
+                _record(outcome, queues, load, capacity, found)
+                last[queues] = found
             _end(box)
-    ratio = median(one["ratio"] for one in last["single"])
-    outcome.criteria.append(near("single queue, overload: low to high, as they arrive", ratio, 2.0, 0.05))
-    share = median(one["high"] for one in last["multi"])
-    outcome.criteria.append(near("multi-queue, overload: the high path's share of CPU", share, 2 / 3, 0.02))
-    better = highs["multi"][-1] / highs["single"][-1]
-    outcome.criteria.append(at_least("the high path's rate, multi-queue against single", better, 1.3))
+        if outcome.unjudged:
+            return outcome
+    _judge(outcome, last["single"], last["multi"])
     return outcome
+
+
+def _record(outcome: Outcome, queues: str, load: float, capacity: float, found: list[dict[str, Window]]) -> None:
+    """Enter what was forwarded at a load into the outcome."""
+    for name in PATHS:
+        windows = [one[name] for one in found]
+        rates = [w.forwarded_pps / 1e6 for w in windows]
+        outcome.point(f"{name}, {queues}", load * capacity / 1e6, rates)
+        for w in windows:
+            sample = {"queues": queues, "load": load, "path": name, "rate": w.forwarded_pps}
+            outcome.samples.append(sample | {"share": w.share, "backlogged": w.backlogged})
+        outcome.rows.append(
+            {
+                "queues": queues,
+                "offered Mp/s": round(load * capacity / 1e6, 3),
+                "path": name,
+                "Mp/s": round(median(rates), 4),
+                "share of CPU": round(median(w.share for w in windows), 4),
+            }
+        )
+
+
+def _judge(outcome: Outcome, single: list[dict[str, Window]], multi: list[dict[str, Window]]) -> None:
+    """Compare what was forwarded at the highest load with what was promised."""
+    ratio = median(w["low"].forwarded_pps / w["high"].forwarded_pps for w in single)
+    outcome.criteria.append(near("single queue, overload: low to high, as they arrive", ratio, 2.0, 0.05))
+    share = median(w["high"].share / (w["high"].share + w["low"].share) for w in multi)
+    outcome.criteria.append(near("multi-queue, overload: the high path's share of CPU", share, 2 / 3, 0.02))
+    better = median(w["high"].forwarded_pps for w in multi) / median(w["high"].forwarded_pps for w in single)
+    outcome.criteria.append(at_least("the high path's rate, multi-queue against single", better, 1.3))
 
 
 def modelled(quick: bool) -> Outcome:

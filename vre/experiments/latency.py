@@ -8,7 +8,7 @@ from statistics import median
 from vre.config.machines import DELL2950
 from vre.config.model import RING_SLOTS
 from vre.experiments.outcome import Outcome, at_most
-from vre.experiments.setup import MEASURED, MINIMAL, MODELLED, Path, platform, window
+from vre.experiments.setup import MEASURED, MINIMAL, MODELLED, Flow, platform, window
 
 TITLE = "mean latency of six paths on six cores against the load (section 2.1.1, figure 2)"
 SAYS = "below 700 us up to 1.2 Mp/s a path, then bounded by the ring: below 1.5 ms"
@@ -20,7 +20,7 @@ _LOADS = {MODELLED: (0.1, 0.4, 0.8, 1.1, 1.2, 1.3, 1.48), MEASURED: (0.05, 0.2, 
 
 def _run(setting: str, quick: bool, seconds: float) -> Outcome:
     outcome = Outcome(setting, x="offered load a path (Mp/s)", y="mean latency (us)")
-    paths = [Path(name, MINIMAL, cores=(core,)) for core, name in enumerate(NAMES)]
+    paths = [Flow(name, MINIMAL, cores=(core,)) for core, name in enumerate(NAMES)]
     with platform(setting, paths, cores=len(paths)) as box:
         box.tend(seconds)
         capacity = median(w.forwarded_pps for w in window(box, seconds).values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from vre.experiments.outcome import Outcome, at_least, at_most
-from vre.experiments.setup import FULL, MEASURED, MODELLED, Path, Window, busy_rate, platform, window
+from vre.experiments.setup import FULL, MEASURED, MODELLED, Flow, Window, busy_rate, platform, window
 from vre.placement.allocate import fill_up
 from vre.platform.platform import Platform
 
@@ -88,40 +88,22 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
     slots = None if setting == MODELLED else 8192
     # So does a core's rate, in spells of tenths of a second: what is fair is worked out for each part of a window.
     parts = 1 if setting == MODELLED else round(seconds / _PART_S)
-    with platform(setting, [Path(name, FULL, slots=slots) for name in NAMES]) as box:
+    with platform(setting, [Flow(name, FULL, slots=slots) for name in NAMES]) as box:
         box.tend(seconds)
         capacity = _CORE * 1e3 if setting == MODELLED else busy_rate(box, seconds)
         for step in range(0, 10, 3 if quick else 1):
-            loads = [(_START + growth * step) / _CORE * capacity for growth in _GROWTH]
-            for name, load in zip(NAMES, loads, strict=True):
-                box.set_rate(name, load)
+            for name, growth in zip(NAMES, _GROWTH, strict=True):
+                box.set_rate(name, (_START + growth * step) / _CORE * capacity)
             box.tend(seconds / 2)
-            errors: dict[str, list[float]] = {name: [] for name in NAMES}
-            drops: dict[str, list[float]] = {name: [] for name in NAMES}
-            rates: dict[str, list[float]] = {name: [] for name in NAMES}
-            for repeat in range(3):
-                sums = _fairness(box, seconds, parts)
-                calm.append(sums.calm)
-                for name in NAMES:
-                    errors[name].append(abs(sums.got[name] / sums.fair[name] - 1))
-                    drops[name].append(sums.lost[name] / max(1.0, sums.offered[name]))
-                    rates[name].append(sums.got[name] / 1e6)
-                    row = {"step": step, "path": name, "repeat": repeat, "offered": sums.offered[name]}
-                    outcome.samples.append(row | {"forwarded": sums.got[name], "fair": sums.fair[name]})
+            repeats = [_fairness(box, seconds, parts) for _ in range(3)]
+            _record(outcome, step, repeats)
+            calm += [sums.calm for sums in repeats]
             for name in NAMES:
-                outcome.point(name, step, rates[name])
-                worst, lost = max(worst, median(errors[name])), max(lost, median(drops[name]))
-                outcome.rows.append(
-                    {
-                        "step": step,
-                        "path": name,
-                        "offered Mp/s": round(sums.offered[name] / 1e6, 4),
-                        "forwarded Mp/s": round(median(rates[name]), 4),
-                        "fair Mp/s": round(sums.fair[name] / 1e6, 4),
-                    }
-                )
-            if sum(sums.offered.values()) > 1.1 * sum(sums.got.values()):
-                used = min(used, sums.busy)
+                worst = max(worst, median(abs(sums.got[name] / sums.fair[name] - 1) for sums in repeats))
+                lost = max(lost, median(sums.lost[name] / max(1.0, sums.offered[name]) for sums in repeats))
+            last = repeats[-1]
+            if sum(last.offered.values()) > 1.1 * sum(last.got.values()):
+                used = min(used, last.busy)
     outcome.criteria.append(at_most("largest error against the max-min fair rate", worst, 0.02))
     outcome.criteria.append(at_most("part lost by a path below its share", lost, 0.001))
     outcome.criteria.append(at_least("part of the core's time that is used under overload", used, 0.95))
@@ -131,6 +113,27 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
         )
         outcome.notes.append(f"what they cost was the same from one part to the next in {fmean(calm):.0%} of the time")
     return outcome
+
+
+def _record(outcome: Outcome, step: int, repeats: list[_Sums]) -> None:
+    """Enter what was forwarded at a step into the outcome."""
+    for repeat, sums in enumerate(repeats):
+        for name in NAMES:
+            row = {"step": step, "path": name, "repeat": repeat, "offered": sums.offered[name]}
+            outcome.samples.append(row | {"forwarded": sums.got[name], "fair": sums.fair[name]})
+    last = repeats[-1]
+    for name in NAMES:
+        rates = [sums.got[name] / 1e6 for sums in repeats]
+        outcome.point(name, step, rates)
+        outcome.rows.append(
+            {
+                "step": step,
+                "path": name,
+                "offered Mp/s": round(last.offered[name] / 1e6, 4),
+                "forwarded Mp/s": round(median(rates), 4),
+                "fair Mp/s": round(last.fair[name] / 1e6, 4),
+            }
+        )
 
 
 def modelled(quick: bool) -> Outcome:

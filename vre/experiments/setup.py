@@ -33,7 +33,7 @@ progress: ContextVar[Callable[[str], None]] = ContextVar("progress", default=lam
 
 
 @dataclass(frozen=True)
-class Path:
+class Flow:
     """One router with two ports of its own: what it does, where, for how much, how much is sent to it.
 
     `rate` in packets a second, None: as fast as it takes them (a port's line rate where it has one).
@@ -70,7 +70,7 @@ class Window:
 
 
 @contextmanager
-def platform(setting: str, paths: list[Path], cores: int = 1, **options: Any) -> Iterator[Platform]:
+def platform(setting: str, paths: list[Flow], cores: int = 1, **options: Any) -> Iterator[Platform]:
     """Run a platform with some paths, in dilated time on this host or in virtual time on the paper's box."""
     if setting == MODELLED:
         options = {"machine": "dell2950", "clock": "virtual", **options}

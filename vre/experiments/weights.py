@@ -7,7 +7,7 @@ from statistics import median
 
 from vre.experiments.outcome import Outcome, at_most, near
 from vre.experiments.precondition import contested, overload, with_work
-from vre.experiments.setup import FULL, MEASURED, MODELLED, Path, platform, window
+from vre.experiments.setup import FULL, MEASURED, MODELLED, Flow, platform, window
 
 TITLE = "six RFC 1812 paths, two on each of three cores, weights 1:1, 2:1, 3:1, overloaded (section 3.2, figure 6)"
 SAYS = "on each core the two split its 1.3 Mp/s by their weights; the three cores' totals are equal"
@@ -15,10 +15,10 @@ SAYS = "on each core the two split its 1.3 Mp/s by their weights; the three core
 WEIGHTS = ((1, 1), (2, 1), (3, 1))
 
 
-def _paths(turn: int, config: str = FULL) -> list[Path]:
+def _paths(turn: int, config: str = FULL) -> list[Flow]:
     """Return the six paths; pair number n is on core n + `turn`, round and round."""
     return [
-        Path(f"pair{n}{letter}", config, weight, ((n + turn) % len(WEIGHTS),))
+        Flow(f"pair{n}{letter}", config, weight, ((n + turn) % len(WEIGHTS),))
         for n, pair in enumerate(WEIGHTS)
         for letter, weight in zip("ab", pair, strict=True)
     ]
