@@ -8,7 +8,7 @@ first, then `KEYWORD value` in any order; an empty last argument is ignored (Cli
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -121,45 +121,42 @@ def words(text: str) -> list[str]:
     return re.findall(r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|\\<[^>]*>|[^\s"'])+""", text)
 
 
+_DATA = r"\\<(?P<data>[^>]*)(?P<end>>?)"
+#: A piece of a Click string: data, a string with escapes, one without, any other character.
+_TOKEN = re.compile(_DATA + r"""|"(?P<escaped>(?:\\<[^>]*>|\\.|[^"])*)"?|'(?P<plain>[^']*)'?|(?P<other>.)""", re.DOTALL)
+#: A piece of a string with escapes.
+_ESCAPED = re.compile(
+    _DATA + r"|\\(?:x(?P<hex>[0-9a-fA-F]+)|(?P<octal>[0-7]{1,3})|(?P<code>.))|(?P<other>.)", re.DOTALL
+)
+
+
 def unquote(text: str) -> bytes:
     r"""Return the bytes that a Click string stands for: quotes, C escapes, `\\<hex>` data."""
-    out = bytearray()
-    i, quote = 0, ""
-    while i < len(text):
-        c = text[i]
-        if quote == "'":
-            if c == "'":
-                quote = ""
-            else:
-                out += c.encode()
-        elif c == "\\" and i + 1 < len(text) and text[i + 1] == "<":
-            end = text.find(">", i)
-            if end < 0:
-                raise ValueError("\\< without >")
-            digits = re.sub(r"/\*.*?\*/|//[^\n]*|\s", "", text[i + 2 : end], flags=re.DOTALL)
-            if not re.fullmatch(r"([0-9a-fA-F]{2})*", digits):
-                raise ValueError(f"'{digits}' is not pairs of hexadecimal digits")
-            out += bytes.fromhex(digits)
-            i = end
-        elif c == "\\" and quote == '"' and i + 1 < len(text):
-            found = re.match(r"\\(x[0-9a-fA-F]+|[0-7]{1,3}|.)", text[i:], re.DOTALL)
-            assert found
-            code = found[1]
-            if code[0] == "x" and len(code) > 1:
-                out.append(int(code[1:], 16) & 0xFF)
-            elif code[0] in "01234567":
-                out.append(int(code, 8) & 0xFF)
-            elif code != "\n":
-                out += bytes([_ESCAPES[code]]) if code in _ESCAPES else code.encode()
-            i += len(code)
-        elif c == quote:
-            quote = ""
-        elif c in "\"'" and not quote:
-            quote = c
-        else:
-            out += c.encode()
-        i += 1
-    return bytes(out)
+    return b"".join(map(_meaning, _TOKEN.finditer(text)))
+
+
+def _meaning(token: re.Match[str]) -> bytes:
+    kind = str(token.lastgroup)
+    match kind:
+        case "end":
+            return _hexadecimal(token)
+        case "escaped":
+            return b"".join(map(_meaning, _ESCAPED.finditer(token[kind])))
+        case "hex" | "octal":
+            return bytes([int(token[kind], 16 if kind == "hex" else 8) & 0xFF])
+        case "code":
+            code = token[kind].replace("\n", "")
+            return bytes([_ESCAPES[code]]) if code in _ESCAPES else code.encode()
+    return token[kind].encode()
+
+
+def _hexadecimal(token: re.Match[str]) -> bytes:
+    if not token["end"]:
+        raise ValueError("\\< without >")
+    digits = re.sub(r"/\*.*?\*/|//[^\n]*|\s", "", token["data"], flags=re.DOTALL)
+    if not re.fullmatch(r"([0-9a-fA-F]{2})*", digits):
+        raise ValueError(f"'{digits}' is not pairs of hexadecimal digits")
+    return bytes.fromhex(digits)
 
 
 def string(text: str) -> str:
@@ -302,28 +299,9 @@ def bind(
     errors : list of ArgumentError
         Everything that is wrong, in order of appearance.
     """
-    by_name = {a.name: a for a in declared}
-    positional = [a for a in declared if not a.keyword]
-    values: dict[str, Any] = {a.field: [] for a in positional if a.rest}
+    values: dict[str, Any] = {a.field: [] for a in declared if a.rest and not a.keyword}
     errors: list[ArgumentError] = []
-    place, keywords_began = 0, False
-    for text, offset in given:
-        head, _, tail = text.partition(" ")
-        argument = by_name.get(head)
-        if argument and (argument.keyword or tail or keywords_began) and not (argument.rest and not tail):
-            keywords_began = True
-            text, offset = tail.strip(), offset + len(head) + 1
-        elif place < len(positional) and not keywords_began:
-            argument = positional[place]
-            place += 0 if argument.rest else 1
-        elif re.fullmatch(r"[A-Z][A-Z0-9_]*", head):
-            close = get_close_matches(head, by_name, n=1)
-            hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(by_name) or 'none'}"
-            errors.append(ArgumentError(f"no keyword {head}{hint}", offset))
-            continue
-        else:
-            errors.append(ArgumentError(f"too many arguments: '{text}' has no place", offset))
-            continue
+    for argument, text, offset in _matched(declared, given, errors):
         try:
             value = argument.kind(text)
             if bounds and argument.field in bounds and (why := misfit(value, bounds[argument.field])):
@@ -344,6 +322,30 @@ def bind(
         elif not any(str(e).startswith(argument.name + ":") for e in errors):
             errors.append(ArgumentError(f"{argument.name} is missing"))
     return values, errors
+
+
+def _matched(
+    declared: tuple[Argument, ...], given: list[tuple[str, int]], errors: list[ArgumentError]
+) -> Iterator[tuple[Argument, str, int]]:
+    """Yield the argument that each given text is for, its value and where that begins; append an error if none is."""
+    by_name = {a.name: a for a in declared}
+    positional = [a for a in declared if not a.keyword]
+    place, keywords_began = 0, False
+    for text, offset in given:
+        head, _, tail = text.partition(" ")
+        argument = by_name.get(head)
+        if argument and (tail or (not argument.rest and (argument.keyword or keywords_began))):
+            keywords_began = True
+            yield argument, tail.strip(), offset + len(head) + 1
+        elif place < len(positional) and not keywords_began:
+            yield positional[place], text, offset
+            place += not positional[place].rest
+        elif re.fullmatch(r"[A-Z][A-Z0-9_]*", head):
+            close = get_close_matches(head, by_name, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(by_name) or 'none'}"
+            errors.append(ArgumentError(f"no keyword {head}{hint}", offset))
+        else:
+            errors.append(ArgumentError(f"too many arguments: '{text}' has no place", offset))
 
 
 #: Kinds that an element's file may name, see :mod:`vre.element`.
