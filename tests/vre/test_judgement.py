@@ -242,7 +242,7 @@ def test_domus_come_back_when_their_zygote_has_ended(tmp_path):
         box.start()
         wait_for(box, lambda: red.stats().forwarded > 100)
         os.kill(box.parts.domus.zygote._zygote._zygote.process.pid, signal.SIGKILL)
-        wait_for(box, lambda: any("zygote of domUs has ended" in event for event in box.events))
+        wait_for(box, lambda: any("domU zygote has ended" in event for event in box.events))
         wait_for(box, lambda: any("its domU runs again" in event for event in box.events))
         before = red.stats().forwarded
         wait_for(box, lambda: red.stats().forwarded > before + 100)
@@ -261,7 +261,7 @@ def test_a_domu_that_does_not_end_is_left_behind(tmp_path, monkeypatch):
         # Who would say that it has ended says nothing.
         os.kill(domu.monitor, signal.SIGSTOP)
         os.kill(domu.pid, signal.SIGKILL)
-        wait_for(box, lambda: any("is left behind" in event for event in box.events))
+        wait_for(box, lambda: any("is abandoned" in event for event in box.events))
         wait_for(box, lambda: domu.policy.state == RUNNING)
         before = red.stats().forwarded
         wait_for(box, lambda: red.stats().forwarded > before + 100)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The zygote of domUs is started again when it has ended, later each time; by logical time, with zygotes made here."""
+"""The domU zygote is started again when it has ended, later each time; by logical time, with zygotes made here."""
 
 from typing import ClassVar
 

@@ -2,7 +2,7 @@
 """Measuring the whole platform on this machine, against its own limit.
 
 Real platforms: generator and sink in the wire process, one worker on one core. The settings take turns
-on the same core many times a second, so that a slow spell of the machine hits all of them; compare
+on the same core many times a second, so that noise of the machine affects all of them; compare
 them within one run.
 """
 
@@ -37,7 +37,7 @@ ROUTER_COUNTS = (1, 2, 4, 16, 64)
 
 @dataclass(frozen=True)
 class Setting:
-    """One router to measure, with links of its own."""
+    """One router to measure, with its own links."""
 
     key: str
     config: str
@@ -51,7 +51,7 @@ SETTINGS = (
     Setting("rfc1812_1024_mpps", RFC1812, 1024),
     Setting("rfc1812_imix_mpps", RFC1812, "imix"),
 )
-#: How long each setting has the core before the next: short beside the spells that a shared host goes through.
+#: How long each setting has the core in turn: short compared with the noisy intervals of a shared host.
 SLOT_S = 0.1
 
 
@@ -69,7 +69,7 @@ def measure_in_turn(rounds: int) -> dict[str, list[float]]:
 def measure_counts(rounds: int) -> dict[str, list[float]]:
     """Return the Mp/s that 1, 2, 4, 16 and 64 RFC 1812 routers forward together on one core.
 
-    All 64 are there all along; those that are not counted get no packets.
+    All 64 exist throughout; those that are not counted get no packets.
     """
     with Platform(cores=1, name=f"bench{os.getpid()}", clock="wall", idle="poll") as box:
         box.nic("eth0", link=Generator())
@@ -100,13 +100,13 @@ def _take_turns(box: Platform, groups: dict[str, list[str]], rounds: int) -> dic
     box.halt()
     lost = [stats for stats in box.reader.routers() if stats.balance]
     if lost:
-        # A rate is worth nothing where packets are missing.
+        # A rate is meaningless if packets are missing.
         raise AssertionError(f"packets unaccounted for: {lost}")
     return samples
 
 
 def _rate(box: Platform, names: list[str], seconds: float) -> float:
-    """Return what routers send in Mp/s over some time."""
+    """Return the rate that routers send over some time, in Mp/s."""
 
     def sent() -> int:
         return sum(box.handle(name).sent() for name in names)
@@ -164,12 +164,12 @@ def decision_ns(repeats: int, clients: int = 3) -> list[float]:
 
 
 def run(seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Measure everything.
+    """Run all measurements.
 
     Parameters
     ----------
     seconds : float
-        Time that each setting has in all, in slots of SLOT_S.
+        Total time of each setting, in intervals of SLOT_S.
     say : callable
         Told what is being measured.
 
@@ -197,7 +197,7 @@ def run(seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _ratio(samples: dict[str, list[float]], one: str, other: str) -> dict[str, Any]:
-    """Return ratios within one round; a round in which the host had no time for `other` says nothing."""
+    """Return ratios within one round; a round in which the host had no time for `other` is left out."""
     found = [a / b for a, b in zip(samples[one], samples[other], strict=True) if b]
     if not found:
         raise PlatformEnded(f"no packet was forwarded in any round of '{other}': the host is too busy to be measured")

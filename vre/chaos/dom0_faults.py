@@ -147,7 +147,7 @@ def _family(pid: int) -> list[int]:
 
 @_fault("clock", "stops all processes of the platform for a while, as a frozen container does", costs=True)
 def frozen(box: Platform) -> str:
-    """Stop everything, and let it go on: nobody is to blame for that time."""
+    """Freeze all processes, and continue them: no router is at fault for that time."""
     quarantined, states = len(box.parts.watchdog.quarantined), [row["state"] for row in box.parts.domus.rows()]
     family = _family(os.getpid())
     code = (
@@ -161,9 +161,9 @@ def frozen(box: Platform) -> str:
     helper.wait()
     box.tend(0.2)
     if len(box.parts.watchdog.quarantined) != quarantined:
-        return "a path was quarantined for time in which nobody could run"
+        return "a path was quarantined for time in which no process could run"
     if [row["state"] for row in box.parts.domus.rows()] != states:
-        return "a domU was judged for time in which nobody could run"
+        return "a domU was judged for time in which no process could run"
     return ""
 
 
@@ -262,7 +262,7 @@ def malformed_packets(box: Platform) -> str:
 
 @contextlib.contextmanager
 def full_pipe(descriptor: int) -> Iterator[None]:
-    """Let a descriptor be a pipe that is full and that nobody reads."""
+    """Make a descriptor a full pipe that is not read."""
     saved, (reader, writer) = os.dup(descriptor), os.pipe()
     os.set_blocking(writer, False)
     with contextlib.suppress(BlockingIOError):
@@ -278,14 +278,14 @@ def full_pipe(descriptor: int) -> Iterator[None]:
             os.close(fd)
 
 
-@_fault("streams", "prints packets to a stream that nobody reads")
+@_fault("streams", "prints packets to a stream that is not read")
 def stopped_reader(box: Platform) -> str:
     """Let a router print to a full pipe; everything else goes on."""
     with full_pipe(2):
         box.add(guest(box, "RatedSource(RATE 2000) -> Print(chaos) -> Discard;"))
         begun = time.monotonic()
         box.tend(0.5)
-        box.parts.runtime.report("a line that nobody reads")
+        box.parts.runtime.report("a line that is not read")
         wrong = _answers(box)
         took = time.monotonic() - begun
         box.remove(GUEST)
@@ -358,7 +358,7 @@ def failing_changes(box: Platform) -> str:
         lambda: box.replace(name, "x :: ;"),
         lambda: box.move(f"{name}/nothing", 0),
         lambda: box.write(f"{name}.entitlement", "-1"),
-        lambda: box.remove("nobody"),
+        lambda: box.remove("missing"),
         lambda: box.add(guest(box, "Idle -> Untrusted(/nowhere/x.py:X) -> Discard;")),
     )
     for change in impossible:

@@ -288,7 +288,7 @@ def run(
         raise PlatformError("without a jail no rogue is let loose: leave out --unsafe-trust-elements")
     verdicts: list[Verdict] = []
     rng = random.Random(seed)
-    # A path in which worker after worker is killed is taken for who ends them.
+    # A path in which worker after worker is killed counts as their cause.
     recent: deque[Fault] = deque(maxlen=_APART)
     with Chaos(model, say) as chaos:
         end = time.monotonic() + (seconds or 0)

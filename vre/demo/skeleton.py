@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An untrusted element: it runs in its router's domU, jailed, and harms nobody but its own router."""
+"""An untrusted element: it runs in its router's domU, jailed, and can harm only its own router."""
 
 from vre.element import Argument, Element, integer
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What domUs cost, and what they may: each gets its router's part of the processors, is watched, and is charged."""
+"""The processor time of domUs: each gets its router's share of the processors, is watched, and is charged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vre.domu.process import DomuProcess
 from vre.supervision.cpus import Plan
 from vre.supervision.processor_waits import ProcessorWaits
 
-#: Seconds in a row that a domU may have more than its part of a processor that others wait for.
+#: Seconds in a row that a domU may exceed its share of a processor that others wait for.
 EXCESS = 3
 
 
@@ -53,14 +53,14 @@ class CpuShares:
         return list(self._plan.domu_cpus) if cpu is None else [cpu]
 
     def give(self, domu: DomuProcess) -> None:
-        """Give a domU its part, if that is another than before, or is not known to be had yet."""
+        """Set a domU's share, if it has changed or has not been confirmed yet."""
         routers = self._model.routers
         part = routers[domu.name].entitlement / sum(r.entitlement for r in routers.values())
         if part == domu.part and domu.share.means:
             return
         domu.part = part
         if domu.share.throttle:
-            # The same one goes on: it knows whether it has stopped the domU.
+            # The same throttle continues: it knows whether it has stopped the domU.
             domu.share.throttle.part = part_beside_one(weight_of(part))
             return
         domu.share = self.shares.give(
@@ -68,7 +68,7 @@ class CpuShares:
         )
 
     def keep(self, domus: Iterable[DomuProcess], now: float) -> None:
-        """Once a second: stop by turns who gets more than its part while others wait, whatever its weight is."""
+        """Once a second: throttle a domU that gets more than its share while others wait, whatever its weight is."""
         if now - self._kept < 1:
             return
         self._kept, waited = now, self._waits.look(now)
@@ -79,14 +79,14 @@ class CpuShares:
             if domu.excess >= EXCESS and not domu.share.throttle:
                 self._report(
                     f"router {domu.name}: its domU has had {domu.got:.0%} of a processor that others waited for; "
-                    f"'{domu.share.means}' does not hold here: it is stopped by turns"
+                    f"'{domu.share.means}' does not limit it here: it is stopped and continued in turns"
                 )
                 domu.share = Part("stops", throttle_for(weight))
 
     def charge(self, domu: DomuProcess, now: float) -> None:
         """Add the processor time that a domU has used to its router's account.
 
-        What it used of a core's processor its worker charges, so the router's share in dom0 is less by as much.
+        A core's worker charges what it used of the core's processor, so the router's share in dom0 is less by as much.
         """
         used = domu.account(now)
         core = domu.memory.cores.get(domu.driver)

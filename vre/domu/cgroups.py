@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Control groups of a platform's domUs, of either version of the interface: what the host gives is found by doing.
+"""Control groups of a platform's domUs, in either version of the interface, as a probe finds them on this host.
 
-Each domU's group stands beside the groups and processes of the host, and not in one of the platform's: that would have
-a weight of its own, which one domU alone in it would get.
+Each domU's group is a sibling of the host's groups and processes, not in a group of the platform's: that would have
+a weight of its own, which a single domU in it would get.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import contextlib
 import os
 from pathlib import Path
 
-#: Folder of each controller where the interface is version 1; in version 2 there is one tree.
+#: Folder of each controller in version 1; version 2 has one tree.
 _V1, _V2 = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup")
-#: Controller to its file in version 1 and in version 2, and what part of a value is written there.
+#: Controller to its file in version 1 and in version 2, each with the scale of its value.
 _FILES = {
     "cpu": (("cpu.shares", 1.0), ("cpu.weight", 100 / 1024)),
     "memory": (("memory.limit_in_bytes", 1.0), ("memory.max", 1.0)),
@@ -27,9 +27,9 @@ class Groups:
     Parameters
     ----------
     name : str
-        Of the platform: part of its groups' names.
+        The platform's name: part of its groups' names.
     note : Path
-        File in the run directory that lists the groups, so that whoever sweeps removes them.
+        File in the run directory that lists the groups, so that a sweep removes them.
     """
 
     def __init__(self, name: str, note: Path) -> None:
@@ -44,11 +44,11 @@ class Groups:
 
     @property
     def controllers(self) -> tuple[str, ...]:
-        """What there is: of `cpu`, `memory`, `pids`."""
+        """The available controllers of `cpu`, `memory`, `pids`."""
         return tuple(self._found)
 
     def _try(self, folder: Path, controller: str, file: str) -> bool:
-        # Noted first: whoever is killed now leaves nothing that is not known of.
+        # Record before creating, so that a crash here leaves no unrecorded cgroup.
         self._remember(folder)
         with contextlib.suppress(OSError):
             with contextlib.suppress(OSError):
@@ -65,7 +65,7 @@ class Groups:
         return folder.with_name(f"{folder.name}:{router}")
 
     def _remember(self, folder: Path) -> None:
-        """List a group; those inside it come first."""
+        """Record a group; those inside it come first."""
         known = self._note.read_text() if self._note.exists() else ""
         if str(folder) not in known.split("\n"):
             self._note.write_text(f"{folder}\n{known}")
@@ -76,7 +76,7 @@ class Groups:
         Returns
         -------
         set of str
-            The controllers whose groups it is in, with the value that it should have: read again, not hoped for.
+            The controllers whose groups it is in, with the value that was set, as read back.
         """
         done = set()
         for controller, value in values.items():
@@ -95,7 +95,7 @@ class Groups:
         return done
 
     def close(self) -> None:
-        """Remove the groups: nobody is in them any more."""
+        """Remove the groups, which must be empty."""
         if self._note.exists():
             for line in dict.fromkeys(self._note.read_text().split("\n")):
                 with contextlib.suppress(OSError):

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""What part of a processor a domU may have, where others want it too: by the best means that this host gives.
+"""The share of a processor that a domU may have under contention, by the best means that this host has.
 
-| means | who may | what it is |
+| means | available to | what it is |
 | --- | --- | --- |
-| `cgroup` | root, or whom the host has delegated one to | a weight, against many processes too |
-| `autogroup` | anybody, where the kernel groups sessions | a weight, against many processes too |
-| `stops` | anybody | a limit: it is stopped when it has had its part, and goes on when more is due |
+| `cgroup` | root, or a user with a delegated one | a weight, against many processes too |
+| `autogroup` | any user, if the kernel groups sessions | a weight, against many processes too |
+| `stops` | any user | a limit: it is stopped when it has used its share, and continued when more is due |
 
-Which there is, is found by doing: a group is made and removed again. A weight that is set is read again; and where a
-domU is seen to get more than its weight, while others wait for the processor, it is stopped by turns, whatever was set.
+A probe finds which there is: a group is made and removed again. A weight that is set is read back; a domU that gets
+more than its weight while others wait for the processor is stopped and continued in turns, whatever was set.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from pathlib import Path
 
 from vre.domu.cgroups import Groups
 
-#: Weight of a process that nothing has been said about.
+#: Default weight of a process.
 NORMAL = 1024
-#: Threads that a domU may have where a group counts them: some more than its own limit.
+#: Most threads of a domU's group: some more than its own limit.
 _PIDS = 32
-#: Memory that a domU's group may have beyond what its element may: its channel's, and pages that it shares no more.
+#: Headroom of a domU's group above the element's limit, in bytes: channel memory and unshared copy-on-write pages.
 _MORE_MEMORY = 64 << 20
-#: Most processor time, in ns, that one who is stopped by turns can save up.
+#: Most processor time, in ns, that a throttled domU can save up.
 _SAVED_NS = 5e6
 
 
 @dataclass
 class Throttle:
-    """Decides when a domU that may have `part` of a processor is stopped; the caller has the clock, and does it."""
+    """Decides when a domU with the share `part` of a processor is stopped; the caller has the clock, and does it."""
 
     part: float
     stopped: bool = False
-    stopped_s: float = 0.0  #: how long it has been, in all
+    stopped_s: float = 0.0  #: for how long it has been stopped, in all
     _due_ns: float = 0.0
     _at: float = -1.0
     _ran_ns: int = 0
@@ -56,7 +56,7 @@ class Throttle:
 
 @dataclass
 class Part:
-    """How one domU is kept to its part: the means, "" while it is not known yet; a throttle where that is the means."""
+    """How a domU's share is enforced: the means, "" while unknown; the throttle if that is the means."""
 
     means: str = ""
     throttle: Throttle | None = None
@@ -78,44 +78,44 @@ class Shares:
         ----------
         router : str
         pid, session : int
-            Its process; and the first one of its session, which has not locked itself in as the domU has.
+            Its process; the first one of its session, which is not jailed as the domU is.
         weight, memory : float, int
 
         Returns
         -------
         Part
-            What came of it. If its means is not known yet this must be asked for again.
+            The result. If its means is not known yet, the call must be repeated.
         """
         weight = max(2.0, min(weight, 10 * NORMAL))
         done = self._groups.put(router, pid, {"cpu": weight, "memory": memory + _MORE_MEMORY, "pids": _PIDS})
         if "cpu" in done:
             return Part("cgroup")
-        # Where groups fail, their kernel's sessions do not count either.
+        # If groups fail, this kernel's autogroups do not count either.
         if self.means == "autogroup" and (said := _weigh_session(session, weight)) != "refused":
             return Part("autogroup" if said == "done" else "")
         return Part("stops", throttle_for(weight))
 
 
 def throttle_for(weight: float) -> Throttle:
-    """Return what keeps a domU to the part of a processor that its weight would give it beside one worker."""
+    """Return a throttle to the share of a processor that the weight would give a domU beside one worker."""
     return Throttle(part_beside_one(weight))
 
 
 def part_beside_one(weight: float) -> float:
-    """Return the part of a processor that a weight gives beside one worker."""
+    """Return the share of a processor that a weight gives beside one worker."""
     return weight / (weight + NORMAL)
 
 
 def exceeds(weight: float, got: float, waited: float) -> bool:
-    """Return whether a domU has more than its weight, at the cost of others; a look at one second alone may err.
+    """Return whether a domU exceeds its weight at the cost of others; one second alone may mislead.
 
-    `got` is the part of a processor that it has had, `waited` the part of that time that others waited for it.
+    `got` is the fraction of a processor that it had, `waited` the fraction of that time that others waited for it.
     """
     return min(got, waited) > 1.5 * part_beside_one(weight) + 0.05
 
 
 def _weigh_session(session: int, weight: float) -> str:
-    """Give a session's group a weight; return "done", "later" where the kernel asks for patience, or "refused"."""
+    """Give a session's group a weight; return "done", "later" if the kernel says EAGAIN, or "refused"."""
     nice = max(-20, min(19, round(math.log(NORMAL / weight, 1.25))))
     file = Path(f"/proc/{session}/autogroup")
     try:
@@ -127,7 +127,7 @@ def _weigh_session(session: int, weight: float) -> str:
 
 
 def stop_or_go(throttle: Throttle, pid: int, now: float, ran_ns: int) -> None:
-    """Stop a domU, or let it go on, as its throttle says."""
+    """Stop a domU, or continue it, as its throttle says."""
     before = throttle.stopped
     if throttle.look(now, ran_ns) != before:
         with contextlib.suppress(ProcessLookupError):
@@ -135,12 +135,12 @@ def stop_or_go(throttle: Throttle, pid: int, now: float, ran_ns: int) -> None:
 
 
 def autogroups() -> bool:
-    """Return whether the kernel shares processors out by session."""
+    """Return whether the kernel schedules by session (autogroups)."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/sched_autogroup_enabled").read_text().strip() == "1"
     return False
 
 
 def weight_of(entitled: float) -> float:
-    """Return the weight of a domU whose router is entitled to that part: a worker beside it works for all routers."""
+    """Return the weight of a domU for its router's share: a worker beside it works for all routers."""
     return NORMAL * entitled

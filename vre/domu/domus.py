@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a platform asks of its domUs, whether they are processes or modelled."""
+"""The interface to a platform's domUs, which are processes or modelled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vre.language.graph import Graph
 from vre.memory.router import RouterMemory
 
 Wait = Callable[[float], None]
-#: Answers what a router's domU asks for, by its router's name.
+#: Answers a domU's request, given its router's name.
 Control = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
@@ -20,25 +20,25 @@ class Domus(Protocol):
     Attributes
     ----------
     tier : str
-        Which jail they are in.
+        The tier of their jail.
     on_control : callable
-        Answers what a router's domU asks for, by its router's name.
+        Answers a domU's request, given its router's name.
     """
 
     tier: str
     on_control: Control
 
     def begin(self, routers: list[RouterMemory], wait: Wait) -> None:
-        """Start the domUs of a platform that starts; those that fail, fail alone. Raises ConfigError, PlatformError."""
+        """Start the domUs of a starting platform; failures stay alone. Raises ConfigError, PlatformError."""
 
     def launch(self, routers: list[RouterMemory], wait: Wait) -> None:
-        """Start the domUs of routers that are added. Raises ConfigError, PlatformError."""
+        """Start the domUs of added routers. Raises ConfigError, PlatformError."""
 
     def resume(self, memory: RouterMemory, wait: Wait) -> None:
-        """Start the domU of a router again whose elements have been loaded before."""
+        """Start again the domU of a router whose elements have been loaded before."""
 
     def rehearse(self, memory: RouterMemory, graph: Graph, wait: Wait) -> None:
-        """Load the untrusted elements of another configuration of a router. Raises ConfigError, PlatformError."""
+        """Rehearse the untrusted elements of a router's next configuration. Raises ConfigError, PlatformError."""
 
     def look(self) -> None:
         """Judge all, and take the steps that are due."""
@@ -53,7 +53,7 @@ class Domus(Protocol):
         """Start a quarantined domU again. Raises PlatformError."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what there is to know of each."""
+        """Return the state of each as plain data."""
 
     def end(self) -> None:
         """End all."""

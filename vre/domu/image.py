@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A graph that runs in its router's domU: its memory, filled here and given away.
+"""The memory image of a graph that runs in its router's domU: filled here, copied to each incarnation.
 
 The domU gets a small platform of its own in one piece of memory: a core, the router with its graph, RX and TX rings,
-buffers. In dom0, or in the NIC where it is mapped directly, is only what takes packets to it and back.
+buffers. dom0, or the NIC if it is mapped directly, only has the bridge to it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _MOST = 1 << 30
 
 
 class _Memory(AddressSpace):
-    """One piece of memory in place of segments with names."""
+    """One piece of memory in place of named segments."""
 
     def make(self, name: str, part: Part) -> Segment:
-        """Take a part of it."""
+        """Allocate a part of it."""
         return Segment(name, part.kind, part.arena.size, part.arena.base)
 
     @property
     def used(self) -> int:
-        """Bytes from its base on that have been handed out."""
+        """Bytes from its base on that have been allocated."""
         return self.end - self.base
 
 
 class Image:
-    """The memory of a router's graph as it is before the domU has had it, kept to be copied for each incarnation."""
+    """The initial memory of a router's graph, to be copied for each incarnation."""
 
     def __init__(self, model: Model, router: Router) -> None:
         assert router.hosted_graph
@@ -62,7 +62,7 @@ class Image:
         self.spec = {"base": base, "size": size, "text": len(text)}
 
     def copy(self) -> int:
-        """Return the descriptor of a fresh copy, which the caller closes; its manifest is behind the memory."""
+        """Return the descriptor of a new copy, which the caller closes; the manifest follows the memory."""
         fd = make_memory("vre-graph", len(self.data) + len(self._text))
         os.pwrite(fd, self.data, 0)
         os.pwrite(fd, self._text, len(self.data))
@@ -72,7 +72,7 @@ class Image:
 def _lay_out(model: Model, router: Router, graph: Graph, base: int) -> tuple[GraphManifest, int]:
     """Fill the memory at `base` with a platform of one core and one router; return its manifest, and its size."""
     nics = list(dict.fromkeys([*inputs(graph), *outputs(graph)]))
-    # VLANs end where dom0 or the NIC hands packets over.
+    # dom0 or the NIC removes VLAN tags before it hands packets over.
     ports = {nic: RouterPort(nic, router.ports[nic].mac) for nic in nics}
     alone = dataclasses.replace(router, graph=graph, hosted_graph=None, direct=False, ports=ports)
     small = Model(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from vre.domu.policy import HOSTILE, HUNG, Loans
 from vre.domu.process import DomuProcess
 
-#: Returns that may be refused in a second before the domU is taken to mean it.
+#: Returns that may be refused in a second before the domU counts as hostile.
 BAD_RETURNS = 1000
 
 

@@ -46,21 +46,21 @@ from vre.supervision.progress import Progress
 from vre.supervision.restart_policy import cause
 
 _TICK_S = 0.1
-#: How long a domU that has been killed is waited for: one that the system does not let go of is left behind.
+#: How long a killed domU is waited for; one that hangs in the kernel longer is abandoned.
 _LONGEST_DEATH_S = 10.0
 
 
 class DomuLifecycle:
-    """Keeps all domUs of one platform going. dom0 never waits for one.
+    """Keeps all domUs of one platform running. dom0 never waits for one.
 
     Parameters
     ----------
     manifest : CurrentManifest
         Says where the cores are that use their channels.
     root : Path
-        An empty folder that jails are built at, each seeing its own.
+        An empty folder that jails are mounted on, each in its own mount namespace.
     tier : str
-        Which jail they are in.
+        The tier of their jail.
     zygote : SupervisedZygote
         What they are forked from.
     cpu_shares : CpuShares
@@ -70,7 +70,7 @@ class DomuLifecycle:
     report : callable
         Told of events.
     answer : callable
-        Answers what a router's domU asks for, by its router's name.
+        Answers a domU's request, given its router's name.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class DomuLifecycle:
     # Starting.
 
     def enter(self, domu: DomuProcess) -> None:
-        """Look after a domU from now on, and start it."""
+        """Supervise a domU from now on, and start it."""
         domu.progress.deadline = domu.memory.router.domu.deadline_ns / 1e9
         self.domus[domu.key] = domu
         self._start(domu)
@@ -128,21 +128,21 @@ class DomuLifecycle:
             add64(core + CORE["roster"], 1)
 
     def _give_up(self, domu: DomuProcess, what: str, error: Exception) -> None:
-        """Close a domU that something went wrong with; the others notice nothing."""
+        """Close a domU after a fault in handling it; the others are not affected."""
         expected = isinstance(error, (OSError, PlatformError))
         said = f"{what}: {error}" if expected else self._boundary.note(what, f"router {domu.name}: its domU", error)
         if domu.closing is None and domu.policy.state in (STARTING, RUNNING):
             self.close(domu, FAILED, escape(said))
 
     def cores(self, domu: DomuProcess) -> list[int]:
-        """Return the cores that use a domU's channels now."""
+        """Return the cores whose tasks use a domU's channels now."""
         numbers = {domu.memory.cores.get(n) for n in range(len(domu.memory.program.tasks))}
         return [self._manifest.now.cores[n].address for n in sorted(n for n in numbers if n is not None)]
 
     # Watching.
 
     def look(self) -> None:
-        """Take every step that is due; never wait."""
+        """Take every step that is due, without blocking."""
         now = time.monotonic()
         self.attention.look(now)
         messages, lost = self._zygote.look(now)
@@ -161,23 +161,23 @@ class DomuLifecycle:
             self._cpu_shares.keep(self.domus.values(), now)
 
     def _orphan(self) -> None:
-        """Close all domUs: with the zygote all have ended that were forked from it."""
+        """Close all domUs: they have ended with the zygote that they were forked from."""
         for domu in self.domus.values():
             running = domu.asked or domu.monitor
             domu.kill()
             domu.await_end()
             domu.asked = False
             if running and domu.closing is None and not domu.ending:
-                self.close(domu, DIED, "ended with the zygote that it came from")
+                self.close(domu, DIED, "ended with its zygote")
 
     def guarded(self, domu: DomuProcess, step: Callable[..., None], *args: Any) -> None:
-        """Take a step of one domU's; whatever it raises is that domU's end, and no other's."""
+        """Take a step of one domU; an exception closes that domU, and no other."""
         try:
             step(*args)
         except PlatformEnded:
             raise
         except Exception as error:
-            self._give_up(domu, "cannot be looked after", error)
+            self._give_up(domu, "cannot be supervised", error)
 
     def _hear(self, message: dict[str, Any]) -> None:
         """Act on what the zygote says: a domU has been forked, or has ended."""
@@ -201,13 +201,13 @@ class DomuLifecycle:
         domu.born(message["pid"])
         domu.begun = self.attention.now
         if domu.closing is not None or domu.ending:
-            # It was closed before it had a name to be killed by.
+            # It was closed before its process id was known.
             domu.kill()
         domu.part, domu.share, domu.excess = 0.0, Part(), 0
         self._cpu_shares.give(domu)
 
     def _exited(self, domu: DomuProcess, status: int) -> None:
-        # Its last words may say more than its status.
+        # Its last messages may say more than its status.
         self._listen_to(domu)
         domu.died()
         hostile = status == -signal.SIGSYS
@@ -216,7 +216,7 @@ class DomuLifecycle:
         if not domu.ending:
             self.close(domu, event, domu.cause or why)
         elif domu.ending == HUNG and status != -signal.SIGKILL:
-            # It had ended by itself: taking its namespaces down takes longer than a deadline.
+            # It ended by itself; taking down its namespaces may outlast the deadline.
             domu.ending, domu.cause = event, why
         self.pass_on(domu, ended=True)
 
@@ -230,7 +230,7 @@ class DomuLifecycle:
             self.again(domu, DUE, now)
         elif state == STARTING:
             self._listen_to(domu)
-            # It may be ready before its monitor has said who it is; until then it could be neither stopped nor killed.
+            # It may be ready before its monitor reports its process id; until then it cannot be stopped or killed.
             if domu.ready and domu.pid and self._mapped(domu):
                 self._open(domu, now)
             elif self.attention.now - domu.begun > domu.memory.router.domu.start_s:
@@ -245,13 +245,13 @@ class DomuLifecycle:
             self._cpu_shares.give(domu)
 
     def _leave_behind(self, domu: DomuProcess) -> None:
-        """Go on without a domU that was killed long ago and has not ended: it runs no code, but a system call."""
+        """Abandon a domU that was killed long ago and has not ended: it runs no code but a system call."""
         if not (domu.monitor and (domu.ending or domu.closing is not None)):
             domu.killed = -1.0
         elif domu.killed < 0:
             domu.killed = self.attention.now
         elif self.attention.now - domu.killed > _LONGEST_DEATH_S:
-            self._report(f"router {domu.name}: its domU, process {domu.pid}, does not end: it is left behind")
+            self._report(f"router {domu.name}: its domU, process {domu.pid}, does not end: it is abandoned")
             domu.died()
 
     def _mapped(self, domu: DomuProcess) -> bool:
@@ -280,7 +280,7 @@ class DomuLifecycle:
     # Ending, and beginning again.
 
     def close(self, domu: DomuProcess, event: str, why: str) -> None:
-        """Close its channels at once; all else follows step by step."""
+        """Close its channels at once; the rest follows in steps."""
         for channel in domu.channels:
             store64(channel + CHANNEL["open"], 0)
         domu.ending, domu.cause = event, why
@@ -294,7 +294,7 @@ class DomuLifecycle:
             return
         domu.closing = None
         lost = domu.let_go()
-        # One that a change brought and that has never run is not tried again: the change is refused.
+        # If a change brought it and it has never run, it is not tried again: the change is refused.
         state = domu.policy.on(domu.ending if domu.kept else STOP, now)
         if not domu.kept:
             return
@@ -304,7 +304,7 @@ class DomuLifecycle:
         if state == STARTING:
             self._start(domu)
 
-    # What it says, and what it costs.
+    # Its messages, and its processor time.
 
     def _listen_to(self, domu: DomuProcess) -> None:
         domu.messages(2, lambda message: self._answer(domu, message))
@@ -316,7 +316,7 @@ class DomuLifecycle:
             elif message.get("jailed") is True:
                 domu.jailed = True
             elif "unjailed" in message and not domu.jailed:
-                # None of its code has run: it is the host that says so.
+                # None of its code has run: this is the host's report.
                 domu.unjailed = escape(str(message["unjailed"]))
                 self.close(domu, FAILED, f"cannot be jailed ({domu.unjailed})")
             elif "failed" in message and domu.closing is None:

@@ -25,7 +25,7 @@ class Log:
         self._since = time.monotonic()
 
     def lines(self, ended: bool = False) -> list[str]:
-        """Return what is to be shown of what has been written since the last call; all if its writer has `ended`."""
+        """Return the lines to show of what was written since the last call; all if its writer has `ended`."""
         data = b""
         with contextlib.suppress(OSError):
             data = os.read(self.fd, _BYTES)
@@ -50,5 +50,5 @@ class Log:
         return found
 
     def close(self) -> None:
-        """Read no more."""
+        """Close the log."""
         os.close(self.fd)

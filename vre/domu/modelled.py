@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""domUs in virtual time: a task of a core's that sends packets back, at the machine's modelled cost.
+"""domUs in virtual time: a task that sends packets back, at the machine's modelled cost.
 
 Untrusted code does not run there: it would run in the platform's own process.
 """
@@ -44,7 +44,7 @@ class ModelledDomus:
         self.on_control: Control = lambda name, message: {}
 
     def begin(self, routers: list[RouterMemory], wait: Callable[[float], None]) -> None:
-        """Give every router with untrusted elements its task: nobody's code is loaded that could fail."""
+        """Give every router with untrusted elements its task: no untrusted code is loaded, so none can fail."""
         self.launch(routers, wait)
 
     def launch(self, routers: list[RouterMemory], wait: Callable[[float], None]) -> None:
@@ -62,11 +62,11 @@ class ModelledDomus:
         """Give a router its task again, if it does not have it."""
         if all(load64(channel + CHANNEL["open"]) for channel in memory.program.channels.values()):
             return
-        self.dismiss(memory.name, wait)  # what was half ended
+        self.dismiss(memory.name, wait)  # one that was ended half-way
         self.launch([memory], wait)
 
     def rehearse(self, memory: RouterMemory, graph: Graph, wait: Callable[[float], None]) -> None:
-        """Let nothing happen: nobody's code is loaded here."""
+        """Do nothing: no untrusted code is loaded here."""
 
     def _begin(self, memory: RouterMemory, channel: int) -> None:
         core = memory.router.domu.core
@@ -75,13 +75,13 @@ class ModelledDomus:
         client = -(-ctypes.addressof(records) // APART) * APART
         task, ends = client + CLIENT.size, client + CLIENT.size + TASK.size
         store64(task + TASK["client"], client)
-        # From here on it is ended by dismiss, as far as it has come.
+        # From here on dismiss ends it, as far as it has come.
         self._places.setdefault(memory.name, []).append((channel, core, client, task, records))
-        # Nobody is passed them; in one step, so that nothing comes between.
+        # Replace the list in one step, so that no reader sees a half-changed one.
         deque(map(os.close, renew(channel)), maxlen=0)
         store64(ends, load64(channel + CHANNEL["down"]))
         store64(ends + 8, load64(channel + CHANNEL["up"]))
-        # As its router on that core, or as one router alone.
+        # The weight of its router on that core, or that of a single router.
         stride = load64(memory.client(memory.cores[0]) + CLIENT["wanted"])
         store64(client + CLIENT["wanted"], stride)
         record = view(task, TASK.dtype)[0]
@@ -92,7 +92,7 @@ class ModelledDomus:
         store64(channel + CHANNEL["open"], 1)
 
     def look(self) -> None:
-        """Let nothing happen: nobody can hang here."""
+        """Do nothing: a modelled domU cannot hang."""
 
     def dismiss(self, name: str, wait: Callable[[float], None]) -> None:
         """End a router's task."""
@@ -109,15 +109,15 @@ class ModelledDomus:
         self._places.pop(name, None)
 
     def quarantined(self, name: str) -> bool:
-        """Return False: nobody ever is here."""
+        """Return False: a modelled domU is never quarantined."""
         return False
 
     def release_quarantine(self, name: str) -> None:
-        """Raise PlatformError: nobody is ever quarantined here."""
+        """Raise PlatformError: a modelled domU is never quarantined."""
         raise PlatformError(f"router '{name}' is not quarantined: its domU is modelled")
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what there is to know of each."""
+        """Return the state of each as plain data."""
         return [
             {"router": name, "state": "running", "tier": self.tier, "core": core}
             for name, places in self._places.items()
@@ -125,7 +125,7 @@ class ModelledDomus:
         ]
 
     def end(self) -> None:
-        """Let the memory go."""
+        """Free the memory."""
         for places in self._places.values():
             for channel, *_ in places:
                 release(channel)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What becomes of a domU: a pure state machine, and the words for it.
+"""The life cycle of a domU as a pure state machine, and its messages.
 
 | state | event | next |
 | --- | --- | --- |
@@ -9,10 +9,10 @@
 | quarantined | due, released | starting |
 | any but ended | stop | ended |
 
-Restarts count that were in the last WINDOW_S, or without it having been ready in between: one that takes its whole time
-to start each time fails seldom, and yet always.
+Restarts count if they were in the last WINDOW_S, or if it was not ready in between: a domU that takes its whole start
+time fails seldom, but every time.
 
-Everything else is not allowed, and raises. (Restart intensity: Erlang's supervisors.)
+Every other transition is illegal, and raises. (Restart intensity: Erlang's supervisors.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy.typing as npt
 from shm.channel import LENT
 from vre.supervision.progress import Progress
 
-#: A domU may be started again so often in so many seconds.
+#: Most restarts of a domU in this many seconds.
 MAX_RESTARTS, WINDOW_S = 3, 10.0
 #: First and longest quarantine for crashing too often, in seconds.
 BACK_OFF_S, LONGEST_S = 5.0, 60.0
@@ -36,7 +36,7 @@ STARTING, RUNNING, QUARANTINED, ENDED = "starting", "running", "quarantined", "e
 READY, DIED, HUNG, FAILED, OVERDUE, HOSTILE = "ready", "died", "hung", "failed", "overdue", "hostile"
 DUE, RELEASED, STOP = "due", "released", "stop"
 _FAULTS = (DIED, HUNG, FAILED, OVERDUE)
-#: Where in a slot's word it stands what the slot is, see :mod:`shm.channel`.
+#: The bits of a slot's word that hold its kind, see :mod:`shm.channel`.
 KIND_BITS = 3
 
 
@@ -48,18 +48,18 @@ class IllegalTransition(RuntimeError):
 class Policy:
     """State of one domU.
 
-    `until` is when a quarantine ends, in seconds; infinity where somebody must end it.
+    `until` is when a quarantine ends, in seconds; infinity if an operator must end it.
     """
 
     state: str = STARTING
     until: float = 0.0
     restarts: int = 0
     _faults: deque[float] = field(default_factory=deque)
-    _false_starts: int = 0  #: times that it failed since it was ready, or was let out of quarantine
+    _false_starts: int = 0  #: failures since it was ready, or was released from quarantine
     _back_off: float = BACK_OFF_S
 
     def on(self, event: str, now: float) -> str:
-        """Take note of an event; return the new state."""
+        """Apply an event; return the new state."""
         if event == STOP and self.state != ENDED:
             self.state = ENDED
         elif self.state == STARTING and event == READY:
@@ -93,10 +93,10 @@ class Policy:
 
 
 class Loans:
-    """Judges whether a domU sits on what it was lent, by dom0's own tables of slots alone.
+    """Judges whether a domU holds packets back, only by dom0's own tables of slots.
 
-    A domU that returns one packet now and then makes progress, and may yet hold all others for ever. So the tables are
-    compared with copies of what they were: a slot that was lent before and whose word is the same is still out.
+    A domU that returns a packet now and then makes progress, but may hold all others forever. So the tables are
+    compared with earlier copies: a slot that was lent before and whose word is unchanged is still out.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class Loans:
         Seconds that a domU may take to return the next packet.
     """
 
-    #: How many deadlines a packet may stay in a domU; a channel has ten times as many slots.
+    #: Most deadlines that a packet may stay in a domU; a channel has ten times as many slots.
     MOST = 100
     #: Copies of the tables that are kept at a time.
     COPIES = 4
@@ -114,14 +114,14 @@ class Loans:
         self._past: deque[tuple[float, float, npt.NDArray[np.int64]]] = deque()
 
     def overdue(self, words: Callable[[], npt.NDArray[np.int64]], now: float, waited: float) -> bool:
-        """Return whether something is out for longer than it may be.
+        """Return whether a packet has been out for too long.
 
         Parameters
         ----------
         words : callable
             Returns a copy of the word of each slot.
         now, waited : float
-            As for :class:`Progress`, and as there what it waited for a processor does not count, for a time.
+            As for :class:`Progress`; as there, time that it waited for a processor does not count, up to a limit.
         """
         if not self._past or now - self._past[-1][0] >= self._limit / self.COPIES:
             self._past.append((now, waited, words()))

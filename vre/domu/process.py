@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One router's domU as the platform sees it: a process, a log, a control channel; nothing is believed of any."""
+"""One router's domU as the platform sees it: a process, a log, a control channel, none of them trusted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from vre.memory.router import RouterMemory
 from vre.supervision.progress import Progress
 from vre.supervision.schedstat import Schedstat
 
-#: Over how long its part of a processor is taken.
+#: Window over which its share of a processor is measured.
 _LOOK_BACK_S = 1.0
 #: Longest control message.
 MESSAGE = 4096
@@ -38,8 +38,8 @@ MESSAGE = 4096
 class Seen(NamedTuple):
     """What dom0 sees of a domU.
 
-    An impossible index; packets that it owes; dom0 is in a turn, or has not looked at its last returns yet; returns
-    accepted, and refused.
+    In this order: an impossible index; packets that it owes; dom0 is in a turn, or has not read its last returns yet;
+    returns accepted; returns refused.
     """
 
     hostile: bool
@@ -58,30 +58,30 @@ class DomuProcess:
     asked : bool
         The zygote has been asked for it, and has not answered.
     closing : list of (int, int), optional
-        While it is being closed: words in shared memory that must have gone on, and from where.
+        While it is being closed: words in shared memory that must advance, and their values before.
     ending : str
         The event that it is being ended for.
     cause : str
-        What it did last that it should not have.
+        Its last fault.
     jailed, unjailed : bool, str
-        All doors are shut, so what it says from now on may be its code's; why they cannot be shut on this host.
+        The jail is locked, so its messages may be its code's from now on; why it cannot be locked on this host.
     kept, quiet : bool
-        It is started again if it fails, as it has run or belongs to the platform from its start; it is being closed
-        because somebody asked for that.
+        It is started again if it fails, as it has run or belongs to the platform from its start; it is being closed on
+        request.
     serial : int
         Counts how often it has been closed.
     noticed : float
         Seconds from its last sign of life until it was closed.
     killed : float
-        Since when it is known to have been killed and has not ended; -1 if that is not so.
+        When it was found to be killed and not ended; -1 otherwise.
     part : float
-        Of the platform, that its router is entitled to; what its processor time is shared out by.
+        Fraction of the platform that its router is entitled to; its processor time is allotted by it.
     cpu_ns : int
         Processor time of all its incarnations.
     got : float
-        Part of a processor that it has had in the last second or so.
+        Fraction of a processor that it has had in the last second or so.
     share : Part
-        How it is kept to its part; `excess` is for how many seconds it has had more all the same.
+        How its share is enforced; `excess` is for how many seconds it has had more all the same.
     """
 
     memory: RouterMemory
@@ -126,7 +126,7 @@ class DomuProcess:
 
     @property
     def key(self) -> str:
-        """What it is called among domUs: no router's name has brackets."""
+        """Its name among domUs: no router's name has brackets."""
         return self.name if self.channels else f"({self.name})"
 
     @property
@@ -136,11 +136,11 @@ class DomuProcess:
 
     @property
     def driver(self) -> int:
-        """Number of a task that takes packets back from it."""
+        """Number of a task that takes its returns."""
         return next(n for n, (kind, _) in enumerate(self.memory.program.graph.tasks) if kind == "domu")
 
     def spec(self) -> dict[str, Any]:
-        """Return what its process must know: its elements, how they are wired, and what it may use."""
+        """Return what its process is told: its elements, their connections, and its limits."""
         hosted = self.memory.router.hosted_graph
         found = clusters(self.memory.program.graph), clusters(hosted) if hosted else []
         bridged, inside = json.loads(json.dumps(found))
@@ -158,7 +158,7 @@ class DomuProcess:
         for channel in self.channels:
             hostile |= load64(channel + CHANNEL["verdict"]) != 0
             tail = load64(channel + CHANNEL["tail"])
-            # Then it is not the domU that is late.
+            # Then the domU is not late.
             untaken |= acquire64(load64(channel + CHANNEL["up"])) != tail
             untaken |= load64(channel + CHANNEL["head"]) != load64(channel + CHANNEL["next_head"])
             taken += tail
@@ -172,17 +172,17 @@ class DomuProcess:
         return {reason: sum(count) for reason, count in zip(FAULTS, counts, strict=True)}
 
     def slots(self) -> npt.NDArray[np.int64]:
-        """Return a copy of dom0's table of its slots; one that only rehearses has none."""
+        """Return a copy of dom0's table of its slots; a rehearsal has none."""
         tables = [(ctypes.c_int64 * SLOTS).from_address(load64(at + CHANNEL["table"])) for at in self.channels]
         return np.concatenate([np.empty(0, np.int64), *(np.ctypeslib.as_array(table) for table in tables)])
 
     def until(self, now: float) -> str:
-        """Say how long its quarantine lasts."""
+        """Return in words how long its quarantine lasts."""
         left = self.policy.until - now
         return "until it is released" if left == float("inf") else f"for {left:.0f} s"
 
     def row(self, now: float) -> dict[str, Any]:
-        """Return what there is to know of it, as plain data."""
+        """Return its state as plain data."""
         return {
             "state": self.policy.state,
             "pid": self.pid,
@@ -198,14 +198,14 @@ class DomuProcess:
         }
 
     def born(self, pid: int) -> None:
-        """Take note of its process."""
+        """Record its process."""
         self.asked = False
         self.pid, self.cpu_seen, self.schedstat = pid, 0, Schedstat(pid)
         with contextlib.suppress(OSError):
             self.pidfd = os.pidfd_open(pid)
 
     def account(self, now: float) -> int:
-        """Bring its processor time up to date; return what it has used since the last time, in ns."""
+        """Update its processor time; return what it has used since the last call, in ns."""
         self.schedstat.look(now)
         used, self.cpu_seen = max(0, self.schedstat.ran_ns - self.cpu_seen), self.schedstat.ran_ns
         self.cpu_ns += used
@@ -218,18 +218,18 @@ class DomuProcess:
 
     @property
     def held_up_s(self) -> float:
-        """How long it has waited for a processor, or been stopped, since it began."""
+        """Seconds that it has waited for a processor, or been stopped, since it began."""
         return self.schedstat.waited_s + (self.share.throttle.stopped_s if self.share.throttle else 0.0)
 
     def died(self) -> None:
-        """Take note that its process is gone."""
+        """Record that its process has ended."""
         self.monitor = self.pid = 0
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
 
     def kill(self) -> None:
-        """Kill it, and with the first process of its PID namespace all others in it."""
+        """Kill it; as the first process of its PID namespace it takes all others there with it."""
         with contextlib.suppress(ProcessLookupError):
             if self.pidfd >= 0:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
@@ -237,7 +237,7 @@ class DomuProcess:
                 os.kill(self.pid, signal.SIGKILL)
 
     def await_end(self) -> None:
-        """Wait until it is gone, once it has been killed."""
+        """Wait until it has ended, after it has been killed."""
         if self.pidfd >= 0:
             poll = select.poll()
             poll.register(self.pidfd, select.POLLIN)
@@ -245,9 +245,9 @@ class DomuProcess:
         self.died()
 
     def let_go(self) -> int:
-        """Close its control channel and its log, count what it had as lost, and return how many packets that were.
+        """Close its control channel and log, count its packets as lost, and return their number.
 
-        Nobody uses its channels any more.
+        No worker may use its channels any more.
         """
         if self.control:
             self.control.close()
@@ -262,7 +262,7 @@ class DomuProcess:
         return lost
 
     def messages(self, most: int, answer: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
-        """Take at most so many of its control messages; `answer` says what is sent back, None for nothing."""
+        """Handle at most `most` of its control messages; `answer` returns the reply, None for none."""
         for _ in range(most):
             if self.control is None:
                 return
@@ -278,6 +278,6 @@ class DomuProcess:
                 if isinstance(message, dict):
                     said = answer(message)
             if said is not None and self.control is not None:
-                # Whoever does not read his answers gets none: nobody waits for him.
+                # If the domU does not read its answers, they are dropped: nothing waits for it.
                 with contextlib.suppress(OSError):
                     self.control.send(json.dumps(said).encode()[:MESSAGE])

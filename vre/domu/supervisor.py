@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The domUs of a platform: brought up, tried out, dismissed, released from quarantine."""
+"""The domUs of a platform: started, rehearsed, dismissed, released from quarantine."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from vre.supervision.boundary import Boundary
 from workers.files import place
 from workers.sandbox.jail import FIRST_UID
 
-#: How long a domU that has been killed may take to be gone.
+#: How long a killed domU may take to end.
 _END_S = 10.0
-#: For how long the start of a platform waits for the next of its domUs to be ready; it begins without the others.
+#: How long a starting platform waits for the next domU to become ready; it begins without the others.
 _PATIENCE_S = 5.0
 
 
@@ -51,7 +51,7 @@ class DomuSupervisor:
     manifest : CurrentManifest
         Says where the cores are that use their channels.
     root : Path
-        An empty folder that jails are built at, each seeing its own.
+        An empty folder that jails are mounted on, each in its own mount namespace.
     cpu_shares : CpuShares
         Which processors they run on, and what part of them each may have.
     boundary : Boundary
@@ -100,10 +100,10 @@ class DomuSupervisor:
         self.zygote.prepare()
 
     def begin(self, routers: list[RouterMemory], wait: Callable[[float], None]) -> None:
-        """Start the domUs of a platform that starts; return when each is ready or has failed, or takes too long.
+        """Start the domUs of a starting platform; return when each is ready, has failed, or takes too long.
 
-        One whose elements cannot be loaded fails as one that has run: it is started again, and quarantined in the end.
-        The other routers run meanwhile.
+        One whose elements cannot be loaded is treated as one that fails while it runs: it is started again, and
+        quarantined in the end. The other routers run meanwhile.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class DomuSupervisor:
             self._report(f"router {domu.name}: its domU is not ready yet; the platform begins without it")
 
     def _await_first_words(self, domus: list[DomuProcess], wait: Callable[[float], None]) -> list[DomuProcess]:
-        """Return those that are still not ready when none has become so for a while. Raises ConfigError."""
+        """Return those that are not ready after a while in which none became ready. Raises ConfigError."""
         silent, since = domus, self.lifecycle.attention.now
         while silent and self.lifecycle.attention.now - since <= _PATIENCE_S:
             wait(0.005)
@@ -134,7 +134,7 @@ class DomuSupervisor:
         return silent
 
     def launch(self, routers: list[RouterMemory], wait: Callable[[float], None]) -> None:
-        """Start the domUs of routers that are added; return when their elements are loaded.
+        """Start the domUs of added routers; return when their elements are loaded.
 
         Raises
         ------
@@ -146,13 +146,13 @@ class DomuSupervisor:
         self._bring_up([self._new(memory) for memory in routers if memory.program.channels], wait)
 
     def resume(self, memory: RouterMemory, wait: Callable[[float], None]) -> None:
-        """Start the domU of a router again whose elements have been loaded before; nobody waits for it.
+        """Start again, without waiting, the domU of a router whose elements have been loaded before.
 
-        Nothing happens where it has none, or one that has been started. One that fails is treated as any other.
+        Do nothing if it has none, or one that has been started. One that fails is treated as any other.
         """
         there = self.domus.get(memory.name)
         if there and there.ending == STOP and there.closing is None:
-            self.dismiss(memory.name, wait)  # that was given up half-way
+            self.dismiss(memory.name, wait)  # one that was abandoned half-way
         if not memory.program.channels or memory.name in self.domus:
             return
         domu = self._new(memory)
@@ -171,7 +171,7 @@ class DomuSupervisor:
         return domu
 
     def rehearse(self, memory: RouterMemory, graph: Graph, wait: Callable[[float], None]) -> None:
-        """Load the untrusted elements of another configuration of a router, in a domU that gets no packets.
+        """Rehearse: load the untrusted elements of a router's next configuration, in a domU that gets no packets.
 
         Raises as :meth:`launch` does.
         """
@@ -221,13 +221,13 @@ class DomuSupervisor:
         self._report(f"router {name}: its domU is released from quarantine")
 
     def replace_code(self, name: str, file: str, wait: Callable[[float], None]) -> None:
-        """Start a router's domU anew with another file in place of its elements'; return when it runs."""
+        """Restart a router's domU with another file in place of its elements'; return when it runs."""
         domu = self.domus[name]
         for node in domu.memory.program.graph.nodes:
             for element in node.values["cluster"]["elements"] if node.cls.driver == "domu" else ():
                 element["file"] = str(place(file, "/"))
         if domu.policy.state != QUARANTINED:
-            self.lifecycle.close(domu, HOSTILE, "gets other code")
+            self.lifecycle.close(domu, HOSTILE, "is restarted with other code")
             domu.quiet = True
             while domu.closing is not None:
                 wait(0.002)
@@ -237,9 +237,9 @@ class DomuSupervisor:
             wait(0.002)
 
     def dismiss(self, name: str, wait: Callable[[float], None]) -> None:
-        """End a router's domU, if it has one; what it still had is counted as lost. It may be done again.
+        """End a router's domU, if it has one; count its packets as lost. May be repeated.
 
-        Raises PlatformError if it, or a core that uses its channels, does not come to an end.
+        Raises PlatformError if it does not end, or a core does not stop using its channels.
         """
         domu = self.domus.get(name)
         if domu is None:
@@ -262,13 +262,13 @@ class DomuSupervisor:
         del self.domus[name]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what there is to know of each, as plain data."""
+        """Return the state of each as plain data."""
         now = time.monotonic()
         common = {"tier": self.tier, "limits": ", ".join(self.cpu_shares.shares.limits)}
         return [{"router": name} | common | domu.row(now) for name, domu in self.domus.items()]
 
     def end(self) -> None:
-        """Kill all domUs and their zygote, and let their memory go."""
+        """Kill all domUs and their zygote, and free their memory."""
         for domu in self.domus.values():
             domu.kill()
             self.lifecycle.guarded(domu, self.lifecycle.pass_on, domu, True)

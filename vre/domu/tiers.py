@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which tier of jail this host gives: each forbidden thing is tried in a throw-away one."""
+"""The tiers of jail that this host supports: each forbidden operation is tried in a throw-away jail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PATIENCE_S = 10.0
 
 @dataclass(frozen=True)
 class Tried:
-    """What came of trying a tier: `error` where it cannot be had; `possible` lists what should not have been."""
+    """The result of probing a tier: `error` if it is not available; `possible` lists operations that worked."""
 
     tier: str
     error: str
@@ -33,15 +33,15 @@ class Tried:
 
 
 def try_tier(tier: str) -> Tried:
-    """Build jails of a tier, and try in them what a domU must not be able to do."""
-    nursery = DomuZygote(lambda text: None)
+    """Build jails of a tier, and try the forbidden operations in them."""
+    zygote = DomuZygote(lambda text: None)
     refused: list[str] = []
     possible: list[str] = []
     try:
-        nursery.await_ready(tier)
+        zygote.await_ready(tier)
         with tempfile.TemporaryDirectory(prefix="vre-jail-") as root:
             for name in (None, *[attempt.__name__ for attempt in FATAL]):
-                answer, status = _probe(nursery, tier, root, name)
+                answer, status = _probe(zygote, tier, root, name)
                 if "unjailed" in answer or "failed" in answer:
                     return Tried(tier, answer.get("unjailed") or answer["failed"])
                 if name and status == -signal.SIGSYS:
@@ -51,11 +51,11 @@ def try_tier(tier: str) -> Tried:
     except (OSError, PlatformError) as error:
         return Tried(tier, str(error))
     finally:
-        nursery.end()
-    return Tried(tier, "", tuple(refused), tuple(possible), nursery.namespaces)
+        zygote.end()
+    return Tried(tier, "", tuple(refused), tuple(possible), zygote.namespaces)
 
 
-def _probe(nursery: DomuZygote, tier: str, root: str, name: str | None) -> tuple[dict[str, Any], int]:
+def _probe(zygote: DomuZygote, tier: str, root: str, name: str | None) -> tuple[dict[str, Any], int]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     log = os.open(os.devnull, os.O_WRONLY)
     message = {
@@ -70,14 +70,14 @@ def _probe(nursery: DomuZygote, tier: str, root: str, name: str | None) -> tuple
         "cpus": sorted(os.sched_getaffinity(0)),
         "probe": [name],
     }
-    nursery.send(message, [theirs.fileno(), log])
+    zygote.send(message, [theirs.fileno(), log])
     theirs.close()
     os.close(log)
     answer: dict[str, Any] = {}
     with ours:
         end = time.monotonic() + _PATIENCE_S
         while time.monotonic() < end:
-            for said in nursery.messages():
+            for said in zygote.messages():
                 if "failed" in said:
                     answer["failed"] = said["failed"]
                 if "exited" in said:
@@ -89,7 +89,7 @@ def _probe(nursery: DomuZygote, tier: str, root: str, name: str | None) -> tuple
 
 
 def best() -> tuple[str, list[Tried]]:
-    """Return the strongest tier that holds here, or "unsafe"; and what came of trying."""
+    """Return the strongest tier that holds here, or "unsafe"; and the results of all probes."""
     tried = []
     for tier in ("strict", "reduced"):
         tried.append(try_tier(tier))

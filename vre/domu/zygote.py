@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The zygote of domUs as the platform holds it: started once, sent messages with descriptors, listened to."""
+"""The platform's end of the domU zygote: starts it, sends messages with descriptors, reads its answers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from vre.errors import PlatformError
 from vre.supervision.zygote_process import start_zygote
 from workers.zygote.domus import DESCRIPTORS, MESSAGE
 
-#: What of the environment the zygote needs; domUs get nothing of it.
+#: Environment variables that the zygote needs; domUs get none of them.
 _KEEP = ("PATH", "PYTHONPATH", "VRE_CACHE", "XDG_CACHE_HOME", "VRE_NAMESPACES", "HOME", "LANG")
-#: A second thread in the zygote would be missing in what is forked from it.
+#: Keep the zygote single-threaded: other threads would be missing in its children.
 _ALONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 _START_S = 60.0
 
 
 class DomuZygote:
-    """Starts the zygote, which gets ready by itself; `say` is given what it writes to its standard error."""
+    """Starts the zygote, which then warms up; `say` is given what it writes to its standard error."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         environment = {k: v for k, v in os.environ.items() if k in _KEEP} | dict.fromkeys(_ALONE, "1")
@@ -34,7 +34,7 @@ class DomuZygote:
         self.namespaces = ""
 
     def await_ready(self, tier: str, wait: Callable[[float], None] = time.sleep) -> None:
-        """Let time pass by `wait` until it is ready. Raises as :meth:`ready` does."""
+        """Call `wait` until it is ready. Raises as :meth:`ready` does."""
         while not self.ready(tier):
             wait(0.005)
 
@@ -51,7 +51,7 @@ class DomuZygote:
         except (OSError, ValueError):
             pass
         if not answer.get("ready"):
-            raise PlatformError("the zygote of domUs does not start")
+            raise PlatformError("the domU zygote does not start")
         if not answer["filter"] and tier != "unsafe":
             raise PlatformError(
                 "this host cannot filter system calls, so untrusted elements cannot be jailed: install libseccomp "
@@ -61,7 +61,7 @@ class DomuZygote:
         return True
 
     def send(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        """Ask for a domU. Raises PlatformError if it cannot be asked for: it has too many elements or channels."""
+        """Ask for a domU. Raises PlatformError if the request is too large: too many elements or channels."""
         data = json.dumps(message).encode()
         if len(data) > MESSAGE or len(descriptors) > DESCRIPTORS:
             raise PlatformError(
@@ -70,12 +70,12 @@ class DomuZygote:
         try:
             socket.send_fds(self._channel, [data], descriptors)
         except BlockingIOError:
-            raise PlatformError("the zygote of domUs takes no more messages now") from None
+            raise PlatformError("the domU zygote takes no more messages now") from None
         except (BrokenPipeError, ConnectionError):
-            pass  # a zygote that is gone shows when it is next listened to
+            pass  # a zygote that has ended shows when its channel is next read
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """Yield what it has said since it was last listened to. Raises PlatformError if it is gone."""
+        """Yield its messages since the last call. Raises PlatformError if it has ended."""
         self._zygote.overheard.look()
         while True:
             try:
@@ -85,9 +85,9 @@ class DomuZygote:
             except OSError:
                 data = b""
             if not data:
-                raise PlatformError("the zygote of domUs has ended")
+                raise PlatformError("the domU zygote has ended")
             yield json.loads(data)
 
     def end(self) -> None:
-        """Kill it; its domUs follow."""
+        """Kill it; its domUs end with it."""
         self._zygote.end()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Figure 7: a dearer path beside two others, with Click's own scheduler and with measured costs."""
+"""Figure 7: an expensive path beside two others, with Click's own scheduler and with measured costs."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from vre.experiments.precondition import WORK
 from vre.experiments.setup import MEASURED, MODELLED, Flow, Window, platform, window
 from vre.platform.platform import Platform
 
-TITLE = "three paths on one core, the first one 1.4 times as dear (section 3.3, figure 7)"
-SAYS = "plain stride: equal packet rates, about 440 Kp/s each; measured cost: equal CPU, so fewer of the dear packets"
+TITLE = "three paths on one core, the first one 1.4 times as expensive (section 3.3, figure 7)"
+SAYS = "plain stride: equal packet rates, about 440 Kp/s each; measured cost: equal CPU, so fewer costly packets"
 
-#: Some 1,780 cycles on the paper's box: three such paths, one of them 1.4 times as dear, get 440 Kp/s each.
+#: Some 1,780 cycles on the paper's box: three such paths, one of them 1.4 times as expensive, get 440 Kp/s each.
 _LIGHT = """
 FromDevice({0}) -> Paint(1) -> c :: Classifier(12/0800, -); c[1] -> Discard;
 c[0] -> Strip(14) -> CheckIPHeader -> DirectIPLookup(198.18.0.0/16 0, 198.19.0.0/16 0)
   -> EXTRA DecIPTTL -> EtherEncap(0x0800, 02:00:00:00:00:01, 02:00:00:00:00:02) -> Queue(1000) -> ToDevice({1});
 """
-#: What the dear path has more, on the paper's box and here.
+#: Additional elements of the expensive path, on the paper's box and here.
 _EXTRA = {MODELLED: "CheckIPHeader -> " * 3, MEASURED: f"{WORK} -> "}
 _RATIO = 1.4
-#: How often a path's cost is set anew, and to how near the ratio.
+#: How often a path's cost is adjusted, and the accepted distance from the ratio.
 _TRIES, _NEAR = 8, 0.03
 
 
 def _paths(setting: str) -> list[Flow]:
-    dear, plain = _LIGHT.replace("EXTRA", _EXTRA[setting]), _LIGHT.replace("EXTRA", "")
-    return [Flow("path1", dear), Flow("path2", plain), Flow("path3", plain)]
+    costly, plain = _LIGHT.replace("EXTRA", _EXTRA[setting]), _LIGHT.replace("EXTRA", "")
+    return [Flow("path1", costly), Flow("path2", plain), Flow("path3", plain)]
 
 
 def _calibrate(outcome: Outcome, box: Platform, discipline: str) -> None:
-    """Make path 1 about 1.4 times as dear as path 2, in the platform that is going to be measured."""
+    """Make path 1 about 1.4 times as expensive as path 2, in the platform that is going to be measured."""
     rounds, ratio = 8.0, 0.0
     for _ in range(_TRIES):
         box.write("path1/work.rounds", str(round(rounds)))
@@ -42,7 +42,7 @@ def _calibrate(outcome: Outcome, box: Platform, discipline: str) -> None:
         ratio = median(w["path1"].ticks_per_packet / w["path2"].ticks_per_packet for w in _windows(box, 3, 0.1))
         if abs(ratio / _RATIO - 1) <= _NEAR:
             break
-        # What it costs more grows with the rounds; a step of more than a factor of 2 is no measurement.
+        # The extra cost grows with the rounds; a step of more than a factor of 2 is no measurement.
         rounds = max(1.0, rounds * min(2.0, max(0.5, (_RATIO - 1) / max(ratio - 1, 0.01))))
     outcome.notes.append(
         f"{discipline}: path 1 has {round(rounds)} rounds of work more, and costs {ratio:.2f} times as much"
@@ -91,7 +91,7 @@ def _sweep(outcome: Outcome, box: Platform, discipline: str, seconds: float, set
 
 
 def _ratios(found: dict[str, list[float]], what: str) -> list[float]:
-    """Return, window by window, what path 1 had of something against path 2: a host's spell is the same for both."""
+    """Return, window by window, the ratio of path 1 to path 2: the host's noise is the same for both."""
     return [one / two for one, two in zip(found[f"path1 {what}"], found[f"path2 {what}"], strict=True)]
 
 
@@ -124,7 +124,7 @@ def _judge(outcome: Outcome, settled: dict[str, dict[str, list[float]]], setting
             share = middle(discipline, f"{p} share")
             outcome.criteria.append(near(f"{discipline} cost: {p}'s share of the CPU", share, 1 / 3, 0.01))
         both = zip(_ratios(settled[discipline], "part"), _ratios(settled[discipline], "ticks"), strict=True)
-        lower = median(part * dearer for part, dearer in both)
+        lower = median(part * cost for part, cost in both)
         outcome.criteria.append(near(f"{discipline} cost: path 1's rate is lower by the cost ratio", lower, 1.0, 0.03))
         gain = middle(discipline, "path2 part") / middle("stride", "path2 part")
         outcome.criteria.append(at_least(f"{discipline} cost: path 2's part of packets, against stride", gain, 1.02))

@@ -18,7 +18,7 @@ from vre.experiments.setup import MEASURED, MODELLED, Flow, platform, progress, 
 from vre.platform.platform import Platform
 
 TITLE = "paths split between dom0 and domU over the I/O channel (section 3.4, figure 8)"
-SAYS = "90 Kp/s with a core for the domU, about half of that where dom0 and domU share one"
+SAYS = "90 Kp/s with a core for the domU, about half of that if dom0 and domU share one"
 
 _FILE = Path(__file__).resolve().parent.parent / "demo" / "forward.py"
 _CROSSING = f"FromDevice({{0}}) -> Untrusted({_FILE}:Compiled) -> ToDevice({{1}});"
@@ -50,7 +50,7 @@ def modelled(quick: bool) -> Outcome:
 
 
 def measured(quick: bool) -> Outcome:
-    """Measure the channel here: its rate, what it costs on both sides, and what the paths beside it notice."""
+    """Measure the channel here: its rate, what it costs on both sides, and its effect on the paths beside it."""
     outcome = Outcome(MEASURED, x="element", y="Mp/s through the domU")
     for at, kind in enumerate(("Compiled", "Interpreted")):
         found = _channel(outcome, kind, 3 if quick else 5, 0.5 if quick else 2.0)

@@ -36,7 +36,7 @@ def _platform(setting: str, queues: str, rate: float | None) -> Platform:
 
 
 def _end(box: Platform) -> None:
-    """Let nothing move any more, and see that no packet is missing."""
+    """Stop all traffic, and check that no packet is missing."""
     box.pause()
     box.halt()
     if any(stats.balance for stats in box.reader.routers()):
@@ -61,7 +61,7 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
             box.tend(seconds)
             capacity = sum(w.forwarded_pps for w in window(box, seconds).values())
             for load in LOADS[1::2] if quick else LOADS:
-                # Overloaded for sure at the end, whatever spell the host is in.
+                # Surely overloaded at the end, whatever the host's noise.
                 load = load * (1.5 if setting == MEASURED and load > 2 else 1.0)
                 box.set_rate("high", load * capacity / 3)
                 box.set_rate("low", load * capacity * 2 / 3)

@@ -60,7 +60,7 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
         low = max(mean for load, mean in means.items() if load <= 0.6)
         outcome.criteria.append(at_most("mean latency up to 60 % load, against its bound", low / bound, 0.5))
         outcome.criteria.append(at_most("largest mean latency (us): what the rings hold", max(means.values()), bound))
-    # What grows for as long as the load lasts has grown by far more between windows that are seconds apart.
+    # An unbounded queue would grow by far more between windows that are seconds apart.
     outcome.criteria.append(at_most("growth: third window less the first, against the bound", growth / bound, 0.1))
     return outcome
 

@@ -19,7 +19,7 @@ NAMES = ("path1", "path2", "path3")
 _START, _GROWTH, _CORE = 100.0, (150.0, 100.0, 50.0), 1300.0
 
 
-#: CpuShares of a measured window.
+#: Length of the parts of a measured window, in seconds.
 _PART_S = 0.05
 #: How much more a packet may cost in one part than in the next, if nothing has changed.
 _CALM = 0.2
@@ -53,7 +53,7 @@ class _Sums:
 def _calm(windows: list[dict[str, Window]]) -> list[bool]:
     """Return for each part whether packets cost as much in it as in the parts around it.
 
-    Where that changes within a part, nobody can say what was below a path's share there.
+    If that changes within a part, it is unknown what was below a path's share there.
     """
     costs = [sum(w.ticks_per_packet for w in found.values()) for found in windows]
     around = zip(costs, costs[:1] + costs, costs[1:] + costs[-1:], strict=False)
@@ -86,7 +86,7 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
     calm: list[float] = []
     # A dilated clock jumps where a preemption is found late; the bursts that follow are the host's, not the paths'.
     slots = None if setting == MODELLED else 8192
-    # So does a core's rate, in spells of tenths of a second: what is fair is worked out for each part of a window.
+    # So does a core's rate, for tenths of a second: fair rates are computed for each part of a window.
     parts = 1 if setting == MODELLED else round(seconds / _PART_S)
     with platform(setting, [Flow(name, FULL, slots=slots) for name in NAMES]) as box:
         box.tend(seconds)

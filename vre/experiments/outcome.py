@@ -33,7 +33,7 @@ def at_least(name: str, value: float, bound: float) -> Criterion:
 
 
 def near(name: str, value: float, wanted: float, part: float) -> Criterion:
-    """Return the criterion that a value is within a part of the wanted one."""
+    """Return the criterion that a value is within a fraction of the wanted one."""
     return Criterion(name, value, f"{wanted:g} +- {part:.0%}", abs(value - wanted) <= part * abs(wanted))
 
 
@@ -42,7 +42,7 @@ class Outcome:
     """One experiment in one setting.
 
     `rows` are the table; `curves` label to (x, median, spread) for the plot, whose axes are `x` and `y`;
-    `samples` whatever the rows were made from.
+    `samples` the data that the rows were made from.
     """
 
     setting: str

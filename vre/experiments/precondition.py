@@ -2,8 +2,8 @@
 """What must hold before shares can be judged: every path had packets waiting throughout.
 
 On a fast host a cheap path is done with what the wire brought before the wire comes round again; it cannot use its
-share then, and nobody is to blame. So paths have an element that spends time, and are made more expensive while they
-run until all are backlogged; where even that does not help, the outcome says that this host cannot judge.
+share then, which is the host's fault. So paths have an element that spends time, and are made more expensive while they
+run until all are backlogged; if even that does not help, the outcome says that this host cannot judge.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def overload(box: Platform, names: Iterable[str], seconds: float, outcome: Outco
 def contested(box: Platform, seconds: float, count: int, outcome: Outcome) -> list[dict[str, Window]]:
     """Return `count` windows in which every path had packets waiting; none if most of the windows are no such ones.
 
-    Then the outcome says that this host cannot judge: it is too fast for its wire, or somebody else had the wire's
+    Then the outcome says that this host cannot judge: it is too fast for its wire, or another process had the wire's
     processor.
     """
     found: list[dict[str, Window]] = []

@@ -68,7 +68,7 @@ def _run(setting: str, quick: bool, seconds: float) -> Outcome:
         if setting == MODELLED:
             total = median(totals[n]) / 1e6
             outcome.criteria.append(near(f"total of pair {n}'s core in Mp/s", total, 1.3, 0.1))
-    # Window by window: a host's spell is the same for all cores in it.
+    # Window by window: the host's noise is the same for all cores in it.
     apart = [max(window) / min(window) - 1 for window in zip(*totals.values(), strict=True)]
     outcome.criteria.append(at_most("totals of the three cores differ by", median(apart), 0.1))
     return outcome

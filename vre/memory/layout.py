@@ -36,14 +36,14 @@ CLASSIFIER_LINES = 3
 
 
 class Port:
-    """A port's memory: TX rings, who claims which frames, and the classifier where it has a single queue."""
+    """A port's memory: TX rings, the routers' claims, and the classifier if it has a single queue."""
 
     def __init__(self, space: AddressSpace, arena: Arena, nic: Nic, cores: int) -> None:
         self.nic = nic
         self.tx = {core: space.ring(arena, nic.slots, tags=True) for core in range(cores)}
         self.claims = arena.take(CLAIMS.size)
         self.entries = arena.take(CLIENTS * CLAIM.size)
-        self.core = 0  # where the classifier runs
+        self.core = 0  # the classifier's core
         self.queue: RingPlan | None = None
         if nic.classifier:
             self.queue = space.ring(arena, nic.slots, tags=True)
@@ -69,7 +69,7 @@ class Port:
         view(self.client, CLIENT.dtype)[0]["router"] = CLIENTS
 
     def claim(self, memory: RouterMemory) -> None:
-        """Let a router have the frames that it claims here, if it does not have them yet."""
+        """Add a router's claim, if it is not there yet."""
         if self.nic.name not in memory.rx:
             return
         claims = view(self.claims, CLAIMS.dtype)[0]
@@ -93,7 +93,7 @@ class Port:
         )
 
     def disclaim(self, memory: RouterMemory) -> None:
-        """Take back what a router has claimed."""
+        """Remove a router's claim."""
         entries = view(self.entries, CLAIM.dtype, CLIENTS)
         for i in range(int(view(self.claims, CLAIMS.dtype)[0]["count"])):
             if entries[i]["ring"] and entries[i]["router"] == memory.index:
@@ -121,7 +121,7 @@ class CorePlan:
         journal.set_up(self.journal, journal.CORE_BYTES)
 
     def enlist(self, client: int) -> int:
-        """Put a client into the core's table, if it is not there yet; return its index there. Raises PlatformError."""
+        """Add a client to the core's table, if it is not there yet; return its index. Raises PlatformError."""
         table = view(self.clients, "i8", CLIENTS)
         there = (table == client).nonzero()[0]
         at = int(there[0]) if there.size else int((table == 0).argmax())
@@ -133,13 +133,13 @@ class CorePlan:
         return at
 
     def dismiss(self, client: int) -> None:
-        """Take a client out of the table, if it is there."""
+        """Remove a client from the table, if it is there."""
         for at in (view(self.clients, "i8", CLIENTS) == client).nonzero()[0]:
             self.strike(int(at))
 
     def strike(self, at: int) -> None:
-        """Take the client at an index out of the table; none of its tasks is on the core."""
-        # Idle first: a turn of nobody's must not be due.
+        """Remove the client at an index from the table; none of its tasks is on the core."""
+        # Idle first: no turn of a removed client must become due.
         store64(self.passes + 8 * at, IDLE_PASS)
         store64(self.clients + 8 * at, 0)
 
@@ -151,7 +151,7 @@ class Builder:
     ----------
     model : Model
     space : AddressSpace
-        Where its memory is.
+        The addresses and segments of its memory.
     """
 
     def __init__(self, model: Model, space: AddressSpace) -> None:
@@ -165,7 +165,7 @@ class Builder:
         self.cores = [CorePlan(self.space, self.space.part("core", str(n))) for n in range(model.places)]
 
     def plan(self, router: Router) -> RouterMemory:
-        """Plan a router's memory; it gets the lowest index that is free."""
+        """Plan a router's memory; it gets the lowest free index."""
         used = {memory.index for memory in self.routers.values()}
         index = next((i for i in range(CLIENTS) if i not in used), None)
         if index is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One router's memory: what is its own for as long as it is there, and what goes with its configuration."""
+"""One router's memory: what lasts as long as the router, and what lasts as long as one configuration."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ class ConfigMemory:
 
 @dataclass
 class RouterMemory:
-    """A router's place in memory.
+    """A router's memory.
 
     `clients` is the address of its CLIENT records, one for each core; `slots` the index that it has among
-    the clients of a core, once it has been there; `cores` where each task is now.
+    the clients of a core, once it has been there; `cores` each task's core.
     """
 
     router: Router

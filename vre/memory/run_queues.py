@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Which task is on which core: linking tasks into cores' rosters, and out of them again.
+"""Run queues: linking tasks into the lists of a core's clients, and unlinking them.
 
-A core's clients and their tasks are lists that its worker walks; each change is one word, stored last, so the
-worker sees the list before it or after it. What a worker may still have in hand ends with its slice:
-whoever takes a task away waits for that (:meth:`vre.platform.platform.Platform.quiesce`) before the task is put
+A core's clients and their tasks are lists that its worker walks. Each change is one word, stored last, so the
+worker sees the list before it or after it. A worker may still run an unlinked task until its slice ends:
+the caller waits for that (:meth:`vre.platform.platform.Platform.quiesce`) before the task is put
 elsewhere.
 """
 
@@ -20,7 +20,7 @@ from workers.graph.shape import reach
 
 
 def link(builder: Builder, client: int, slot: int, core: int, task: int) -> None:
-    """Put a task first into the list of a client on a core, and let it run. One that is in it already stays there."""
+    """Link a task at the head of a client's list on a core, if it is not linked yet, and enable it."""
     if _listed(client, task):
         store64(task + TASK["enabled"], 1)
         _changed(builder, core)
@@ -42,11 +42,11 @@ def _listed(client: int, task: int) -> bool:
 
 
 def unlink(builder: Builder, core: int, task: int) -> None:
-    """Take a task out of its client's list; its worker may be in it until its slice ends."""
+    """Unlink a task from its client's list; its worker may be in it until its slice ends."""
     client = load64(task + TASK["client"])
     store64(task + TASK["enabled"], 0)
     if client == 0:
-        return  # it has never been in one
+        return  # it has never been linked
     at = client + CLIENT["tasks"]
     while load64(at) and load64(at) != task:
         at = load64(at) + TASK["next"]
@@ -61,7 +61,7 @@ def _changed(builder: Builder, core: int) -> None:
 
 
 def attach(builder: Builder, memory: RouterMemory, number: int, core: int, program: ConfigMemory | None = None) -> None:
-    """Let a task of a router run on a core."""
+    """Attach a task of a router to a core."""
     program = program or memory.program
     if core not in memory.slots:
         memory.slots[core] = builder.cores[core].enlist(memory.client(core))
@@ -71,7 +71,7 @@ def attach(builder: Builder, memory: RouterMemory, number: int, core: int, progr
 
 
 def _point_devices(builder: Builder, program: ConfigMemory, number: int, core: int) -> None:
-    """Let the ports that a task sends to be those of its core."""
+    """Point a task's output ports at its core's TX rings."""
     _, driver = program.graph.tasks[number]
     for element in {*reach(program.graph.shape, number), driver}:
         node = program.graph.nodes[element]
@@ -81,7 +81,7 @@ def _point_devices(builder: Builder, program: ConfigMemory, number: int, core: i
 
 
 def attach_classifier(builder: Builder, nic: str, core: int) -> None:
-    """Let a port's classifier run on a core."""
+    """Attach a port's classifier to a core."""
     port = builder.ports[nic]
     port.core = core
     slot = builder.cores[core].enlist(port.client)
@@ -98,9 +98,9 @@ def place_all(builder: Builder, placement: dict[tuple[str, int], int]) -> None:
 
 
 def set_weights(builder: Builder, weights: dict[tuple[str, int], float]) -> None:
-    """Let every client have its stride; `weights` maps (router or classifier, core) to its weight there.
+    """Request a stride for every client; `weights` maps (router or classifier, core) to its weight there.
 
-    Its worker takes it over, since a stride belongs to a pass.
+    The worker adopts it together with the client's pass.
     """
     clients: dict[str, int] = {port.name: port.client for port in builder.ports.values() if port.queue}
     for core in range(len(builder.cores)):
@@ -112,8 +112,8 @@ def set_weights(builder: Builder, weights: dict[tuple[str, int], float]) -> None
 
 
 def discharge(builder: Builder, memory: RouterMemory) -> None:
-    """Take a router's clients off all cores; none of its tasks is on any."""
-    # One that was about to be enlisted when something failed has no slot to tell of it.
+    """Remove a router's clients from all cores; none of its tasks is on any."""
+    # A client that was being enlisted when something failed has no index recorded.
     for number, core in enumerate(builder.cores):
         core.dismiss(memory.client(number))
     memory.slots.clear()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What a router's new configuration takes over from the old one: by element name and class (Click: hotconfig).
+"""State transfer: what a router's new configuration takes over, by element name and class (Click: hotconfig).
 
-It is worked out first, as bytes and where they go: writing them can be done twice, and leaves no room for failure.
+It is computed first, as bytes and their addresses: writing them cannot fail, and may be repeated.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from workers.graph.shape import reasons
 
 
 class Stores:
-    """Bytes that are to be written to shared memory: all there before the first is written."""
+    """Pending stores to shared memory: all are known before the first is done."""
 
     def __init__(self) -> None:
         self._all: list[tuple[int, bytes | int, int]] = []
 
     def add(self, address: int, what: bytes) -> None:
-        """Let bytes be written to an address."""
+        """Add bytes to be written to an address."""
         self._all.append((address, what, len(what)))
 
     def word(self, address: int, value: int) -> None:
-        """Let a 64-bit word be written."""
+        """Add a 64-bit word to be written."""
         self.add(address, np.int64(value).tobytes())
 
     def copy(self, address: int, source: int, size: int) -> None:
-        """Let `size` bytes be copied that nobody changes until then."""
+        """Add `size` bytes to be copied, which must not change until then."""
         self._all.append((address, source, size))
 
     def write(self) -> None:
-        """Write them, in order."""
+        """Do the stores, in order."""
         for address, what, size in self._all:
             ctypes.memmove(address, what, size)
 
 
 @dataclass
 class Handover:
-    """What goes from a configuration that has stopped to one that has not begun.
+    """The state transferred from a stopped configuration to one that has not begun.
 
-    What finds no place in the new one is in the router's account still: counters as `carried`, packets as dropped for
-    the reason `replaced`.
+    What the new one has no room for stays in the router's account: counters as `carried`, packets as dropped for the
+    reason `replaced`.
     """
 
     memory: RouterMemory
@@ -60,7 +60,7 @@ class Handover:
     stores: Stores = field(default_factory=Stores)
 
     def carry_out(self) -> None:
-        """Let it be so."""
+        """Apply it."""
         self.stores.write()
         memory = self.memory
         memory.carried, memory.carried_made, memory.carried_packets = self.carried, self.made, self.packets
@@ -72,7 +72,7 @@ class Handover:
 
 
 def take_over(memory: RouterMemory, old: ConfigMemory, new: ConfigMemory) -> Handover:
-    """Return what a configuration takes over from one that has stopped; nothing has been written yet."""
+    """Return the transfer from a stopped configuration to another; nothing has been written yet."""
     found = Handover(memory, dict(memory.carried), memory.carried_made, memory.carried_packets)
     names = {node.name: i for i, node in enumerate(new.graph.nodes)}
     moved = 0
@@ -97,7 +97,7 @@ def take_over(memory: RouterMemory, old: ConfigMemory, new: ConfigMemory) -> Han
 
 
 def _keep(stores: Stores, cls: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Copy an element's counters, and what its class keeps."""
+    """Copy an element's counters, and the state that its class carries over."""
     fields = cls.layout().dtype.fields
     for name in ("made", "drops", *(name for name in cls.keeps if name not in before["areas"])):
         kind, offset = fields[name][:2]
@@ -108,16 +108,16 @@ def _keep(stores: Stores, cls: Any, before: dict[str, Any], after: dict[str, Any
 
 
 def _carry(found: Handover, cls: Any, state: int) -> None:
-    """Add an element's counters to the router's account: the element is gone."""
+    """Add a removed element's counters to the router's account."""
     found.made += load64(state + MADE)
     for i, reason in enumerate(reasons(cls)):
         found.count(reason, load64(state + DROPS + 8 * i))
 
 
 def move_packets(stores: Stores, old: RingPlan, new: RingPlan) -> int:
-    """Let what waits in one ring go to the end of another, as far as that has room; return how many packets.
+    """Move waiting packets from one ring to the end of another, as far as that has room; return how many.
 
-    Nobody uses either ring meanwhile. Each slot gives its buffers for those of the slot that it fills.
+    Neither ring is in use meanwhile. Each slot exchanges its buffers with those of the slot that it fills.
     """
     tail, head = load64(old.address + RING["tail"]), load64(old.address + RING["head"])
     first = load64(new.address + RING["head"])

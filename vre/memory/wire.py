@@ -47,8 +47,8 @@ class Links:
     captures: dict[str, tuple[int, int, Capture]] = field(default_factory=dict)
     cables: dict[str, int] = field(default_factory=dict)
     speeds: dict[str, int] = field(default_factory=dict)
-    pause: Pause = nothing  #: what else is to be done while frames are read or made
-    notes: list[str] = field(default_factory=list)  #: what whoever asked for the links should know
+    pause: Pause = nothing  #: called again and again while frames are read or made
+    notes: list[str] = field(default_factory=list)  #: remarks about the links for the user
 
     def __post_init__(self) -> None:
         model, space = self.builder.model, self.builder.space
@@ -71,7 +71,7 @@ class Links:
         self.plan_sources(list(model.routers))
 
     def plan_sources(self, names: list[str]) -> list[SourcePlan]:
-        """Plan the sources of some routers; what nobody takes comes with the platform."""
+        """Plan the sources of some routers; unclaimed frames are planned with the platform."""
         builder, model = self.builder, self.builder.model
         fresh: list[SourcePlan] = []
         for nic in model.nics.values():
@@ -125,12 +125,12 @@ class Links:
             view(address, CABLE.dtype)[0]["claims"] = builder.ports[self.far(nic)].claims
 
     def open_accounts(self, memory: RouterMemory) -> None:
-        """Let the wire keep a router's account at every port."""
+        """Add a router's account at every port to the wire's tables."""
         for nic, table in self.accounts.items():
             release64(table + 8 * memory.index, memory.tallies[nic])
 
     def close_accounts(self, memory: RouterMemory) -> None:
-        """Let the wire keep a router's accounts no more; nothing of it is in any TX ring."""
+        """Remove a router's accounts from the wire's tables; none of its packets is in a TX ring."""
         for nic, table in self.accounts.items():
             if load64(table + 8 * memory.index) == memory.tallies[nic]:
                 release64(table + 8 * memory.index, 0)
@@ -141,7 +141,7 @@ class Links:
         return self.builder.cores[core].address + CORE["clock_ns"] if paced else 0
 
     def fill_source(self, plan: SourcePlan) -> None:
-        """Write a source's record, and let the wire serve it."""
+        """Write a source's record, and add it to the wire's table."""
         source = view(plan.address, SOURCE.dtype)[0]
         schedule = plan.schedule
         try:
@@ -161,7 +161,7 @@ class Links:
         self.serve(plan)
 
     def serve(self, plan: SourcePlan) -> None:
-        """Let the wire serve a source whose record is written, if it does not do so yet."""
+        """Add a source whose record is written to the wire's table, if it is not there yet."""
         table = view(self.table, "i8", SOURCES)
         there = (table == plan.address).nonzero()[0]
         at = int(there[0]) if there.size else int((table == 0).argmax())
@@ -180,12 +180,12 @@ class Links:
             source["ring"] = queue.address if queue else ring
             source["clock"] = self.clock(builder.core_of_port(plan.router, plan.nic))
         elif queue:
-            # Frames for nobody take room, and time, before that is known.
+            # Unclaimed frames take room, and time, before they are classified.
             source["ring"], source["full"], source["tag"] = queue.address, queue.address + RING["full"], CLIENTS
             source["clock"] = self.clock(builder.ports[plan.nic].core)
 
     def share_rings(self) -> None:
-        """Give each source of a port with a single queue its part of the room: by its rate, of what is left."""
+        """Give each source of a port with a single queue its share of the room, by rate, of what is left."""
         order = {int(address): i for i, address in enumerate(view(self.table, "i8", SOURCES)) if address}
         for nic, port in self.builder.ports.items():
             mine = [plan for plan in self.sources if plan.nic == nic and port.queue]
@@ -197,7 +197,7 @@ class Links:
                 store64(plan.address + SOURCE["part_back"], round(back * (1 << PART_BITS)))
 
     def remove_sources(self, name: str) -> list[SourcePlan]:
-        """Let the wire no longer serve a router's sources; it may be in one until its round ends."""
+        """Remove a router's sources from the wire's table; the wire may be in one until its round ends."""
         gone = [plan for plan in self.sources if plan.router == name]
         table = view(self.table, "i8", SOURCES)
         for plan in gone:
@@ -239,5 +239,5 @@ class Links:
 
 
 def interval(rate: float, burst: int) -> int:
-    """Return the time between two frames as a source keeps it; that between two bursts is a word."""
+    """Return the time between two frames in a source's unit; that between two bursts fits a word."""
     return max(1, round(min(1e9 / rate * (1 << SOURCE_INTERVAL_BITS), (1 << 62) // burst)))

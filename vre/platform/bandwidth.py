@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Memory accesses as the second resource (the paper, section 3.1): who gets how many when they are what is short.
+"""Memory accesses as the second resource (the paper, section 3.1), divided when they are the bottleneck.
 
-Within a core turns are then charged their accesses in place of their time. Between cores nobody schedules the memory
-controller, which serves whoever asks most; so each core is *paced*: it rests when it has had its share of the
-accesses, by the entitlements on it. What a core does not use goes to the others.
+Within a core turns are then charged their accesses in place of their time. Between cores there is no scheduler for the
+memory controller, which serves the core with the most requests; so each core is *paced*: it idles when it has had its
+share of the accesses, by the entitlements on it. What a core does not use goes to the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SLOWEST = float(1 << 44)
 
 
 class MemoryShares:
-    """Watches the memory accesses of a platform, and divides them where they are the bottleneck."""
+    """Watches the memory accesses of a platform, and divides them if they are the bottleneck."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -29,7 +29,7 @@ class MemoryShares:
         self._allowed: list[float] = []
 
     def look(self, elapsed: float) -> None:
-        """Judge what has happened in `elapsed` seconds."""
+        """Evaluate the last `elapsed` seconds."""
         runtime = self._runtime
         limit = runtime.model.memory or MACHINES[runtime.model.machine].lines_per_second
         if not limit:

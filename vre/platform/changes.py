@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Changing a platform while it runs: entitlements, places, routers, configurations.
+"""Changing a platform while it runs: entitlements, placement, routers, configurations.
 
-| change | what others notice |
+| change | effect on other routers |
 | --- | --- |
 | entitlement, weights | nothing: strides are single words |
 | move of a group of tasks | nothing: the core it leaves finishes a slice |
@@ -9,23 +9,23 @@
 
 A task is taken off a core in three steps: it is unlinked, its worker finishes the slice it may have it in, and the
 wire sends what it has put into the core's TX rings. Only then does it run elsewhere, so packets keep their order;
-where the wire does not get rid of them in time, the task goes on where it was.
+if the wire cannot send them in time, the task stays on its core.
 
 Each change happens or does not (:mod:`vre.platform.transaction`), in four parts:
 
-1. *Plan*: whatever can be refused is refused, addresses are chosen, nothing is written.
-2. *Acquire*: segments, processes, a domU, a rest of the tasks; how each is undone is registered before it is done.
+1. *Plan*: every check is made, addresses are chosen, nothing is written.
+2. *Acquire*: segments, processes, a domU, a pause of the tasks; the undo step of each is registered before it.
 3. *Commit*: a word in this process.
-4. *Finish*: stores into memory that is there, and letting go of what was: steps that may be taken again, and are,
-   until they have succeeded.
+4. *Finish*: stores into existing memory, and freeing what is not used any more: steps that are retried until they
+   succeed.
 
-| change | acquired, and given back where it fails | finished once it has committed |
+| change | acquired, and released if it fails | finished once it has committed |
 | --- | --- | --- |
-| entitlement | nothing | weights; groups move each by itself, and stay where that is refused |
-| move | sources and tasks rest | clocks and times, tasks on the new core, weights, manifest |
+| entitlement | nothing | weights; groups move one by one, and stay if that is refused |
+| move | sources and tasks pause | clocks and times, tasks on the new core, weights, manifest |
 | add | segments, workers that know it, tasks on cores, a domU, sources | manifest |
 | remove | nothing | all of it (:mod:`vre.platform.departure`) |
-| replace | a rehearsal, a segment, workers that know it, a rest of domU and tasks | state, packets, tasks, domU |
+| replace | a rehearsal, a segment, workers that know it, a pause of domU and tasks | state, packets, tasks, domU |
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ from vre.platform.pause import Rest
 from vre.platform.runtime import Runtime
 from vre.platform.transaction import Finisher, Step, Transaction
 
-#: How long the wire is given to send what waits in a TX ring: a capture's file may be behind.
+#: How long the wire may take to send what waits in a TX ring: a capture's file may be behind.
 _DRAIN_S = 2.0
-#: How long others have the platform's time between two parts of something long.
+#: How long the platform serves others between two steps of a long task.
 _PAUSE_S = 0.0002
 
 
@@ -66,7 +66,7 @@ class Changes:
     runtime : Runtime
     domus : Domus
     demands : callable
-        Returns what part of a core each task can use, as far as that is known.
+        Returns the fraction of a core that each task can use, as far as that is known.
     """
 
     def __init__(self, runtime: Runtime, domus: Domus, demands: Callable[[], Demands]) -> None:
@@ -77,7 +77,7 @@ class Changes:
         self.links.pause = lambda: runtime.wait(_PAUSE_S)
 
     def look(self) -> None:
-        """Take the steps that changes have left to be taken."""
+        """Take the steps that changes have left over."""
         self.finisher.look()
 
     def _change(self, name: str) -> Transaction:
@@ -86,7 +86,7 @@ class Changes:
     # Entitlements.
 
     def entitle(self, name: str, entitlement: float) -> None:
-        """Promise a router another share. Raises ConfigError."""
+        """Change a router's entitlement. Raises ConfigError."""
         router = self.model.routers[name]
         with self._change(name) as change:
             before = router.entitlement
@@ -101,13 +101,13 @@ class Changes:
         self.place(placed)
 
     def _weigh(self) -> None:
-        """Give every client the stride that it has where it is now."""
+        """Give every client the stride of the present placement."""
         self._runtime.placement.apply(self._runtime.placement.groups)
 
     def _problems(self) -> list[Problem]:
         return validate(self.model, lambda message, *path: Problem(None, f"{'.'.join(path)}: {message}"))
 
-    # Places.
+    # Placement.
 
     def now_placed(self) -> dict[tuple[str, int], int]:
         """Return (router, task number) to the core that it is on, classifiers included."""
@@ -115,9 +115,9 @@ class Changes:
         return found | {(port.name, 0): port.core for port in self.builder.ports.values() if port.queue}
 
     def place(self, placed: list[Placed]) -> int:
-        """Make a placement true; return how many groups moved. Classifiers stay where they are.
+        """Carry out a placement; return how many groups moved. Classifiers stay on their cores.
 
-        So does a group whose move is refused, or fails: that is an event, and no more.
+        So does a group whose move is refused, or fails, which is only an event.
         """
         moved, now = 0, self.now_placed()
         settled = []
@@ -139,11 +139,11 @@ class Changes:
         return moved
 
     def _settle(self, name: str, placed: list[Placed]) -> None:
-        """Take note of where a router's groups are now."""
+        """Record the present placement of a router's groups."""
         self._runtime.placement.settle(name, placed)
 
     def move(self, name: str, tasks: Sequence[int], core: int) -> float:
-        """Move a group of a router's tasks to another core; return how long they rested, in seconds.
+        """Move a group of a router's tasks to another core; return how long they were paused, in seconds.
 
         Raises PlatformError, and leaves them where they are, if the packets that they have sent cannot leave in time.
         """
@@ -174,14 +174,14 @@ class Changes:
         return time.monotonic() - begun
 
     def _put(self, memory: RouterMemory, cores: dict[int, int]) -> None:
-        """Let tasks run on cores: task number to core."""
+        """Attach tasks to cores: task number to core."""
         for number, core in cores.items():
             attach(self.builder, memory, number, core)
 
     def stop_tasks(self, memory: RouterMemory, program: ConfigMemory, tasks: Sequence[int]) -> None:
-        """Take tasks off their cores: nothing of theirs is in hand or in a TX ring any more.
+        """Take tasks off their cores, until no worker is in one and no packet of theirs is in a TX ring.
 
-        Raises PlatformError where the wire has not sent all that they sent within _DRAIN_S.
+        Raises PlatformError if the wire has not sent all that they sent within _DRAIN_S.
         """
         rest = Rest(self._runtime, memory, program, tasks)
         rest.begin()
@@ -195,7 +195,7 @@ class Changes:
             self._runtime.wait(0.0001)
 
     def _change_clocks(self, memory: RouterMemory, sources: list[int], old: int, new: int) -> Stores:
-        """Return what lets times that were on one core's clock be on another's: of sources, and of waiting packets."""
+        """Return the stores that convert times of sources and waiting packets from one core's clock to another's."""
         stores = Stores()
         if not sources:
             return stores
@@ -249,7 +249,7 @@ class Changes:
         runtime.report_notes()
 
     def remove(self, name: str) -> None:
-        """Remove a router; what waits in its rings goes with it. Raises PlatformError."""
+        """Remove a router with the packets that wait in its rings. Raises PlatformError."""
         with self._change(name) as change:
             if set(self.model.routers) <= {name, *self.finisher.unfinished}:
                 raise PlatformError(f"'{name}' is the only router: end the platform instead")
@@ -261,7 +261,7 @@ class Changes:
     # Configurations.
 
     def replace(self, name: str, graph: Graph) -> float:
-        """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
+        """Replace a router's configuration; return how long it was paused, in seconds. Raises ConfigError."""
         memory, runtime, space = self.builder.routers[name], self._runtime, self.builder.space
         old, cores = memory.program, dict(memory.cores)
         with self._change(name) as change:
@@ -340,7 +340,7 @@ class Changes:
 
 
 def _begin(memory: RouterMemory, program: ConfigMemory, cores: dict[int, int]) -> None:
-    """Let a configuration be the router's; its tasks will be on these cores."""
+    """Make a configuration the router's; its tasks will be on these cores."""
     if memory.program is not program:
         memory.program, memory.generation, memory.cores = program, memory.generation + 1, dict(cores)
 
@@ -351,7 +351,7 @@ def _rest(sources: list[int], resting: bool) -> None:
 
 
 def _shift_times(stores: Stores, plan: RingPlan, units: int) -> None:
-    """Add to the time stamps of the packets that wait in a ring; nobody uses it."""
+    """Add to the time stamps of the packets that wait in a ring, which is not in use."""
     head, tail = load64(plan.address + RING["head"]), load64(plan.address + RING["tail"])
     slots = view(plan.slots, SLOT.dtype, plan.count).copy()
     for index in range(tail, head):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a running platform can be asked: by Python code, through its socket, or by a router's domU."""
+"""The commands of a running platform: from Python, through its socket, or from a router's domU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from workers.arguments import RATES
 
 
 class Commands:
-    """Checks what a running platform is asked for, and has it done, one change at a time.
+    """Validates the commands to a running platform and carries them out, one change at a time.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Commands:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        """Let one change be made at a time: what is asked meanwhile, over the socket, may read, and write handlers."""
+        """Allow one change at a time: meanwhile requests over the socket may only read, and write handlers."""
         if self.changing:
             raise PlatformError("a change is in progress: ask again when it is done")
         self.changing = True
@@ -71,7 +71,7 @@ class Commands:
 
     @property
     def _passing(self) -> Callable[[float], None]:
-        """What lets time pass while a process works: logical time stands still meanwhile."""
+        """How to wait while a process works: logical time stands still meanwhile."""
         return time.sleep if self._model.clock == "virtual" else self._runtime.wait
 
     def read(self, what: str) -> str:
@@ -107,7 +107,7 @@ class Commands:
 
     @held(name=text(NAME))
     def release(self, name: str) -> None:
-        """End the quarantine of a router's paths and of its domU. Raises PlatformError where there is none."""
+        """End the quarantine of a router's paths and of its domU. Raises PlatformError if there is none."""
         self.require(name)
         with self._changing():
             paths = self._watchdog.release(name)
@@ -127,7 +127,7 @@ class Commands:
         return name, handler if slash else None
 
     def require(self, name: str) -> None:
-        """Raise PlatformError where there is no router of that name."""
+        """Raise PlatformError if there is no router of that name."""
         if name not in self._model.routers:
             raise PlatformError(f"no router '{name}'{nearest(name, self._model.routers)}")
 
@@ -163,17 +163,17 @@ class Commands:
 
     @held(name=text(NAME), config=text(LONGEST), file=text(4096))
     def replace(self, name: str, config: str, file: str = "config") -> float:
-        """Give a router another configuration; return how long it rested, in seconds. Raises ConfigError."""
+        """Replace a router's configuration; return how long it was paused, in seconds. Raises ConfigError."""
         self.require(name)
         with self._changing():
             graph = apart(f"checking the configuration of '{name}'", self._passing, from_text, config, file)
             rested = self._changes.replace(name, graph)
-            self._runtime.report(f"router {name} has another configuration; it rested {rested * 1e3:.1f} ms")
+            self._runtime.report(f"router {name} has another configuration; paused for {rested * 1e3:.1f} ms")
         return rested
 
     @held(path=text(NAME), core=integer(0, MAX_CORES))
     def move(self, path: str, core: int) -> float:
-        """Move `"router/task"`, with all that shares elements with it, to a core; return how long it rested, in s."""
+        """Move `"router/task"`, with all tasks that share elements with it, to a core; return its pause in s."""
         name, _, driver = path.partition("/")
         self.require(name)
         graph = self._model.routers[name].graph
@@ -190,19 +190,19 @@ class Commands:
 
     @held(router=text(NAME), resting=boolean)
     def rest(self, router: str, resting: bool) -> None:
-        """Let the links stop sending to one router, or send again. Raises PlatformError."""
+        """Pause or resume the links' traffic to one router. Raises PlatformError."""
         self.require(router)
         traffic.rest(self._runtime, router, resting)
 
     @held(router=text(NAME), rate=number(*RATES, "a rate"))
     def set_rate(self, router: str, rate: float) -> None:
-        """Let the links send to one router at another rate, in packets a second. Raises PlatformError."""
+        """Set the rate of the links' traffic to one router, in packets a second. Raises PlatformError."""
         self.require(router)
         traffic.set_rate(self._runtime, router, rate)
 
 
 def _forget_addresses(router: Router) -> None:
-    """Let a router's ports get MACs anew that nobody gave them: they were free where it was described."""
+    """Have a router's automatic MACs assigned again: they were free on the platform that described it."""
     for port in router.ports.values():
         if port.automatic:
             port.mac = -1

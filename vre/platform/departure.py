@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How a router leaves, and how one is taken back whose addition has failed: in steps, each of which may be repeated.
+"""The removal of a router, or of one whose addition has failed, in steps that may be repeated.
 
-What it uses is let go only after whoever uses it has been stopped: its domU, the wire's sources, its tasks. Its tasks
-have rested, and its last packets are sent, before its index and its memory can be another's.
+Its memory is freed only after its users have stopped: its domU, the wire's sources, its tasks. Its tasks are off their
+cores, and its last packets sent, before another router can get its index and its memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vre.platform.pause import Rest
 from vre.platform.runtime import Runtime
 from vre.platform.transaction import Later, Step
 
-#: How long the first look at what is still to be sent may take, in seconds.
+#: How long the first wait for packets still to be sent may take, in seconds.
 _PATIENCE_S = 2.0
 
 
@@ -24,9 +24,9 @@ class Departure:
     Attributes
     ----------
     memory : RouterMemory, optional
-        None where nothing has been planned yet.
+        None if nothing has been planned yet.
     published, told : bool
-        The manifest shows it; other processes have been told of it.
+        It is in the manifest; other processes have been notified.
     """
 
     def __init__(self, runtime: Runtime, domus: Domus, name: str) -> None:
@@ -37,7 +37,7 @@ class Departure:
         self._patience = _PATIENCE_S
 
     def steps(self) -> list[Step]:
-        """Return what is to be done, in order."""
+        """Return the steps, in order."""
         return [
             self._silence,
             self._stop,
@@ -55,7 +55,7 @@ class Departure:
         return self.memory if held else None
 
     def _silence(self) -> None:
-        """Let nobody give it packets any more."""
+        """Stop all sources of its packets."""
         runtime = self._runtime
         if memory := self._there:
             self._domus.dismiss(self._name, runtime.wait)
@@ -73,7 +73,7 @@ class Departure:
             self._rest.begin()
 
     def _await_sent(self) -> None:
-        """Wait a moment for the wire; where that is not enough, the rest is for later."""
+        """Wait a moment for the wire; if that is not enough, defer the rest."""
         runtime, rest = self._runtime, self._rest
         end, self._patience = runtime.now() + self._patience, 0.0
         while rest and (nic := rest.waiting()):
@@ -82,7 +82,7 @@ class Departure:
             runtime.wait(0.0001)
 
     def _strike(self) -> None:
-        """Take it out of all tables that others look into."""
+        """Remove it from all tables that other processes read."""
         runtime = self._runtime
         if memory := self._there:
             runtime.quiesce(*memory.slots)

@@ -42,7 +42,7 @@ def add_port(
     queues: str = "multi",
     speed: float | None = None,
 ) -> Nic:
-    """Add a port with what is at the far end of it; see :class:`vre.config.model.Nic`."""
+    """Add a port with its link; see :class:`vre.config.model.Nic`."""
     links = link if isinstance(link, list | tuple) else [] if link is None else [link]
     model.nics[name] = Nic(name, tuple(links), RING_SLOTS if slots is None else slots, queues, speed)
     return model.nics[name]

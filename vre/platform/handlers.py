@@ -22,7 +22,7 @@ class Handlers:
 
     def __init__(self, model: Model, builder: Builder) -> None:
         self._model, self._builder = model, builder
-        #: Returns when the cores of a router have finished what they were in; raises where that cannot be waited for.
+        #: Waits until the cores of a router have finished their slices; raises if that is impossible now.
         self.await_readers: Callable[[str], object] = lambda router: None
 
     def _elements(self, router: str) -> dict[str, ElementEntry]:
@@ -37,7 +37,7 @@ class Handlers:
         element = elements.get(name)
         if element is None:
             where = (
-                ", whose graph runs in its domU: nobody else looks into it"
+                ", whose graph runs in its domU, which has no handlers"
                 if self._model.routers[router].hosted_graph
                 else ""
             )
@@ -63,7 +63,7 @@ class Handlers:
         return readers[what](state)
 
     def write(self, router: str, handler: str, text: str) -> None:
-        """Give `element.handler` a value."""
+        """Write `element.handler`."""
         element, cls, state, what = self._find(router, handler)
         fib = self._fib(router, element.name)
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A platform's life: described, started, run, changed, ended. Also the Python interface."""
+"""The life cycle of a platform: described, started, run, changed, ended. This is the Python interface."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ from vre.supervision.outlet import Outlet, to_stream
 if TYPE_CHECKING:
     from vre.platform.accounts import Reader
 
-#: How long what was said is given to be read at the end, in seconds.
+#: Seconds that readers of its output have at the end.
 _FLUSH_S = 0.5
 _NOT_STARTED = "the platform has not been started: start() or run() does that"
-_ENDED = "the platform has ended; what can still be read are the figures that it ended with"
+_ENDED = "the platform has ended; only its last figures can be read"
 
 
 class Platform:
     """A virtual router platform on this host.
 
-    Use it as a context manager: what it started is gone when the block is left, however it is left.
+    Use it as a context manager: all that it started is ended when the block is left, however it is left.
 
     Parameters
     ----------
     cores : int
         Emulated cores.
     name : str
-        Of the run directory; two platforms of one user need different names.
+        Name of the platform and its run directory; two platforms of one user need different names.
     clock : {"auto", "wall", "cpu"}
-        What paces the traffic; "auto" takes "cpu" where there are more cores than processors.
+        What paces the traffic; "auto" takes "cpu" if there are more cores than processors.
     idle : {"auto", "poll", "sleep"}
-        What a core with nothing to do does.
+        What an idle core does.
     quantum : int
         Packets that a task may take per turn; a port takes twice as many from its queue.
     model : Model, optional
@@ -89,7 +89,7 @@ class Platform:
         self.model = model or empty_model(
             f"p{os.getpid()}" if name is None else name, cores, clock, idle, quantum, settings
         )
-        # In virtual time nobody is held up by who reads.
+        # In virtual time the caller may block on a reader.
         threaded = self.model.clock != "virtual"
         self._voice = Outlet(say or (lambda text: None), threaded)
         self._lines = Outlet(to_stream(), threaded)
@@ -112,7 +112,7 @@ class Platform:
         queues: str = "multi",
         speed: float | None = None,
     ) -> Nic:
-        """Add a port with what is at the far end of it; see :class:`vre.config.model.Nic`. Raises ConfigError."""
+        """Add a port with its link; see :class:`vre.config.model.Nic`. Raises ConfigError."""
         if self._running:
             raise PlatformError(f"port '{name}' cannot be added: the platform runs")
         return add_port(self.model, name, link, slots, queues, speed)
@@ -139,7 +139,7 @@ class Platform:
         inside: bool = False,
         direct: bool = False,
     ) -> RouterHandle:
-        """Add a router; to a platform that runs, too.
+        """Add a router, also to a running platform.
 
         Parameters
         ----------
@@ -149,22 +149,22 @@ class Platform:
         entitlement : float
             Weight against the other routers.
         ports : dict, optional
-            Port name to `{"mac": "02:...", "vlan": n}`; ports that the text names are added by themselves.
+            Port name to `{"mac": "02:...", "vlan": n}`; ports that the text names are added automatically.
         cores : tuple of int, optional
             Cores it may run on.
         cost : float, optional
-            Cycles that a packet takes, where that is known before.
+            Cycles per packet, if known before.
         domu : vre.Domu, optional
-            What its untrusted elements get.
+            The limits of its domU.
         deadline : float
             Seconds that a turn of its paths may take before the watchdog ends it.
         inside, direct : bool
-            All of `config` runs in the router's domU; packets go there through dom0, or by NIC rings of its own.
+            All of `config` runs in the router's domU; packets go there through dom0, or through its own NIC rings.
 
         Raises
         ------
         ConfigError
-            All that is wrong with `config`; another router has the name; a value that its range does not have.
+            All errors of `config`; another router has the name; a value is out of range.
         """
         router = describe_router(
             self.model, name, config, entitlement, ports, cores, cost, domu, deadline, inside, direct
@@ -196,7 +196,7 @@ class Platform:
             self._reader = self._running.reader
         except BaseException as error:
             self.stop()
-            # The run directory's file system is full, there are no descriptors or no processes left, and the like.
+            # For example: the run directory's file system is full, no descriptors or processes are left.
             if isinstance(error, OSError):
                 raise PlatformError(f"the platform cannot be started: {why_not(error)}") from error
             raise
@@ -208,7 +208,7 @@ class Platform:
         Parameters
         ----------
         seconds : float, optional
-            None: until all finite links are done, or for ever where a link has no end.
+            None: until all finite links are done, or for ever if a link has no end.
         tick : callable, optional
             Called ten times a second, or more often, with the seconds since the start.
         """
@@ -217,7 +217,7 @@ class Platform:
 
     @held(seconds=duration)
     def tend(self, seconds: float) -> None:
-        """Let time pass, supervise, and serve requests: the only way that it passes for the platform's own process."""
+        """Wait, supervise, and serve requests: the platform's own process waits only in this way."""
         self.parts.tend(seconds)
 
     @held(seconds=duration)
@@ -226,7 +226,7 @@ class Platform:
         self.parts.pause(seconds)
 
     def halt(self) -> None:
-        """Let cores and wire end their work, but keep the memory: accounts can be read exactly."""
+        """Stop cores and wire, but keep the memory: accounts can be read exactly."""
         self.parts.halt()
 
     def stop(self) -> None:
@@ -244,7 +244,7 @@ class Platform:
 
     @held(text=is_a(str, "text"))
     def say(self, text: str) -> None:
-        """Tell whoever started the platform something; nobody waits until it is read."""
+        """Write a line to the platform's output, without blocking."""
         self._voice.say(text)
 
     # What runs.
@@ -265,15 +265,15 @@ class Platform:
 
     @property
     def running(self) -> bool:
-        """Whether it has been started, and has not ended."""
+        """Whether it has been started and has not ended."""
         return self._running is not None
 
     def now(self) -> float:
-        """Return the platform's time in seconds, logical where it is virtual; after the end, when that was."""
+        """Return the platform's time in seconds, logical if it is virtual; after the end, the time of the end."""
         return self._running.runtime.now() if self._running else self._ended
 
     def elapsed(self) -> float:
-        """Return for how long the platform has run, in seconds of its time."""
+        """Return how long the platform has run, in seconds of its time."""
         return self._events.elapsed()
 
     def finished(self) -> bool:
@@ -302,7 +302,7 @@ class Platform:
         return self.parts.runtime.engine.pid(core)
 
     def lost_lines(self) -> dict[str, int]:
-        """Return how many lines nobody took: of each router's elements, and under "" those of the platform itself."""
+        """Return how many lines were dropped: of each router's elements, and under "" those of the platform itself."""
         if self._running:
             self._unread = Counter(self._running.journals.dropped())
         return dict(self._unread + self._lines.dropped + self._voice.dropped)
@@ -330,11 +330,11 @@ class Platform:
         self.parts.commands.remove(name)
 
     def replace(self, name: str, config: str, file: str = "config") -> float:
-        """Give a router another configuration; return how long it rested, in seconds."""
+        """Replace a router's configuration; return how long it was paused, in seconds."""
         return self.parts.commands.replace(name, config, file)
 
     def move(self, path: str, core: int) -> float:
-        """Move `"router/task"`, with all that shares elements with it, to a core; return how long it rested, in s."""
+        """Move `"router/task"`, with all tasks that share elements with it, to a core; return its pause in s."""
         return self.parts.commands.move(path, core)
 
     def rest(self, router: str, resting: bool) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""All parts of one running platform, and how they are tended while time passes."""
+"""All parts of one running platform, and their supervision while time passes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vre.supervision.wire_watch import WireWatch
 
 #: How long a request may wait, in seconds.
 _TEND_S = 0.02
-#: Looks at the journals at the end: more than there is in them.
+#: Polls of the journals at the end, enough to empty them.
 _LAST_LOOKS = 100
 
 
@@ -58,7 +58,7 @@ class Running:
         handlers.await_readers = self._await_readers
 
     def tend(self, seconds: float) -> None:
-        """Let time pass, supervise, and serve requests."""
+        """Wait, supervise, and serve requests."""
         end = self.runtime.now() + seconds
         while (left := end - self.runtime.now()) > 1e-9:
             self.runtime.wait(min(left, _TEND_S))
@@ -67,7 +67,7 @@ class Running:
             self.changes.look()
 
     def run(self, seconds: float | None, tick: Callable[[float], None] | None) -> None:
-        """Let time pass for some seconds, or until every finite link has drained; then pause.
+        """Run for some seconds, or until every finite link has drained; then pause the traffic.
 
         Parameters
         ----------
@@ -78,7 +78,7 @@ class Running:
         now = self.runtime.now
         begun = now()
         while seconds is None or now() - begun < seconds:
-            # Without an end, looks are close at first: what a short run has taken is known within some percent.
+            # If the end is not known, poll often at first: the length of a short run is known within some percent.
             passed = now() - begun
             left = min(0.1, passed / 50) if seconds is None else min(0.1, seconds - passed)
             self.tend(max(left, 0.0002))
@@ -101,7 +101,7 @@ class Running:
         return traffic.finished(self.runtime, self.handlers)
 
     def look(self) -> None:
-        """Look at everything that is watched, and take what is due."""
+        """Check everything that is watched, and take the steps that are due."""
         looking, self._looking = self._looking, True
         try:
             self.read_words()
@@ -110,18 +110,18 @@ class Running:
             if self._wire_watch:
                 self._wire_watch.look(self.runtime.now())
             if self.commands.changing:
-                # Others are answered while it waits, for a compiler or for a domU; other changes are refused.
+                # While it waits for a compiler or a domU, other requests are answered and other changes refused.
                 self.control.serve()
         finally:
             self._looking = looking
 
     def read_words(self) -> None:
-        """Read what workers, wire and writers have to tell."""
+        """Read the messages of workers, wire and capture writers."""
         self._captures.look()
         self.journals.look()
 
     def halt(self) -> None:
-        """Let cores and wire end their work, but keep the memory: accounts can be read exactly."""
+        """Stop cores and wire, but keep the memory: accounts can be read exactly."""
         self.runtime.engine.halt()
         self._captures.look()
         for _ in range(_LAST_LOOKS):
@@ -131,6 +131,6 @@ class Running:
     def _await_readers(self, router: str) -> None:
         """Wait until the cores of a router have finished the slices that they were in. Raises HandlerError."""
         if self._looking:
-            # It is a domU that asks, or something else is being done: nobody waits for its sake.
-            raise HandlerError("its room is given back in a moment: try again")
+            # A domU asks, or another request is being handled: do not wait for it.
+            raise HandlerError("its room is freed in a moment: try again")
         self.runtime.quiesce(*sorted(set(self.runtime.builder.routers[router].cores.values())))

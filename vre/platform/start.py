@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Starting a platform: a row of phases, each of which returns what the next one takes.
 
-What a phase has made is let go by `cleanup`, in the opposite order, however far the start has come.
+What the phases made is undone by `cleanup`, in the opposite order, however far the start has come.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ def start(
     Parameters
     ----------
     model : Model
-        Checked; ports that say nothing get their machine's speed and buffer.
+        Checked; ports get their machine's speed and buffer by default.
     cleanup : ExitStack
-        Gets what lets everything go.
+        Gets the clean-up of everything.
     events : Events
     boundary : Boundary
     say, show : callable
-        Told of progress, and given the lines of elements with their router's name; neither waits.
+        Given progress, and the lines of elements with their router's name; neither blocks.
 
     Raises
     ------
     ConfigError, PlatformError, OSError
-        This host cannot run it.
+        The host cannot run it.
     """
     fit_machine(model)
     plan = cpus.fit(model.cores, model.clock, cpus.cpus(), model.has_domus, model.wire)
@@ -97,7 +97,7 @@ def start(
 
 
 def fit_machine(model: Model) -> None:
-    """Give ports that say nothing the speed and the buffer of the machine's."""
+    """Give ports the machine's speed and buffer by default."""
     machine = MACHINES[model.machine]
     for nic in model.nics.values():
         nic.speed = nic.speed or machine.speed or None
@@ -106,7 +106,7 @@ def fit_machine(model: Model) -> None:
 
 
 def open_directory(model: Model, cleanup: contextlib.ExitStack) -> RunDirectory:
-    """Return the platform's run directory, which is its own from now on. Raises PlatformError, ConfigError."""
+    """Return the platform's run directory, locked. Raises PlatformError, ConfigError."""
     directory = RunDirectory(model.name)
     try:
         directory.acquire()
@@ -158,7 +158,7 @@ def _let_go(builder: Builder) -> None:
 
 
 def prepare_domus(runtime: Runtime, directory: RunDirectory, cleanup: contextlib.ExitStack, say: Say) -> Domus:
-    """Return what keeps the domUs; none is started yet."""
+    """Return the supervisor of domUs; none is started yet."""
     model = runtime.model
     if isinstance(runtime.engine, Simulation):
         modelled = ModelledDomus(model, runtime.builder, MACHINES[model.machine], runtime.engine.echo)
@@ -227,7 +227,7 @@ def assemble(
 
 
 def watch(running: Running) -> None:
-    """Let all that is watched be looked at while time passes, and domUs be answered."""
+    """Connect supervision to the passing of time, and domUs' requests to their answers."""
     runtime = running.runtime
 
     def asked(name: str, message: dict[str, object]) -> dict[str, object]:

@@ -100,7 +100,7 @@ class Zygote:
             self.say(exited=pid, status=os.waitstatus_to_exitcode(status))
 
     def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        """Fork a monitor, which forks the domU, and tell the platform who they are."""
+        """Fork a monitor, which forks the domU, and report their process ids to the platform."""
         if "graph" in message:
             from workers.domu.hosted_graph import read_manifest
 

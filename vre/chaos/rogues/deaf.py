@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""hang: waits for a lock that nobody gives back"""
+"""hang: waits for a lock that is never released"""
 
 import threading
 
@@ -7,7 +7,7 @@ from trigger import Rogue
 
 
 class Attack(Rogue):
-    """waits for a lock that nobody gives back"""
+    """waits for a lock that is never released"""
 
     def attack(self, packet):
         lock = threading.Lock()
