@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import inspect
-from collections import Counter
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -12,19 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from shm.channel import CHANNEL, lent
-from shm.intrinsics import load16, load64
-from shm.layout import CLIENT, CORE, DECISION, DECISIONS, RING, TASK, TIME_UNIT_NS
-from shm.manifest import CurrentManifest, Manifest, RouterEntry, SourceEntry
+from shm.intrinsics import load64
+from shm.layout import CLIENT, CORE, DECISION, DECISIONS, TASK, TIME_UNIT_NS
+from shm.manifest import CurrentManifest, Manifest, RouterEntry
 from shm.wire_layout import SOURCE, SUB_BITS, TALLY, TALLY_BUCKETS
 from vre.config.captures import row
 from vre.config.fields import MAX_CORES, integer
 from vre.errors import PlatformError
 from vre.memory.address_space import view
 from vre.platform.arguments import held
-from workers.datapath.turn import DROPS, MADE
-from workers.element import load
-from workers.graph.shape import reasons
+from vre.platform.packet_account import dropped, in_flight, made, received
 
 #: A share is judged if a router was due at least this many steps: it may be two steps off its due, which is 4 %.
 LEAST_STEPS = 50
@@ -123,13 +119,6 @@ def _gone(*arguments: Any) -> Any:
     raise PlatformError("the platform has ended, and its memory with it")
 
 
-def waiting_in(ring: int, index: int) -> int:
-    """Return how many packets of a router wait in a ring that routers share."""
-    head, tail = load64(ring + RING["head"]), load64(ring + RING["tail"])
-    tags, mask = load64(ring + RING["tags"]), load64(ring + RING["mask"])
-    return sum(load16(tags + 2 * (i & mask)) == index for i in range(tail, head))
-
-
 class Reader:
     """Reads the accounts of one platform's memory by its manifest, which may change meanwhile."""
 
@@ -198,51 +187,24 @@ class Reader:
         return found
 
     def _router(self, router: RouterEntry, used: tuple[int, int], total: int, entitled: float) -> RouterStats:
-        name, index, tasks = router.name, router.index, router.tasks
-        dropped = Counter(router.carried)
-        for element in router.elements:
-            for i, reason in enumerate(reasons(load()[element.class_name])):
-                dropped[reason] += load64(element.state + DROPS + 8 * i)
-        dropped["killed"] += sum(load64(task.address + TASK["killed"]) for task in tasks)
-        received = in_flight = 0
-        for ring in router.rx.values():
-            head = load64(ring + RING["head"])
-            missed = load64(ring + RING["full"])
-            received += head + missed
-            dropped["rx_ring_full"] += missed
-            in_flight += head - load64(ring + RING["tail"])
-        for shared in self.manifest.classifiers:
-            killed = load64(load64(shared.ring + RING["killed"]) + 8 * index)
-            waiting = waiting_in(shared.ring, index)
-            received += killed + waiting
-            dropped["killed"] += killed
-            in_flight += waiting
-        giants = sum(load64(source.address + SOURCE["giants"]) for source in self._sources(name))
-        received += giants
-        dropped["too_long_for_port"] += giants
-        made = sum(load64(element.state + MADE) for element in router.elements) + router.carried_made
-        for ring in router.rings:
-            in_flight += load64(ring + RING["head"]) - load64(ring + RING["tail"])
-        in_flight += sum(waiting_in(tx.ring, index) for tx in self.manifest.tx)
-        for channel in router.channels:
-            in_flight += lent(channel)
-            dropped["domu_lost"] += load64(channel + CHANNEL["lost"])
+        ticks, lines = used
         ports = {nic: load64(at) for nic, at in router.tallies.items()}
-        packets = sum(load64(task.address + TASK["packets"]) for task in tasks if task.kind in ("rx", "source"))
+        packets = sum(load64(task.address + TASK["packets"]) for task in router.tasks if task.kind in ("rx", "source"))
         packets += router.carried_packets
         return RouterStats(
-            name=name,
+            name=router.name,
             entitled=entitled,
-            share=used[0] / total,
-            injected=received + made,
+            share=ticks / total,
+            # Once nothing moves, what came and what was made is what left, was dropped, or is still there.
+            injected=received(self.manifest, router) + made(router),
             forwarded=sum(ports.values()),
-            in_flight=in_flight,
-            dropped={reason: count for reason, count in sorted(dropped.items()) if count},
-            used_ticks=used[0],
-            used_lines=used[1],
+            dropped=dropped(self.manifest, router),
+            in_flight=in_flight(self.manifest, router),
+            used_ticks=ticks,
+            used_lines=lines,
             packets=packets,
-            cycles_per_packet=used[0] / packets if packets else 0.0,
-            lines_per_packet=used[1] / packets if packets else 0.0,
+            cycles_per_packet=ticks / packets if packets else 0.0,
+            lines_per_packet=lines / packets if packets else 0.0,
             latency_us=self._latency(router),
             domu_cpu_s=sum(load64(client + CLIENT["domu_ns"]) for client in router.clients) / 1e9,
             ports=ports,
@@ -262,9 +224,6 @@ class Reader:
             "contested_due": due,
             "contested_step": max((load64(c + CLIENT["contested_step"]) for c in clients), default=0),
         }
-
-    def _sources(self, name: str | None) -> list[SourceEntry]:
-        return [source for source in self.manifest.wire.sources if source.router == name]
 
     def _latency(self, router: RouterEntry) -> dict[str, float]:
         buckets = np.zeros(TALLY_BUCKETS, dtype=np.int64)
@@ -287,7 +246,8 @@ class Reader:
 
     def unclaimed(self) -> int:
         """Return the number of unclaimed frames."""
-        total = sum(load64(source.address + SOURCE["sent"]) for source in self._sources(None))
+        streams = [source.address for source in self.manifest.wire.sources if source.router is None]
+        total = sum(load64(address + SOURCE["sent"]) for address in streams)
         cables = (at + TALLY["unclaimed"] for router in self.manifest.routers for at in router.tallies.values())
         return total + sum(load64(address) for address in cables)
 
