@@ -48,13 +48,14 @@ def run_and_kill(bench, line, function=None):
                 raise Killed
         return trace
 
+    before = sys.gettrace()  # of coverage
     sys.settrace(trace)
     try:
         bench.turn(quantum=4)
     except Killed:
         return True
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
     return False
 
 

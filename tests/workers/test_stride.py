@@ -198,6 +198,7 @@ def test_a_worker_killed_while_passes_move_makes_nobody_wait_longer():
                 raise KeyboardInterrupt
             return trace
 
+        before = sys.gettrace()  # of coverage
         sys.settrace(trace)
         try:
             core.look()
@@ -205,7 +206,7 @@ def test_a_worker_killed_while_passes_move_makes_nobody_wait_longer():
         except KeyboardInterrupt:
             pass
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
         core.look()
         own = load64(core.client(2) + CLIENT["own_pass"])
         assert 0 <= load64(core.slot(0)) <= 5
