@@ -272,7 +272,7 @@ def test_a_busy_run_directory_is_refused_and_views_work_meanwhile(endless, tmp_p
     assert looks[1][0]["pps"] > 0
     shown = on_terminal("top", "--count", "2", "--every", "0.2")
     _, _, second = shown.partition("\x1b[1A")  # where the first look was
-    assert shown.count("entitled") == 2 and second.count("entitled") == 1 and "blue" in second
+    assert shown.count("entitled") > second.count("entitled") > 0 and "blue" in second
 
 
 def test_help_of_every_command():

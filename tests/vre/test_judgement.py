@@ -231,7 +231,7 @@ def test_what_goes_wrong_with_one_domu_goes_wrong_with_no_other(tmp_path, monkey
 def test_a_domu_that_cannot_even_be_asked_for_is_refused(tmp_path):
     text = element(tmp_path, f"def __init__(self, text): pass\n{PASS}").replace(":X)", f":X, {'x' * 200_000})")
     with platform() as box, pytest.raises(ConfigError, match="bytes of description"):
-        box.router("red", forward(text), domu=vre.Domu(start_s=60.0))
+        box.router("red", forward(text), domu=vre.Domu(start_s=5.0))
         box.start()
 
 
