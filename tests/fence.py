@@ -20,7 +20,8 @@ from shm.layout import CORE, NOTE, RING, SLOT, SPARES, TASK, UNDO, UNDO_ENTRIES
 from workers.core import slow_path
 from workers.datapath import packet as packets
 from workers.datapath import slow_packet
-from workers.datapath.packet import GUARD, IP_HEADER
+from workers.datapath.headers import IP_SIZE
+from workers.datapath.packet import GUARD
 from workers.element import load
 
 _LOADS = {"load8": 1, "load16": 2, "load32": 4, "load64": 8, "be16": 2, "be32": 4, "acquire64": 8, "relaxed64": 8}
@@ -202,7 +203,7 @@ class Fence:
         p = {name: int(packet[name]) for name in ("buffer", "room", "floor", "data", "length", "net")}
         end = p["data"] + p["length"]
         right = p["buffer"] + GUARD <= p["floor"] <= p["data"] <= end <= p["buffer"] + p["room"]
-        header = p["net"] == 0 or p["floor"] <= p["net"] <= end - IP_HEADER
+        header = p["net"] == 0 or p["floor"] <= p["net"] <= end - IP_SIZE
         if not right or not header:
             self.broken.append(f"{when} {self._name}: {p}")
 

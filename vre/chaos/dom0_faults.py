@@ -27,7 +27,7 @@ from vre.config.reader import from_text
 from vre.errors import ConfigError, PlatformError, VreError
 from vre.platform.platform import Platform
 from vre.supervision.processes import ProcessGroup
-from workers.datapath.packet import IP_HEADER
+from workers.datapath.headers import IP_SIZE
 from workers.element import RAISED, load
 
 #: What the platform may take to answer, whatever is done to it meanwhile.
@@ -245,7 +245,7 @@ def malformed_config() -> str:
 def malformed_packets(box: Platform) -> str:
     """Add a router that is sent malformed packets, and remove it."""
     # Each of them is made, and copied to each element if it is long enough to begin like an IP packet.
-    wanted = _REPEATS * sum(len(SLOW) if len(data) >= 2 * IP_HEADER else 1 for data in MALFORMED)
+    wanted = _REPEATS * sum(len(SLOW) if len(data) >= 2 * IP_SIZE else 1 for data in MALFORMED)
     box.add(guest(box, malformed_config()))
     end = box.now() + 5.0
     while box.handle(GUEST).stats().injected < wanted and box.now() < end:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from shm.intrinsics import be16, kernel, load8, load16, load32, store16, unlikely
+from workers.datapath.headers import IP_LENGTH, IP_SIZE
 
 #: First byte of nearly every IP header: version 4, five words.
 PLAIN = 0x45
@@ -56,16 +57,16 @@ def header_fault(net, room, summed):
 
     -1: it does not fit; -2: version; -3: header length; -4: total length; -5: checksum, where `summed`.
     """
-    if unlikely(room < 20):
+    if unlikely(room < IP_SIZE):
         return -1
     first = load8(net)
     size = (first & 15) * 4
     if unlikely(first != PLAIN):
         if first >> 4 != 4:
             return -2
-        if size < 20 or size > room:
+        if size < IP_SIZE or size > room:
             return -3
-    total = be16(net + 2)
+    total = be16(net + IP_LENGTH)
     if unlikely(total < size or total > room):
         return -4
     if summed and unlikely(not is_right(net, size)):

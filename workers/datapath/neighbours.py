@@ -22,6 +22,7 @@ from typing import Any
 from shm.intrinsics import acquire64, kernel, load64, release64, store64
 from shm.layout import CORE, RING, TASK, Layout
 from shm.ring import room
+from workers.datapath.headers import ETHER_SIZE
 from workers.datapath.held import QUEUE, Held
 from workers.datapath.packet import DROP, PUNT
 from workers.element import Drop, SlowPacket
@@ -259,8 +260,8 @@ class Neighbours:
         return (1 if self._context.connected(1) else 0), query
 
     def _framed(self, packet: SlowPacket, mac: int) -> SlowPacket:
-        packet.strip(-14)
-        packet.data[:14] = mac.to_bytes(6, "big") + int(self.state["eth"]).to_bytes(6, "big") + b"\x08\x00"
+        packet.strip(-ETHER_SIZE)
+        packet.data[:ETHER_SIZE] = mac.to_bytes(6, "big") + int(self.state["eth"]).to_bytes(6, "big") + b"\x08\x00"
         packet.mac = 0
         return packet
 

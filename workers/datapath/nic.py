@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from shm.intrinsics import acquire64, add64, be16, be32, copy, kernel, load8, load32, load64, store16, store64, unlikely
+from shm.intrinsics import acquire64, add64, be16, copy, kernel, load8, load32, load64, store16, store64, unlikely
 from shm.layout import IN_LARGE, LINE, RING, SLOT
 from shm.ring import commit_head, room, slot_at
 from shm.wire_layout import CLAIM, CLAIMS
+from workers.datapath.headers import ETHER_DST, ETHER_SIZE, ETHER_TYPE, TYPE_VLAN, VLAN_TAG_SIZE, VLAN_TCI, load_mac
 from workers.datapath.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address, pack
 
 
@@ -35,14 +36,14 @@ def deliver(ring, frame, length, time, tag):
 @kernel
 def is_tagged(frame, length):
     """Return whether a frame carries a VLAN tag (IEEE 802.1Q)."""
-    return length >= 18 and be16(frame + 12) == 0x8100
+    return length >= ETHER_SIZE + VLAN_TAG_SIZE and be16(frame + ETHER_TYPE) == TYPE_VLAN
 
 
 @kernel
 def vlan_of(frame, length):
     """Return which VLAN a frame is tagged for, -1 for none: tag 0 says a priority, and no VLAN."""
     if is_tagged(frame, length):
-        vlan = be16(frame + 14) & 0xFFF
+        vlan = be16(frame + VLAN_TCI) & 0xFFF
         return vlan if vlan else -1
     return -1
 
@@ -62,9 +63,9 @@ def takes_rest(claim):
 @kernel
 def claimant(claims, frame, length):
     """Return the CLAIM that matches a frame; 0 for none."""
-    if length < 14:
+    if length < ETHER_SIZE:
         return 0
-    mac, vlan = be16(frame) << 32 | be32(frame + 2), vlan_of(frame, length)
+    mac, vlan = load_mac(frame + ETHER_DST), vlan_of(frame, length)
     first, count = load64(claims), acquire64(claims + CLAIMS["count"])
     known = rest = others = 0
     for i in range(count):
@@ -92,8 +93,8 @@ def take_in(claim, frame, length, time):
     elif queue == 0 and comes_untagged(claim, frame, length):
         # Demultiplexing by VLAN removes the tag.
         slot = slot_at(target, load64(target + RING["next_head"]))
-        deliver(target, frame + 4, length - 4, time, router)
-        copy(frame_address(slot, load64(target + RING["pool"])), frame, 12)
+        deliver(target, frame + VLAN_TAG_SIZE, length - VLAN_TAG_SIZE, time, router)
+        copy(frame_address(slot, load64(target + RING["pool"])), frame, ETHER_TYPE)
     else:
         deliver(target, frame, length, time, router)
     commit_head(target)
@@ -109,7 +110,7 @@ def arrive(claims, frame, length, time):
     """
     if length > LARGE_ROOM:
         return 0
-    if length >= 14 and load8(frame) & 1:
+    if length >= ETHER_SIZE and load8(frame) & 1:
         vlan, found = vlan_of(frame, length), 0
         for i in range(acquire64(claims + CLAIMS["count"])):
             claim = load64(claims) + i * CLAIM.size

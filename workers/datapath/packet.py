@@ -45,8 +45,6 @@ SMALL_ROOM, LARGE_ROOM = 2 * LINE, 32 * LINE
 #: Distances between buffers: an odd number of lines, so that headers spread over all cache sets.
 SMALL_STRIDE, LARGE_STRIDE = HEADROOM + SMALL_ROOM, HEADROOM + LARGE_ROOM
 assert (SMALL_STRIDE // LINE) % 2 and (LARGE_STRIDE // LINE) % 2
-#: Bytes of the shortest IP header (RFC 791): where an annotation says that there is one, so many are there.
-IP_HEADER = 20
 
 #: Slots between the one filled and the one asked for.
 PLACE_AHEAD = 16

@@ -14,6 +14,7 @@ from shm.intrinsics import acquire64, copy, kernel, load8, load16, load64, prefe
 from shm.layout import RING
 from shm.ring import available, bump, commit_head, commit_tail, room
 from shm.wire_layout import CLAIM, CLAIMS, CLASSIFIER
+from workers.datapath.headers import ETHER_SIZE, ETHER_TYPE, VLAN_TAG_SIZE
 from workers.datapath.nic import claimant, comes_untagged
 from workers.datapath.packet import PACKET, frame_address, place, receive
 from workers.datapath.turn import AHEAD, begin, claim, commit, finish, keep, log_is_full, look
@@ -39,14 +40,14 @@ def owner(claims, ring, index, packet):
     Of a frame to a group the wire sends each router one of its own, and its tag says which.
     """
     data = packet["data"]
-    if packet["length"] >= 14 and load8(data) & 1:
+    if packet["length"] >= ETHER_SIZE and load8(data) & 1:
         found = claim_of(claims, load16(load64(ring + RING["tags"]) + 2 * (index & load64(ring + RING["mask"]))))
     else:
         found = claimant(claims, data, packet["length"])
     if found and comes_untagged(found, data, packet["length"]):
-        copy(data + 4, data, 12)
-        packet["data"] += 4
-        packet["length"] -= 4
+        copy(data + VLAN_TAG_SIZE, data, ETHER_TYPE)
+        packet["data"] += VLAN_TAG_SIZE
+        packet["length"] -= VLAN_TAG_SIZE
     return found
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from shm.intrinsics import load64, store64
 from shm.layout import IN_LARGE, LINE, MISSING, NOTE, RING
 from shm.ring import room, slot_at
-from workers.datapath.packet import GUARD, HEADROOM, IP_HEADER, LARGE_STRIDE, SMALL_STRIDE, note_at
+from workers.datapath.headers import IP_SIZE
+from workers.datapath.packet import GUARD, HEADROOM, LARGE_STRIDE, SMALL_STRIDE, note_at
 from workers.element import SlowPacket
 
 _SLOT = struct.Struct("<IIIHH")
@@ -29,7 +30,7 @@ def read_packet(ring: int, index: int) -> tuple[SlowPacket, int]:
     carried = ctypes.string_at(address - stripped, stripped + size)
     packet = SlowPacket(bytearray(carried[stripped:]), time=stamp, stripped=carried[:stripped])
     # What an annotation points to in front of the frame is no header of the packet's now.
-    packet.net = net if 0 <= net <= size - IP_HEADER else None
+    packet.net = net if 0 <= net <= size - IP_SIZE else None
     packet.mac = mac if 0 <= mac <= size else None
     packet.dst, packet.vlan, packet.paint, packet.type = dst, vlan, paint, kind
     packet.param_off, packet.fix_src, packet.device = param, fix, device
@@ -61,7 +62,7 @@ def framed(packet: SlowPacket, entry: int) -> Frame:
     data = bytes(packet.data)
     stripped = bytes(packet.stripped[max(0, len(packet.stripped) + GUARD + len(data) - LARGE_STRIDE) :])
     # What points to bytes that the packet does not have, or no longer, points to no header.
-    net = packet.net if packet.net is not None and 0 <= packet.net <= len(data) - IP_HEADER else MISSING
+    net = packet.net if packet.net is not None and 0 <= packet.net <= len(data) - IP_SIZE else MISSING
     mac = packet.mac if packet.mac is not None and 0 <= packet.mac <= len(data) else MISSING
     note = _NOTE.pack(
         packet.dst,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shm.intrinsics import be16, be32, copy, load8, load64, put_be16, put_be32, store64, unlikely
-from shm.layout import RING
+from shm.layout import RING, Layout
 from workers.arguments import (
     Argument,
     ArgumentError,
@@ -21,6 +21,25 @@ from workers.arguments import (
     show_ether,
     show_ip,
     words,
+)
+from workers.datapath.headers import (
+    ARP_OPERATION,
+    ARP_PROTOCOL,
+    ARP_REPLY,
+    ARP_REQUEST,
+    ARP_SENDER_IP,
+    ARP_SENDER_MAC,
+    ARP_SIZE,
+    ARP_TARGET_IP,
+    ARP_TARGET_MAC,
+    ETHER_SIZE,
+    ETHER_TYPE,
+    TYPE_ARP,
+    TYPE_IP,
+    get16,
+    get32,
+    load_mac,
+    store_mac,
 )
 from workers.datapath.held import QUEUE, links_bytes
 from workers.datapath.neighbours import (
@@ -43,7 +62,10 @@ from workers.datapath.packet import DROP, PUNT, headroom
 from workers.element import Drop, Element, Needs, cap
 from workers.elements.ether import encapsulate, put_addresses
 
-ENTRY_MAC, ENTRY_FRESH, NOTES_PER_ENTRY = ENTRY["mac"], ENTRY["fresh_until"], NOTES.size // ENTRY.size
+#: How a reply for IPv4 over Ethernet begins.
+_REPLY = bytes.fromhex("0001 0800 06 04 0002")
+#: An address that an ARPResponder answers for.
+ADDRESS = Layout("address", {"prefix": "i8", "mask": "i8", "mac": "i8"})
 
 
 def answers(text: str) -> list[tuple[int, int, int]]:
@@ -86,38 +108,39 @@ class ARPResponder(Element):
 
     @classmethod
     def needs(cls, values: dict[str, Any]) -> Needs:
-        return Needs(areas={"table": 24 * len(cls._entries(values))})
+        return Needs(areas={"table": ADDRESS.size * len(cls._entries(values))})
 
     @classmethod
     def set_up(cls, state: Any, values: dict[str, Any]) -> None:
         entries = cls._entries(values)
         for i, (address, length, mac) in enumerate(entries):
-            at = int(state["table"]) + 24 * i
-            mask = mask_of(length)
-            for j, word in enumerate((address & mask, mask, mac)):
-                store64(at + 8 * j, word)
+            at, mask = int(state["table"]) + ADDRESS.size * i, mask_of(length)
+            for field, word in (("prefix", address & mask), ("mask", mask), ("mac", mac)):
+                store64(at + ADDRESS[field], word)
         state["count"] = len(entries)
 
     @staticmethod
     def process(state, packet):
         data = packet["data"]
-        if packet["length"] < 42 or be16(data + 12) != 0x0806 or be16(data + 20) != 1:
+        arp = data + ETHER_SIZE
+        if packet["length"] < ETHER_SIZE + ARP_SIZE or be16(data + ETHER_TYPE) != TYPE_ARP:
             return DROP
-        # IPv4 over Ethernet, and a host asks, not a group.
-        if be16(data + 14) != 1 or be32(data + 16) != 0x08000604 or load8(data + 22) & 1:
+        # A host's request, not a group's, for IPv4 over Ethernet.
+        if be16(arp + ARP_OPERATION) != ARP_REQUEST or be16(arp) != 1 or be32(arp + ARP_PROTOCOL) != 0x08000604:
             return DROP
-        target = be32(data + 38)
+        if load8(arp + ARP_SENDER_MAC) & 1:
+            return DROP
+        target = be32(arp + ARP_TARGET_IP)
         for i in range(state["count"]):
-            entry = state["table"] + 24 * i
-            if target & load64(entry + 8) == load64(entry):
-                mac = load64(entry + 16)
+            entry = state["table"] + ADDRESS.size * i
+            if target & load64(entry + ADDRESS["mask"]) == load64(entry + ADDRESS["prefix"]):
+                mac = load64(entry + ADDRESS["mac"])
                 # To ar$sha: a request may come through another interface (RFC 826).
-                put_addresses(data, mac, be16(data + 22) << 32 | be32(data + 24))
-                put_be16(data + 20, 2)
-                copy(data + 32, data + 22, 10)
-                put_be16(data + 22, mac >> 32)
-                put_be32(data + 24, mac)
-                put_be32(data + 28, target)
+                put_addresses(data, mac, load_mac(arp + ARP_SENDER_MAC))
+                put_be16(arp + ARP_OPERATION, ARP_REPLY)
+                copy(arp + ARP_TARGET_MAC, arp + ARP_SENDER_MAC, 10)
+                store_mac(arp + ARP_SENDER_MAC, mac)
+                put_be32(arp + ARP_SENDER_IP, target)
                 return 0
         return DROP
 
@@ -125,9 +148,8 @@ class ARPResponder(Element):
     def _table(state: Any) -> str:
         rows = []
         for i in range(int(state["count"])):
-            at = int(state["table"]) + 24 * i
-            length = load64(at + 8).bit_count()
-            rows.append(f"{show_ip(load64(at))}/{length} {show_ether(load64(at + 16))}\n")
+            address, mask, mac = (load64(int(state["table"]) + ADDRESS.size * i + ADDRESS[f]) for f in ADDRESS.fields)
+            rows.append(f"{show_ip(address)}/{mask.bit_count()} {show_ether(mac)}\n")
         return "".join(rows)
 
     read_handlers = {"table": _table}
@@ -250,23 +272,23 @@ class ARPQuerier(Element):
         target = packet["dst"]
         if target == 0:
             return DROP
-        if headroom(packet) < 14:
+        if headroom(packet) < ETHER_SIZE:
             return DROP - 1
         if target == 0xFFFFFFFF or target == state["broadcast"]:
-            encapsulate(packet, 0x0800, state["eth"], 0xFFFFFFFFFFFF)
+            encapsulate(packet, TYPE_IP, state["eth"], 0xFFFFFFFFFFFF)
             return 0
         if target >> 28 == 14:
-            encapsulate(packet, 0x0800, state["eth"], 0x01005E000000 | (target & 0x7FFFFF))
+            encapsulate(packet, TYPE_IP, state["eth"], 0x01005E000000 | (target & 0x7FFFFF))
             return 0
         entry = neighbour(state["table"], target)
         if entry == 0:
             return PUNT
-        if unlikely(now >= load64(entry + ENTRY_FRESH)):
-            notes = state["notes"] + (entry - state["table"]) * NOTES_PER_ENTRY
+        if unlikely(now >= load64(entry + ENTRY["fresh_until"])):
+            notes = state["notes"] + (entry - state["table"]) * (NOTES.size // ENTRY.size)
             verdict = not_fresh(entry, notes, state["polls"], core, now)
             if verdict < 0:
                 return verdict
-        encapsulate(packet, 0x0800, state["eth"], load64(entry + ENTRY_MAC))
+        encapsulate(packet, TYPE_IP, state["eth"], load64(entry + ENTRY["mac"]))
         return 0
 
     @staticmethod
@@ -310,7 +332,10 @@ def _answer(data: bytes) -> tuple[int, int] | None:
 
     Only what was asked for is believed, and no reply makes a group address a host's (RFC 1812, section 3.3.2).
     """
-    if len(data) < 42 or data[12:22] != b"\x08\x06\x00\x01\x08\x00\x06\x04\x00\x02" or data[22] & 1:
+    arp = data[ETHER_SIZE:]
+    if len(arp) < ARP_SIZE or get16(data, ETHER_TYPE) != TYPE_ARP or arp[ARP_SENDER_MAC] & 1:
         return None
-    address = int.from_bytes(data[28:32], "big")
-    return (address, int.from_bytes(data[22:28], "big")) if address else None
+    if arp[:ARP_SENDER_MAC] != _REPLY:
+        return None
+    address, mac = get32(arp, ARP_SENDER_IP), int.from_bytes(arp[ARP_SENDER_MAC:ARP_SENDER_IP], "big")
+    return (address, mac) if address else None

@@ -7,6 +7,7 @@ from shm.intrinsics import copy, load64, put_be32, store16, unlikely
 from shm.layout import RING
 from shm.ring import room
 from workers.arguments import Argument, string
+from workers.datapath.headers import ETHER_SIZE, ETHER_TYPE, TYPE_VLAN, VLAN_TAG_SIZE
 from workers.datapath.packet import BROADCAST, DROP, HOST, MULTICAST, OTHERHOST, TAKEN, headroom, place, prepend
 from workers.element import Element, cap
 
@@ -90,13 +91,13 @@ class ToDevice(Element):
         if not granted and unlikely(room(ring, 1) == 0):
             return DROP
         if unlikely(state["vlan"] >= 0):
-            if headroom(packet) < 4:
+            if headroom(packet) < VLAN_TAG_SIZE:
                 return DROP - 1
-            if packet["length"] < 14:
+            if packet["length"] < ETHER_SIZE:
                 return DROP - 2
-            data = prepend(packet, 4)
-            copy(data, data + 4, 12)
-            put_be32(data + 12, 0x81000000 | state["vlan"])
+            data = prepend(packet, VLAN_TAG_SIZE)
+            copy(data, data + VLAN_TAG_SIZE, ETHER_TYPE)
+            put_be32(data + ETHER_TYPE, TYPE_VLAN << 16 | state["vlan"])
         # The wire keeps accounts by router, and several routers send through one ring.
         at = place(ring, packet, core)
         store16(load64(ring + RING["tags"]) + 2 * at, state["router"])

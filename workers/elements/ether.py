@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from shm.intrinsics import kernel, load16, load32, put_be16, put_be32, store16, store32, store64, unlikely
+from shm.intrinsics import kernel, load16, load32, put_be16, store16, store32, store64, unlikely
 from workers.arguments import Argument, between, ether
+from workers.datapath.headers import ETHER_DST, ETHER_SIZE, ETHER_SRC, ETHER_TYPE, store_mac
 from workers.datapath.packet import BROADCAST, DROP, MULTICAST, headroom, prepend
 from workers.element import Element
 
@@ -14,19 +15,17 @@ from workers.element import Element
 @kernel
 def put_addresses(data, source, target):
     """Write both addresses of the Ethernet header at `data`."""
-    put_be16(data, target >> 32)
-    put_be32(data + 2, target)
-    put_be16(data + 6, source >> 32)
-    put_be32(data + 8, source)
+    store_mac(data + ETHER_DST, target)
+    store_mac(data + ETHER_SRC, source)
 
 
 @kernel
 def encapsulate(packet, ethertype, source, target):
     """Prepend an Ethernet header; the caller has seen to the headroom."""
-    data = prepend(packet, 14)
+    data = prepend(packet, ETHER_SIZE)
     packet["mac"] = data
     put_addresses(data, source, target)
-    put_be16(data + 12, ethertype)
+    put_be16(data + ETHER_TYPE, ethertype)
 
 
 class EtherEncap(Element):
@@ -50,13 +49,13 @@ class EtherEncap(Element):
 
     @staticmethod
     def process(state, packet):
-        if unlikely(headroom(packet) < 14):
+        if unlikely(headroom(packet) < ETHER_SIZE):
             return DROP
-        data = prepend(packet, 14)
+        data = prepend(packet, ETHER_SIZE)
         packet["mac"] = data
         # The header as it lies in memory, laid out once: two stores, which overlap.
         store64(data, state["first"])
-        store64(data + 6, state["last"])
+        store64(data + ETHER_SIZE - 8, state["last"])
         return 0
 
 
@@ -71,13 +70,13 @@ class EtherMirror(Element):
     @staticmethod
     def process(state, packet):
         data = packet["data"]
-        if packet["length"] < 14:
+        if packet["length"] < ETHER_SIZE:
             return DROP
-        low, high = load32(data), load16(data + 4)
-        store32(data, load32(data + 6))
-        store16(data + 4, load16(data + 10))
-        store32(data + 6, low)
-        store16(data + 10, high)
+        low, high = load32(data + ETHER_DST), load16(data + ETHER_DST + 4)
+        store32(data + ETHER_DST, load32(data + ETHER_SRC))
+        store16(data + ETHER_DST + 4, load16(data + ETHER_SRC + 4))
+        store32(data + ETHER_SRC, low)
+        store16(data + ETHER_SRC + 4, high)
         return 0
 
 
@@ -93,7 +92,7 @@ class EtherRewrite(Element):
 
     @staticmethod
     def process(state, packet):
-        if packet["length"] < 14:
+        if packet["length"] < ETHER_SIZE:
             return DROP
         put_addresses(packet["data"], state["src"], state["dst"])
         return 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shm.intrinsics import be16, load8, unlikely
+from shm.intrinsics import be16, unlikely
 from workers.arguments import Argument, between, boolean
 from workers.datapath.checksum import checksum
+from workers.datapath.headers import IP_FRAGMENT, IP_ID, IP_LENGTH, IP_SIZE, IP_SUM, get16, put16
 from workers.datapath.packet import DROP, PUNT
 from workers.element import Drop, Element, SlowPacket
 
@@ -44,9 +45,9 @@ class IPFragmenter(Element):
         net = packet["net"]
         if net == 0:
             return DROP - 1
-        if be16(net + 2) <= state["mtu"]:
+        if be16(net + IP_LENGTH) <= state["mtu"]:
             return 0
-        if state["honor_df"] and load8(net + 6) & 0x40:
+        if state["honor_df"] and be16(net + IP_FRAGMENT) & _DONT:
             return DROP
         return PUNT
 
@@ -56,7 +57,7 @@ class IPFragmenter(Element):
         if net is None or size == 0:
             yield Drop("no_ip_header")
             return
-        total, flags = (int.from_bytes(packet.data[net + at : net + at + 2], "big") for at in (2, 6))
+        total, flags = get16(packet.data, net + IP_LENGTH), get16(packet.data, net + IP_FRAGMENT)
         if not size <= total <= len(packet.data) - net or (flags & _PLACE) * 8 + total - size > 0xFFFF:
             yield Drop("ip_length")
             return
@@ -66,7 +67,7 @@ class IPFragmenter(Element):
         if flags & _DONT and not flags & (_MORE | _PLACE):
             # What was never to be fragmented need not have an identification of its own (RFC 6864, section 4.1).
             state["identification"] = (int(state["identification"]) + 1) & 0xFFFF
-            packet.data[net + 4 : net + 6] = int(state["identification"]).to_bytes(2, "big")
+            put16(packet.data, net + IP_ID, int(state["identification"]))
         for piece in fragments(packet, net, size, mtu):
             yield 0, piece
 
@@ -75,10 +76,10 @@ def fragments(packet: SlowPacket, net: int, size: int, mtu: int) -> Iterator[Slo
     """Yield the fragments, in order, of a packet whose IP header of `size` bytes is at `net`."""
     head = packet.data[:net]
     header = packet.data[net : net + size]
-    total = int.from_bytes(header[2:4], "big")
+    total = get16(header, IP_LENGTH)
     payload = packet.data[net + size : net + total]
-    flags = int.from_bytes(header[6:8], "big")
-    later = header[:20] + _copied_options(header[20:])
+    flags = get16(header, IP_FRAGMENT)
+    later = header[:IP_SIZE] + _copied_options(header[IP_SIZE:])
     later[0] = 0x40 | len(later) // 4
     done = 0
     while done < len(payload):
@@ -87,10 +88,10 @@ def fragments(packet: SlowPacket, net: int, size: int, mtu: int) -> Iterator[Slo
         part = payload[done : done + room]
         more = _MORE if done + len(part) < len(payload) else flags & _MORE
         out = bytearray(first)
-        out[2:4] = (len(first) + len(part)).to_bytes(2, "big")
-        out[6:8] = (flags & ~(_DONT | _MORE | _PLACE) & 0xFFFF | more | (flags & _PLACE) + done // 8).to_bytes(2, "big")
-        out[10:12] = b"\0\0"
-        out[10:12] = checksum(out).to_bytes(2, "big")
+        put16(out, IP_LENGTH, len(first) + len(part))
+        put16(out, IP_FRAGMENT, flags & ~(_DONT | _MORE | _PLACE) & 0xFFFF | more | (flags & _PLACE) + done // 8)
+        put16(out, IP_SUM, 0)
+        put16(out, IP_SUM, checksum(out))
         piece = packet.copy()
         piece.data = head + out + part
         yield piece

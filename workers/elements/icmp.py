@@ -7,6 +7,22 @@ from typing import Any
 
 from workers.arguments import Argument, ArgumentError, between, boolean, integer, ip
 from workers.datapath.checksum import checksum
+from workers.datapath.headers import (
+    IP_DST,
+    IP_FRAGMENT,
+    IP_ID,
+    IP_LENGTH,
+    IP_PROTOCOL,
+    IP_SIZE,
+    IP_SRC,
+    IP_SUM,
+    IP_TOS,
+    IP_TTL,
+    get16,
+    get32,
+    put16,
+    put32,
+)
 from workers.datapath.packet import HOST
 from workers.element import Drop, Element, SlowPacket
 from workers.elements.ip import addresses
@@ -23,6 +39,7 @@ _ERRORS = {3, 4, 5, 11, 12}
 #: Addresses that BADADDRS may list.
 _BAD = 32
 _LOOSE, _STRICT = 131, 137
+_ICMP_SUM = 2
 
 
 def icmp_type(text: str) -> int:
@@ -108,11 +125,11 @@ def due(packet: SlowPacket, bad: set[int]) -> bool:
     net, data, size = packet.net, packet.data, packet.ip_header()
     if net is None or size == 0 or packet.type not in (HOST, 3):
         return False
-    source = int.from_bytes(data[net + 12 : net + 16], "big")
-    target = int.from_bytes(data[net + 16 : net + 20], "big")
-    if int.from_bytes(data[net + 6 : net + 8], "big") & 0x1FFF:
+    source = get32(data, net + IP_SRC)
+    target = get32(data, net + IP_DST)
+    if get16(data, net + IP_FRAGMENT) & 0x1FFF:
         return False
-    if data[net + 9] == 1 and len(data) > net + size and data[net + size] in _ERRORS:
+    if data[net + IP_PROTOCOL] == 1 and len(data) > net + size and data[net + size] in _ERRORS:
         return False
     return not (_no_host(source) or source in bad or target in bad or _group(target))
 
@@ -133,8 +150,8 @@ def message(packet: SlowPacket, state: Any) -> SlowPacket:
     kind, code = int(state["type"]), int(state["code"])
     original = packet.data[net:]
     size = (original[0] & 15) * 4
-    source = int.from_bytes(original[12:16], "big")
-    target, options = reverse_route(original[20:size], source)
+    source = get32(original, IP_SRC)
+    target, options = reverse_route(original[IP_SIZE:size], source)
     rest = bytes(4)
     if kind == 12 and code == 0:
         rest = bytes([packet.param_off, 0, 0, 0])
@@ -142,20 +159,20 @@ def message(packet: SlowPacket, state: Any) -> SlowPacket:
         rest = packet.dst.to_bytes(4, "big")
     elif kind == 3 and code == 4:
         rest = int(state["pmtu"]).to_bytes(4, "big")
-    header_size = 20 + len(options)
+    header_size = IP_SIZE + len(options)
     quoted = original[: int(state["mtu"]) - header_size - 8]
     body = bytearray(bytes([kind, code, 0, 0]) + rest + quoted)
-    body[2:4] = checksum(body).to_bytes(2, "big")
-    header = bytearray(20)
+    put16(body, _ICMP_SUM, checksum(body))
+    header = bytearray(IP_SIZE)
     header[0] = 0x40 | header_size // 4
-    header[1] = 0xC0  # precedence internetwork control (RFC 1812, section 4.3.2.5)
-    header[2:4] = (header_size + len(body)).to_bytes(2, "big")
-    header[4:6] = int(state["identification"]).to_bytes(2, "big")
-    header[8], header[9] = 255, 1
-    header[12:16] = int(state["src"]).to_bytes(4, "big")
-    header[16:20] = target.to_bytes(4, "big")
+    header[IP_TOS] = 0xC0  # precedence internetwork control (RFC 1812, section 4.3.2.5)
+    put16(header, IP_LENGTH, header_size + len(body))
+    put16(header, IP_ID, int(state["identification"]))
+    header[IP_TTL], header[IP_PROTOCOL] = 255, 1
+    put32(header, IP_SRC, int(state["src"]))
+    put32(header, IP_DST, target)
     header += options
-    header[10:12] = checksum(header).to_bytes(2, "big")
+    put16(header, IP_SUM, checksum(header))
     return SlowPacket(
         header + body,
         net=0,

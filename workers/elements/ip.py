@@ -8,6 +8,7 @@ from typing import Any
 from shm.intrinsics import be16, be32, kernel, load8, load16, load32, put_be32, store8, store16, store32, unlikely
 from workers.arguments import Argument, ArgumentError, between, boolean, ip, prefix, words
 from workers.datapath.checksum import header_fault, replace16
+from workers.datapath.headers import IP_DST, IP_LENGTH, IP_SIZE, IP_SRC, IP_SUM, IP_TTL
 from workers.datapath.packet import DROP
 from workers.element import Element, Needs
 
@@ -55,7 +56,7 @@ class MarkIPHeader(Element):
 
     @staticmethod
     def process(state, packet):
-        if packet["length"] < state["offset"] + 20:
+        if packet["length"] < state["offset"] + IP_SIZE:
             return DROP
         packet["net"] = packet["data"] + state["offset"]
         return 0
@@ -130,9 +131,9 @@ class CheckIPHeader(Element):
         fault = header_fault(net, room, state["checksum"])
         if unlikely(fault < 0):
             return fault
-        total = be16(net + 2)
-        source = be32(net + 12)
-        dst = be32(net + 16)
+        total = be16(net + IP_LENGTH)
+        source = be32(net + IP_SRC)
+        dst = be32(net + IP_DST)
         # One bit says of nearly every source that it is not a bad one.
         if (
             unlikely(state["hashes"] >> hashed(source) & 1)
@@ -194,16 +195,16 @@ class DecIPTTL(Element):
             return DROP - 1
         if unlikely(state["active"] == 0):
             return 0
-        if unlikely(state["multicast"] == 0) and load8(net + 16) >> 4 == 14:
+        if unlikely(state["multicast"] == 0) and load8(net + IP_DST) >> 4 == 14:
             return 0
-        ttl = load8(net + 8)
+        ttl = load8(net + IP_TTL)
         if unlikely(ttl <= 1):
             return DROP
         # TTL is the low byte of its word in host order: the word loses one, so the checksum gains one, with the
         # carry brought round, and 0xffff written as 0 (RFC 1624, section 3).
-        store8(net + 8, ttl - 1)
-        total = load16(net + 10) + 1
-        store16(net + 10, total + (total >= 0xFFFF))
+        store8(net + IP_TTL, ttl - 1)
+        total = load16(net + IP_SUM) + 1
+        store16(net + IP_SUM, total + (total >= 0xFFFF))
         return 0
 
 
@@ -225,10 +226,10 @@ class FixIPSrc(Element):
             if net == 0:
                 return DROP
             packet["fix_src"] = 0
-            high, low = load16(net + 12), load16(net + 14)
-            put_be32(net + 12, state["addr"])
-            replace16(net + 10, high, load16(net + 12))
-            replace16(net + 10, low, load16(net + 14))
+            high, low = load16(net + IP_SRC), load16(net + IP_SRC + 2)
+            put_be32(net + IP_SRC, state["addr"])
+            replace16(net + IP_SUM, high, load16(net + IP_SRC))
+            replace16(net + IP_SUM, low, load16(net + IP_SRC + 2))
         return 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from shm.intrinsics import load8, unlikely
 from workers.arguments import Argument, ArgumentError, ip
 from workers.datapath.checksum import checksum
+from workers.datapath.headers import IP_SIZE, IP_SUM, get32, put16, put32
 from workers.datapath.packet import DROP, PUNT
 from workers.element import Drop, Element
 from workers.elements.ip import addresses
@@ -79,7 +80,7 @@ def fill_options(data: bytearray, net: int, address: int, mine: set[int], millis
         Offset in the header of the octet that is wrong (RFC 792, parameter problem); None if all is well.
     """
     end = net + (data[net] & 15) * 4
-    at, changed = net + 20, False
+    at, changed = net + IP_SIZE, False
     while at < end:
         kind = data[at]
         if kind == _END:
@@ -101,8 +102,8 @@ def fill_options(data: bytearray, net: int, address: int, mine: set[int], millis
         changed |= kind in (_RECORD_ROUTE, _TIMESTAMP)
         at += size
     if changed:
-        data[net + 10 : net + 12] = b"\0\0"
-        data[net + 10 : net + 12] = checksum(data[net:end]).to_bytes(2, "big")
+        put16(data, net + IP_SUM, 0)
+        put16(data, net + IP_SUM, checksum(data[net:end]))
     return None
 
 
@@ -116,7 +117,7 @@ def _record_route(data: bytearray, at: int, size: int, address: int) -> int | No
         return None  # full: passed on as it is
     if pointer + 3 > size:
         return 2
-    data[at + pointer - 1 : at + pointer + 3] = address.to_bytes(4, "big")
+    put32(data, at + pointer - 1, address)
     data[at + 2] = pointer + 4
     return None
 
@@ -140,10 +141,10 @@ def _timestamp(data: bytearray, at: int, size: int, address: int, mine: set[int]
         return 2
     place = at + pointer - 1
     if flag == 3:
-        if int.from_bytes(data[place : place + 4], "big") not in mine:
+        if get32(data, place) not in mine:
             return None
     elif flag == 1:
-        data[place : place + 4] = address.to_bytes(4, "big")
-    data[place + entry - 4 : place + entry] = now.to_bytes(4, "big")
+        put32(data, place, address)
+    put32(data, place + entry - 4, now)
     data[at + 2] = pointer + entry
     return None

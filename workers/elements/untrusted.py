@@ -36,6 +36,7 @@ from shm.intrinsics import copy, kernel, load64, store64
 from shm.layout import NOTE
 from workers.arguments import Argument, string
 from workers.datapath.checksum import header_fault
+from workers.datapath.headers import ETHER_SIZE
 from workers.datapath.packet import DROP, GUARD, HEADROOM, TAKEN, get_note, put_note, spare_done, spare_packet
 from workers.datapath.turn import drop, made
 from workers.element import Element, Needs
@@ -62,7 +63,7 @@ def net_mark(packet):
 def validate_again(packet):
     """Check what stands in the packet now: nothing that was known of it before it left counts any more."""
     end = packet["data"] + packet["length"]
-    if packet["mac"] < packet["data"] or packet["mac"] + 14 > end:
+    if packet["mac"] < packet["data"] or packet["mac"] + ETHER_SIZE > end:
         packet["mac"] = 0
     net = packet["net"]
     if net == 0:

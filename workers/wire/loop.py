@@ -11,8 +11,6 @@ from __future__ import annotations
 from shm.intrinsics import (
     acquire64,
     add64,
-    be16,
-    be32,
     bit_length,
     copy,
     kernel,
@@ -51,6 +49,7 @@ from shm.wire_layout import (
     WIRE,
 )
 from workers.core.clock import to_ns
+from workers.datapath.headers import ETHER_DST, ETHER_SRC, load_mac
 from workers.datapath.nic import arrive, deliver
 from workers.datapath.packet import HEADROOM, LARGE_ROOM, frame_address
 
@@ -119,7 +118,7 @@ def due(source, clock):
     while wanted < BATCH:
         if at + wanted >= count:
             break
-        if begun + load64(state["frames"] + (at + wanted) * FRAME.size + 16) > elapsed:
+        if begun + load64(state["frames"] + (at + wanted) * FRAME.size + FRAME["time_ns"]) > elapsed:
             break
         wanted += 1
     return wanted
@@ -162,11 +161,11 @@ def run_source(source, wall, back):
             ahead = slot_at(ring, load64(ring + RING["next_head"]) + AHEAD)
             prefetch(load64(ring + RING["pool"]) + load32(ahead) * LINE + HEADROOM)
         frame = state["frames"] + at * FRAME.size
-        length = load64(frame + 8)
+        length = load64(frame + FRAME["length"])
         if length > LARGE_ROOM:
             state["giants"] += 1
         elif ring:
-            deliver(ring, load64(frame), length, time, state["tag"])
+            deliver(ring, load64(frame + FRAME["address"]), length, time, state["tag"])
             placed += 1
             state["bytes"] += length
         at += 1
@@ -204,8 +203,8 @@ def bucket(units):
 def tally(counts, router, length, time, now):
     """Account one frame that a router sent."""
     account = load64(counts + 8 * router)
-    add64(account, 1)
-    add64(account + 8, length)
+    add64(account + TALLY["packets"], 1)
+    add64(account + TALLY["bytes"], length)
     if time:
         # Modulo 2**32, and a clock read a moment before the other's is no latency at all.
         units = (now - time) & 0xFFFFFFFF
@@ -328,9 +327,9 @@ def run_sink(sink, since, wall):
         if cable and arrive(load64(cable), frame_address(slot, pool), length, now) == 0:
             account = load64(counts + 8 * router)
             add64(account + TALLY["unclaimed"], 1)
-            if length >= 6:
+            if length >= ETHER_SRC:
                 frame = frame_address(slot, pool)
-                store64(account + TALLY["stray"], be16(frame) << 32 | be32(frame + 2))
+                store64(account + TALLY["stray"], load_mac(frame + ETHER_DST))
         sent += 1
     store64(ring + RING["next_tail"], tail + sent)
     commit_tail(ring)

@@ -15,6 +15,7 @@ from pathlib import Path
 from shm.intrinsics import store64
 from shm.layout import LINE
 from shm.wire_layout import FRAME
+from workers.datapath.headers import ETHER_SIZE, ETHER_TYPE, TYPE_VLAN, VLAN_TAG_SIZE, VLAN_TCI, get16
 from workers.datapath.packet import LARGE_ROOM
 from workers.wire.capture_reader import CaptureError, Findings, read_records
 from workers.wire.traffic import BETWEEN_PAUSES, Pause, nothing
@@ -23,9 +24,8 @@ from workers.wire.traffic import BETWEEN_PAUSES, Pause, nothing
 LONGEST_GAP_NS = 3600 * 10**9
 #: Destinations of unclaimed frames that are recorded.
 STRANGERS = 16
-_VLAN_TAG = b"\x81\x00"
 #: What is kept of a frame that no buffer holds, with or without its VLAN's tag: enough to be counted as such.
-_LONGEST = LARGE_ROOM + 4 + 1
+_LONGEST = LARGE_ROOM + VLAN_TAG_SIZE + 1
 
 
 class Timeline:
@@ -74,12 +74,12 @@ class Sorter:
 
     def sort(self, data: bytes) -> tuple[list[int], bytes]:
         """Return the routers that get a frame, and the frame as they get it. A frame without a header is unclaimed."""
-        if len(data) < 14:
+        if len(data) < ETHER_SIZE:
             return [], data
-        vlan, tagged = -1, len(data) >= 18 and data[12:14] == _VLAN_TAG
+        vlan, tagged = -1, len(data) >= ETHER_SIZE + VLAN_TAG_SIZE and get16(data, ETHER_TYPE) == TYPE_VLAN
         if tagged:
             # VLAN 0 is a priority, and no VLAN (IEEE 802.1Q).
-            vlan = int.from_bytes(data[14:16], "big") & 0xFFF or -1
+            vlan = get16(data, VLAN_TCI) & 0xFFF or -1
         mine = self._all.get(vlan, [])
         # An unclaimed VLAN: the frame goes, with its tag, to the router that takes the rest.
         takers = self._by_mac.get((-1, None), [])
@@ -88,7 +88,7 @@ class Sorter:
             takers = mine if group else self._by_mac.get((vlan, int.from_bytes(data[:6], "big")), [])
             takers = takers or self._by_mac.get((vlan, None), [])
         if tagged and mine and self._strip:
-            data = data[:12] + data[16:]
+            data = data[:ETHER_TYPE] + data[ETHER_TYPE + VLAN_TAG_SIZE :]
         return takers, data
 
 

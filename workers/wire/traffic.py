@@ -11,6 +11,19 @@ from typing import Any
 from shm.wire_layout import FCS
 from workers.arguments import prefix
 from workers.datapath.checksum import checksum
+from workers.datapath.headers import (
+    ETHER_SIZE,
+    IP_DST,
+    IP_ID,
+    IP_LENGTH,
+    IP_PROTOCOL,
+    IP_SIZE,
+    IP_SRC,
+    IP_SUM,
+    IP_TTL,
+    put16,
+    put32,
+)
 
 #: Frames of a generator's schedule, at least: a multiple of the IMIX round of 12.
 ROUND = 1536
@@ -41,13 +54,14 @@ class Frame:
 
 def udp_frame(source: int, target: int, flow: int, ttl: int, size: int, mac: int) -> bytes:
     """Return an Ethernet frame with a UDP packet and right checksums, `size` bytes long with its check sequence."""
-    length = size - FCS - 14
-    header = bytearray(20)
-    header[0], header[8], header[9] = 0x45, ttl, 17
-    header[2:4] = length.to_bytes(2, "big")
-    header[4:6] = (flow & 0xFFFF).to_bytes(2, "big")
-    header[12:16], header[16:20] = source.to_bytes(4, "big"), target.to_bytes(4, "big")
-    header[10:12] = checksum(header).to_bytes(2, "big")
+    length = size - FCS - ETHER_SIZE
+    header = bytearray(IP_SIZE)
+    header[0], header[IP_TTL], header[IP_PROTOCOL] = 0x45, ttl, 17
+    put16(header, IP_LENGTH, length)
+    put16(header, IP_ID, flow & 0xFFFF)
+    put32(header, IP_SRC, source)
+    put32(header, IP_DST, target)
+    put16(header, IP_SUM, checksum(header))
     payload = bytes(i & 0xFF for i in range(length - 28))
     # UDP to port 9, discard; no UDP checksum (RFC 768 allows 0).
     udp = (1024 + flow % 60000).to_bytes(2, "big") + b"\0\x09" + (length - 20).to_bytes(2, "big") + b"\0\0"
