@@ -11,7 +11,7 @@ overload what is forwarded follows what arrives, not what was promised.
 from __future__ import annotations
 
 from shm.intrinsics import acquire64, copy, kernel, load8, load16, load64, prefetch, stack_record
-from shm.layout import RING
+from shm.layout import RING, SLOT
 from shm.ring import available, bump, commit_head, commit_tail, room
 from shm.wire_layout import CLAIM, CLAIMS, CLASSIFIER
 from workers.datapath.headers import ETHER_SIZE, ETHER_TYPE, VLAN_TAG_SIZE
@@ -78,8 +78,8 @@ def classify(block: int, core: int, task: int, quantum: int) -> int:
             break
         while i < stop:
             if i + AHEAD <= last:
-                prefetch(frame_address(slots + ((tail + i + AHEAD) & mask) * 16, pool))
-            slot = slots + ((tail + i) & mask) * 16
+                prefetch(frame_address(slots + ((tail + i + AHEAD) & mask) * SLOT.size, pool))
+            slot = slots + ((tail + i) & mask) * SLOT.size
             receive(packet, slot, pool)
             found = owner(claims, ring, tail + i, packet)
             if found == 0:

@@ -28,7 +28,7 @@ from shm.intrinsics import (
     ticks,
     unlikely,
 )
-from shm.layout import CORE, LINE, RING, SLOT, TIME_UNIT_NS
+from shm.layout import CORE, LINE, RING, SLOT, TIME_UNIT_NS, Layout
 from shm.ring import available, commit_head, commit_tail, room, slot_at
 from shm.wire_layout import (
     CAPTURE,
@@ -64,9 +64,25 @@ PAUSES = 16
 #: A source that has run for so long begins anew, where a multiple of its interval is: elapsed ns << 16 is a word.
 LONG_NS = 1 << 46
 _PART = (1 << SOURCE_INTERVAL_BITS) - 1
-_SOURCE, _SINK, _WIRE, _CAPTURE = SOURCE.dtype, SINK.dtype, WIRE.dtype, CAPTURE.dtype
-#: pcapng Enhanced Packet Block: fixed part and trailer.
-_BLOCK = 32
+SOURCE_RECORD = SOURCE.dtype
+SINK_RECORD = SINK.dtype
+WIRE_RECORD = WIRE.dtype
+CAPTURE_RECORD = CAPTURE.dtype
+#: An Enhanced Packet Block (pcapng, section 4.3) up to the frame; its size counts the trailer too.
+EPB = Layout(
+    "epb",
+    {
+        "type": "u4",
+        "size": "u4",
+        "interface": "u4",
+        "time_high": "u4",
+        "time_low": "u4",
+        "captured": "u4",
+        "length": "u4",
+        "data": "u4",
+    },
+)
+EPB_TYPE = 6
 _POSITION = 0xFFFF_FFFF
 
 
@@ -103,7 +119,7 @@ def begin_anew(state, clock):
 @kernel
 def due(source, clock):
     """Return how many frames a source should send now, with those that will find no room."""
-    state = record(source, _SOURCE)
+    state = record(source, SOURCE_RECORD)
     if state["interval"] == 0:
         return BATCH
     elapsed = clock - state["start_ns"]
@@ -125,38 +141,36 @@ def due(source, clock):
 
 
 @kernel
-def run_source(source, wall, back):
-    """Send what is due; `back`: sources are served from the last to the first. Return how many frames went in."""
-    state = record(source, _SOURCE)
-    if state["done"] or state["paused"] or load64(state["gate"]) == 0:
-        return 0
-    clock = wall
-    if state["clock"]:
-        clock = relaxed64(state["clock"])
+def clock_of(state, wall):
+    """Return the clock that a source is paced by; a stream that has not begun begins."""
+    clock = relaxed64(state["clock"]) if state["clock"] else wall
     if state["start_ns"] < 0:
         state["start_ns"] = clock
         state["base"] = state["sent"]
-    wanted = due(source, clock)
-    if state["limit"] >= 0 and wanted > state["limit"] - state["sent"]:
-        wanted = state["limit"] - state["sent"]
-    if wanted <= 0:
-        return 0
-    ring, at, count = state["ring"], state["next"], state["count"]
-    take = wanted if wanted < BATCH else BATCH
-    free = take
+    return clock
+
+
+@kernel
+def grant(state, wanted, back):
+    """Return how many of `wanted` frames the ring has room for."""
+    ring = state["ring"]
+    if ring == 0:
+        return wanted
     part = state["part_back"] if back else state["part"]
-    if ring and part:
+    if part:
         # Several sources fill the ring, one after the other: the room is for what arrived at each, not for the first.
         credit = state["credit"] + room(ring, 1 << 16) * part
         state["credit"] = credit & ((1 << PART_BITS) - 1)
-        free = credit >> PART_BITS if credit >> PART_BITS < take else take
-        free = room(ring, free)
-    elif ring:
-        free = room(ring, take)
-    time = stamp(clock)
-    placed = 0
-    for i in range(free):
-        if ring and i + AHEAD < free:
+        wanted = credit >> PART_BITS if credit >> PART_BITS < wanted else wanted
+    return room(ring, wanted)
+
+
+@kernel
+def write_frames(state, count, time):
+    """Write the schedule's next `count` frames into the ring; return how many went in."""
+    ring, at, written = state["ring"], state["next"], 0
+    for i in range(count):
+        if ring and i + AHEAD < count:
             # Only what there is room for: the line behind belongs to the worker, which is reading it.
             ahead = slot_at(ring, load64(ring + RING["next_head"]) + AHEAD)
             prefetch(load64(ring + RING["pool"]) + load32(ahead) * LINE + HEADROOM)
@@ -166,27 +180,50 @@ def run_source(source, wall, back):
             state["giants"] += 1
         elif ring:
             deliver(ring, load64(frame + FRAME["address"]), length, time, state["tag"])
-            placed += 1
+            written += 1
             state["bytes"] += length
         at += 1
-        if at == count:
+        if at == state["count"]:
             at = 0
     if ring:
         commit_head(ring)
+    state["next"] = at
+    state["placed"] += written
+    return written
+
+
+@kernel
+def account_frames(state, wanted, granted):
+    """Account for `wanted` frames, of which `granted` have found room and the rest, if any, are lost."""
     if state["interval"] == 0:
-        wanted = free  # as fast as it is taken: what finds no room waits
-    elif wanted > take and free == take:
-        wanted = take  # there was room: the rest has its turn when the wire comes round again
-    missed = wanted - free
+        wanted = granted  # as fast as it is taken: what finds no room waits
+    elif wanted > BATCH and granted == BATCH:
+        wanted = BATCH  # there was room: the rest has its turn in the wire's next round
+    missed = wanted - granted
     if missed > 0:
         add64(state["full"], missed)
-        at = (at + missed) % count
-    state["next"] = at
+        state["next"] = (state["next"] + missed) % state["count"]
     state["sent"] += wanted
-    state["placed"] += placed
     if state["limit"] >= 0 and state["sent"] >= state["limit"]:
         state["done"] = 1
-    return placed
+
+
+@kernel
+def run_source(source, wall, back):
+    """Send what is due; `back`: sources are served from the last to the first. Return how many frames went in."""
+    state = record(source, SOURCE_RECORD)
+    if state["done"] or state["paused"] or load64(state["gate"]) == 0:
+        return 0
+    clock = clock_of(state, wall)
+    wanted = due(source, clock)
+    if state["limit"] >= 0 and wanted > state["limit"] - state["sent"]:
+        wanted = state["limit"] - state["sent"]
+    if wanted <= 0:
+        return 0
+    granted = grant(state, wanted if wanted < BATCH else BATCH, back)
+    written = write_frames(state, granted, stamp(clock))
+    account_frames(state, wanted, granted)
+    return written
 
 
 @kernel
@@ -238,26 +275,26 @@ def put_word(capture, place, value):
 @kernel
 def capture_frame(capture, frame, length, wall):
     """Append an Enhanced Packet Block (pcapng); where the ring has no room for it, count the frame as lost."""
-    state = record(capture, _CAPTURE)
+    state = record(capture, CAPTURE_RECORD)
     filled = state["filled"]
     at = filled & _POSITION
     padded = (length + 3) & ~3
-    size = _BLOCK + padded
+    size = EPB.size + padded
     # Pairs with the writer's release: it has taken out what was there before.
     if ((at - acquire64(capture + CAPTURE["emptied"])) & _POSITION) + size > state["size"]:
         state["lost"] += 1
         return
     time = state["epoch_ns"] + wall
-    put_word(capture, at, 6)
-    put_word(capture, at + 4, size)
-    put_word(capture, at + 8, state["interface"])
-    put_word(capture, at + 12, time >> 32)
-    put_word(capture, at + 16, time)
-    put_word(capture, at + 20, length)
-    put_word(capture, at + 24, length)
-    put_word(capture, at + 28 + padded - 4, 0)
-    put_bytes(capture, at + 28, frame, length)
-    put_word(capture, at + 28 + padded, size)
+    put_word(capture, at + EPB["type"], EPB_TYPE)
+    put_word(capture, at + EPB["size"], size)
+    put_word(capture, at + EPB["interface"], state["interface"])
+    put_word(capture, at + EPB["time_high"], time >> 32)
+    put_word(capture, at + EPB["time_low"], time)
+    put_word(capture, at + EPB["captured"], length)
+    put_word(capture, at + EPB["length"], length)
+    put_word(capture, at + EPB["data"] + padded - 4, 0)
+    put_bytes(capture, at + EPB["data"], frame, length)
+    put_word(capture, at + EPB["data"] + padded, size)
     state["frames"] += 1
     # The block, before the writer sees that it is there.
     release64(capture + CAPTURE["filled"], (((filled >> 32) + 1) & CAPTURE_FRAMES) << 32 | ((at + size) & _POSITION))
@@ -289,7 +326,7 @@ def sent_at(link, length, since, clock):
 @kernel
 def run_sink(sink, since, wall):
     """Send what a TX ring holds; the round before was at `since`. Return how many frames left."""
-    state = record(sink, _SINK)
+    state = record(sink, SINK_RECORD)
     ring = state["ring"]
     count = available(ring, BATCH)
     if count == 0:
@@ -310,9 +347,9 @@ def run_sink(sink, since, wall):
     sent = 0
     for i in range(count):
         if i + 2 * AHEAD < count:
-            prefetch_read(slots + ((tail + i + 2 * AHEAD) & mask) * 16)
+            prefetch_read(slots + ((tail + i + 2 * AHEAD) & mask) * SLOT.size)
         at = (tail + i) & mask
-        slot = slots + at * 16
+        slot = slots + at * SLOT.size
         described = load64(slot + SLOT["time"])
         length = described >> 32 & 0xFFFF
         if link:
@@ -345,7 +382,7 @@ def wall_ns(state, now):
 @kernel
 def run_round(wire, wall):
     """Serve every link once at `wall` ns. Return how many frames moved."""
-    state = record(wire, _WIRE)
+    state = record(wire, WIRE_RECORD)
     moved = 0
     for i in range(state["core_count"]):
         core = load64(state["cores"] + 8 * i)
@@ -385,7 +422,7 @@ def run_wire(wire: int, until: int) -> int:
     int
         Frames moved.
     """
-    state = record(wire, _WIRE)
+    state = record(wire, WIRE_RECORD)
     moved = idle = 0
     now = until if state["virtual"] else ticks()
     while now < until or state["virtual"]:
