@@ -28,7 +28,7 @@ from shm.memfd import map_at
 from workers.core.clock import calibrate, set_up_core
 from workers.core.slow_path import SlowTask, run_slow
 from workers.core.worker import shape_of, tasks_on
-from workers.domu.bridge import TAKEN
+from workers.domu.bridge import BRIDGE
 from workers.domu.frontend import sleep_on_requests
 
 #: Lines of its journal that are passed on between two slices.
@@ -89,8 +89,9 @@ class HostedGraph:
         self._bring, self._send = (kernels["bridge"][name] for name in ("bring", "send"))
         self._slice_ticks, self._slow_ticks = calibration.ticks(_SLICE_NS), calibration.ticks(_SLOW_NS)
         self._down, self._up, self._wait = down, up, wait
-        self._counts, self._held = np.zeros(6, dtype=np.int64), np.zeros(SLOTS, dtype=np.int64)
-        self._gifts = np.zeros(GIFTS, dtype=np.int64)
+        self._state = np.zeros(1, dtype=BRIDGE.dtype)
+        self._bridge: int = self._state.ctypes.data
+        self._held, self._gifts = np.zeros(SLOTS, dtype=np.int64), np.zeros(GIFTS, dtype=np.int64)
         rings = (manifest.inputs, manifest.outputs, manifest.rings)
         self._rx, self._tx, self._rings = (np.array(addresses, dtype=np.int64) for addresses in rings)
         #: Channels to the router's own elements in the graph, and what serves them; set after these have been made.
@@ -100,7 +101,7 @@ class HostedGraph:
 
     def serve(self) -> bool:
         """Let packets in, the graph work, and packets out; return whether anything has happened."""
-        busy = self._bring(self._down, self._up, self._counts, self._held, self._gifts, self._rx)
+        busy = self._bring(self._down, self._up, self._bridge, self._held, self._gifts, self._rx)
         store64(self._core + CORE["next_poll"], 0)
         busy += self._slice(self._core, self._ticks() + self._slice_ticks)
         busy += run_slow(self._slow, self._ticks, self._slow_ticks)
@@ -109,14 +110,14 @@ class HostedGraph:
             print(record.text, file=sys.stderr)
         for guest in self.guests:
             busy += guest.serve()
-        arrays = self._counts, self._held, self._gifts, self._tx, self._rings, self._channels
-        busy += self._send(self._up, *arrays)
+        arrays = self._held, self._gifts, self._tx, self._rings, self._channels
+        busy += self._send(self._up, self._bridge, *arrays)
         return busy > 0
 
     def wait(self, rounds: int) -> bool:
         """Look for packets, `rounds` times."""
-        return bool(self._wait(self._down, self._counts[TAKEN], rounds))
+        return bool(self._wait(self._down, int(self._state["taken"][0]), rounds))
 
     def sleep(self, seconds: float) -> None:
         """Sleep until there are packets, at most so long."""
-        sleep_on_requests(self._down, self._up, int(self._counts[TAKEN]), seconds)
+        sleep_on_requests(self._down, self._up, int(self._state["taken"][0]), seconds)
