@@ -14,6 +14,7 @@ from shm.channel import (
     KEPT,
     LENT,
     LONGEST,
+    OUTPUTS,
     SLOT_START,
     SLOTS,
     can_lend,
@@ -43,6 +44,8 @@ from workers.element import Element, Needs
 
 #: What `collect` returns where no packet goes on.
 GONE = -1
+#: What `resolve` returns if a return is about no packet that goes on or ends.
+NOTHING = -100
 
 
 def _target(text: str) -> tuple[str, str]:
@@ -71,6 +74,58 @@ def validate_again(packet):
     if net < packet["data"] or header_fault(net, end - net, 1) < 0:
         return -1
     return 0
+
+
+@kernel
+def resolve(core, channel, place, kind, outcome):
+    """Return what is to become of a packet: an output, DROPPED, FAILED, a fault (below 0); NOTHING if there is none.
+
+    | slot | while packets are kept | outcome | what it means |
+    | --- | --- | --- | --- |
+    | lent with a packet | either | KEPT | the packet stays, NOTHING yet; DROPPED if too many do |
+    | lent empty | yes | an output, DROPPED | that of a packet that was kept |
+    | lent empty | no | DROPPED | NOTHING: the slot comes back unused |
+    | lent empty | no | an output | a packet that the domU made |
+    | lent empty | either | KEPT | DROPPED: a packet cannot stay in its stead |
+    """
+    if kind == GIFT and kept_before(core, channel) == 0:
+        if outcome == DROPPED:
+            return NOTHING
+        made(core, place)
+    elif kind == LENT and outcome == KEPT and keeps(core, channel):
+        return NOTHING
+    return DROPPED if outcome == KEPT else outcome
+
+
+@kernel
+def count_lost(core, channel, place, outcome):
+    """Count a packet that the domU dropped or failed on, or whose return cannot be meant."""
+    if outcome == DROPPED:
+        drop(core, place, DROP - 3)
+    elif outcome == FAILED:
+        drop(core, place, DROP - 4)
+    else:
+        count_fault(core, channel, outcome)
+        drop(core, place, DROP - 5)
+
+
+@kernel
+def restore(packet, core, channel, kind, word):
+    """Open what a return brings as a packet, in a spare buffer, with the annotations that it left with."""
+    length, offset, slot = length_in(word), offset_in(word), slot_in(word)
+    spare_packet(packet, core, length)
+    start = packet["data"]
+    if kind == LENT:
+        # Annotations point to places relative to where the packet began when it left.
+        packet["data"] = start + SLOT_START - offset
+        get_note(load64(channel + CHANNEL["notes"]) + slot * NOTE.size, packet)
+        packet["data"] = start
+        packet["time"] = time_of(channel, slot)
+    packet["floor"] = start - HEADROOM + GUARD
+    for i in range(GUARD, HEADROOM, 8):
+        # What was stripped stayed behind: if it is put back, it is zeros.
+        store64(start - HEADROOM + i, 0)
+    copy(start, slot_address(channel, slot) + offset, length)
 
 
 class Untrusted(Element):
@@ -141,41 +196,14 @@ class Untrusted(Element):
         if kind != LENT and kind != GIFT:
             count_fault(core, channel, kind)
             return GONE
-        slot, outcome = slot_in(word), outcome_of(word)
-        if kind == GIFT:
-            if kept_before(core, channel) == 0:
-                if outcome == DROPPED:
-                    retrieve(core, channel, slot)
-                    return GONE
-                made(core, place)
-            if outcome == KEPT:
-                outcome = DROPPED
-        elif outcome == KEPT:
-            if keeps(core, channel):
-                retrieve(core, channel, slot)
-                return GONE
-            outcome = DROPPED
-        if outcome < 0:
-            count_fault(core, channel, outcome)
-        if outcome < 0 or outcome in (DROPPED, FAILED):
-            retrieve(core, channel, slot)
-            drop(core, place, DROP - 3 if outcome == DROPPED else DROP - 4 if outcome == FAILED else DROP - 5)
+        outcome = resolve(core, channel, place, kind, outcome_of(word))
+        if outcome < 0 or outcome >= OUTPUTS:
+            retrieve(core, channel, slot_in(word))
+            if outcome != NOTHING:
+                count_lost(core, channel, place, outcome)
             return GONE
-        length, offset = length_in(word), offset_in(word)
-        spare_packet(packet, core, length)
-        start = packet["data"]
-        if kind == LENT:
-            # Annotations point to places relative to where the packet began when it left.
-            packet["data"] = start + SLOT_START - offset
-            get_note(load64(channel + CHANNEL["notes"]) + slot * NOTE.size, packet)
-            packet["data"] = start
-            packet["time"] = time_of(channel, slot)
-        packet["floor"] = start - HEADROOM + GUARD
-        for i in range(GUARD, HEADROOM, 8):
-            # What was stripped stayed behind: if it is put back, it is zeros.
-            store64(start - HEADROOM + i, 0)
-        copy(packet["data"], slot_address(channel, slot) + offset, length)
-        retrieve(core, channel, slot)
+        restore(packet, core, channel, kind, word)
+        retrieve(core, channel, slot_in(word))
         if validate_again(packet) < 0:
             spare_done(core)
             drop(core, place, DROP - 6)
