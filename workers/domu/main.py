@@ -23,6 +23,8 @@ from workers.domu.frontend import Frontend, give_returns, take_requests, wait_fo
 from workers.domu.hosted_graph import Code, HostedGraph, ends_of
 from workers.domu.runners import make_stage
 
+assert SLOTS <= 1 << 16  # a request has 16 bits for the slot
+
 #: Polls for packets before the first sleep of an idle domU, which a packet ends.
 _ROUNDS = 2000
 #: Longest first sleep, in seconds; it doubles each time.
@@ -162,40 +164,74 @@ def run(
         Exit status.
     """
     control = Control(connection)
+    guests = open_guests(descriptors, spec, kernels, code, control)
+    control.tell(ready=True)
+    serve(guests, control)
+    return 0
+
+
+def open_guests(
+    descriptors: Sequence[int], spec: dict[str, Any], kernels: dict[str, Any], code: Code, control: Control
+) -> list[Guest | HostedGraph]:
+    """Load the elements behind each channel and map its memory; see :func:`run`.
+
+    Without descriptors this is a rehearsal: the elements are loaded, and no packet will ever come.
+    """
     guests: list[Guest | HostedGraph] = []
     for i, cluster in enumerate(spec["clusters"]):
         if not descriptors:
-            # A rehearsal: its elements are loaded, and no packet will ever come.
             Guest(cluster, None, control)
             continue
         down = map_at(0, descriptors[2 * i], DOWN_BYTES, writable=False)
         up = map_at(0, descriptors[2 * i + 1], UP_BYTES)
-        if "graph" in spec:
-            inner = HostedGraph(spec["graph"], descriptors[-1], down, up, code, kernels["wait"])
-            # The router's own elements are in this process, too: the same channel, without a boundary of trust.
-            ends = zip(spec["inside"], inner.channels, strict=True)
-            inner.guests = [Guest(own, Frontend(*ends_of(at), kernels), control) for own, at in ends]
-            guests.append(inner)
-        else:
+        if "graph" not in spec:
             guests.append(Guest(cluster, Frontend(down, up, kernels), control))
-    control.tell(ready=True)
-    nap = _NAP_S
+            continue
+        hosted = HostedGraph(spec["graph"], descriptors[-1], down, up, code, kernels["wait"])
+        # The router's own elements are in this process, too: the same channel, without a boundary of trust.
+        for own, channel in zip(spec["inside"], hosted.channels, strict=True):
+            hosted.guests.append(Guest(own, Frontend(*ends_of(channel), kernels), control))
+        guests.append(hosted)
+    return guests
+
+
+def serve(guests: list[Guest | HostedGraph], control: Control) -> None:
+    """Serve channels until the platform closes the control channel."""
+    idle = Idle(guests)
     while True:
         busy = False
         for guest in guests:
             busy |= guest.serve()
         if busy:
-            nap = _NAP_S
+            idle.reset()
         elif not guests or not guests[0].wait(_ROUNDS):
             if control.closed():
-                return 0
-            if len(guests) != 1:
-                time.sleep(nap)  # a futex wait is for one channel only
-            elif nap == _LONGEST_NAP_S and isinstance(guests[0], Guest):
-                guests[0].sleep(_SLEEP_S)
-            else:
-                guests[0].sleep(nap)
-            nap = min(2 * nap, _LONGEST_NAP_S)
+                return
+            idle.sleep()
 
 
-assert SLOTS <= 1 << 16
+class Idle:
+    """How long a domU without packets sleeps: twice as long each time, as long as it stays idle."""
+
+    def __init__(self, guests: list[Guest | HostedGraph]) -> None:
+        self._only = guests[0] if len(guests) == 1 else None
+        self._seconds = _NAP_S
+
+    def reset(self) -> None:
+        """Begin again with the shortest sleep: there have been packets."""
+        self._seconds = _NAP_S
+
+    def next(self) -> float:
+        """Return the seconds of the next sleep."""
+        seconds = self._seconds
+        self._seconds = min(2 * seconds, _LONGEST_NAP_S)
+        # A graph must run by time; elements alone can wait until packets wake them.
+        return _SLEEP_S if seconds == _LONGEST_NAP_S and isinstance(self._only, Guest) else seconds
+
+    def sleep(self) -> None:
+        """Sleep, until packets come if there is a single channel: a futex wait is for one only."""
+        seconds = self.next()
+        if self._only is None:
+            time.sleep(seconds)
+        else:
+            self._only.sleep(seconds)
