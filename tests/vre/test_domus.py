@@ -185,7 +185,7 @@ def test_a_domu_does_not_run_before_it_is_known_who_it_is(tmp_path, monkeypatch)
         os.kill(domu.pid, signal.SIGKILL)
         wait_for(box, lambda: domu.policy.state == STARTING and domu.asked)
         with monkeypatch.context() as patch:
-            patch.setattr(box.parts.domus, "_listen", lambda: None)
+            patch.setattr(box.parts.domus.zygote, "look", lambda now: ([], False))
             wait_for(box, lambda: domu.ready)
             box.tend(0.05)
             assert domu.pid == 0 and domu.policy.state == STARTING
