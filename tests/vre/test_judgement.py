@@ -228,11 +228,19 @@ def test_what_goes_wrong_with_one_domu_goes_wrong_with_no_other(tmp_path, monkey
 
 
 @needs_jail
-def test_a_domu_that_cannot_even_be_asked_for_is_refused(tmp_path):
+def test_a_domu_that_cannot_even_be_asked_for_fails_alone(tmp_path):
     text = element(tmp_path, f"def __init__(self, text): pass\n{PASS}").replace(":X)", f":X, {'x' * 200_000})")
-    with platform() as box, pytest.raises(ConfigError, match="bytes of description"):
+    with platform() as box:
         box.router("red", forward(text), domu=vre.Domu(start_s=5.0))
+        blue = box.router("blue", "FromDevice(eth0) -> ToDevice(eth1);")
         box.start()
+        wait_for(box, lambda: any("bytes of description" in event for event in box.events))
+        wait_for(box, lambda: blue.stats().forwarded > 100)
+        with pytest.raises(ConfigError, match="bytes of description"):
+            box.router("green", forward(text), domu=vre.Domu(start_s=5.0))
+        box.pause()
+        box.halt()
+        assert_accounts(box)
 
 
 @needs_jail
