@@ -5,7 +5,7 @@
 | --- | --- |
 | dataclass | object: a key for each field; a field with a default may be missing, an unknown key is an error |
 | `tuple[T, ...]`, `tuple[A, B]` | array |
-| `dict[str, T]` | object |
+| `dict[str, T]`, `dict[int, T]` | object |
 | `T \\| None` | as `T`, or null |
 | `str`, `bool`, `int`, `float` | as it is; a whole number may be a float, but no boolean may be a number |
 """
@@ -69,8 +69,8 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if origin is tuple:
         return _array_reader(parts)
     if origin is dict:
-        value = _reader(parts[1])
-        return lambda plain: {key: value(one) for key, one in _checked(plain, dict).items()}
+        kind_of_key, value = parts[0], _reader(parts[1])
+        return lambda plain: {kind_of_key(key): value(one) for key, one in _checked(plain, dict).items()}
     if origin in (Union, UnionType):
         (other,) = (_reader(part) for part in parts if part is not NoneType)
         return lambda plain: None if plain is None else other(plain)

@@ -24,9 +24,10 @@ class Outer:
     pair: tuple[int, str]
     inner: tuple[Inner, ...]
     table: dict[str, Inner]
+    numbered: dict[int, int]
 
 
-WHOLE = Outer(None, 2, (1, "x"), (Inner(1), Inner(2, True)), {"a": Inner(3)})
+WHOLE = Outer(None, 2, (1, "x"), (Inner(1), Inner(2, True)), {"a": Inner(3)}, {-1: 2})
 
 
 def test_what_is_written_is_read():

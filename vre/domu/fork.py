@@ -7,18 +7,18 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from shm.memfd import renew
 from vre.domu.log import Log
 from vre.domu.process import DomuProcess
+from workers.domu.spec import DomuSpec
 
 
 def fork(
     domu: DomuProcess,
-    settings: dict[str, Any],
+    spec: DomuSpec,
     renewed: Callable[[], None],
-    send: Callable[[dict[str, Any], list[int]], None],
+    send: Callable[[DomuSpec, list[int]], None],
 ) -> None:
     """Give a domU fresh memory, and have it forked.
 
@@ -26,8 +26,7 @@ def fork(
     ----------
     domu : DomuProcess
         Gets its ends of the control channel and the log.
-    settings : dict
-        What the zygote must know beside the domU's own :meth:`DomuProcess.spec`.
+    spec : DomuSpec
     renewed : callable
         Called when its channels have other memory: workers must map it before it is ready.
     send : callable
@@ -51,5 +50,5 @@ def fork(
         for fd in memory:
             theirs.callback(os.close, fd)
         renewed()
-        send(domu.spec() | settings, [its_control.fileno(), its_log, *memory])
+        send(spec, [its_control.fileno(), its_log, *memory])
         domu.asked = True

@@ -21,6 +21,7 @@ from vre.language.graph import Graph
 from vre.memory.address_space import AddressSpace, Part
 from vre.memory.layout import Builder
 from vre.memory.run_queues import place_all, set_weights
+from workers.domu.spec import GraphMemory
 
 #: Address space that is mapped while a graph's memory is laid out.
 _MOST = 1 << 30
@@ -59,7 +60,7 @@ class Image:
             os.close(sparse)
             free_window(base)
         self._text = text
-        self.spec = {"base": base, "size": size, "text": len(text)}
+        self.graph = GraphMemory(base, size, len(text))
 
     def copy(self) -> int:
         """Return the descriptor of a new copy, which the caller closes; the manifest follows the memory."""

@@ -44,6 +44,7 @@ from vre.supervision.attention import Attention
 from vre.supervision.boundary import Boundary
 from vre.supervision.progress import Progress
 from vre.supervision.restart_policy import cause
+from workers.zygote.domu_messages import Exited, Forked, FromZygote, Unforked
 
 _TICK_S = 0.1
 #: How long a killed domU is waited for; one that hangs in the kernel longer is abandoned.
@@ -114,9 +115,9 @@ class DomuLifecycle:
         """Start a domU; one that cannot be started has failed."""
         domu.begun, domu.ready, domu.jailed = self.attention.now, False, False
         domu.ending, domu.cause, domu.unjailed = "", "", ""
-        settings = {"tier": self._tier, "root": str(self._root), "cpus": self._cpu_shares.cpus(domu)}
         try:
-            fork(domu, settings, lambda: self._remap(domu), self._zygote.send)
+            spec = domu.spec(self._tier, str(self._root), self._cpu_shares.cpus(domu))
+            fork(domu, spec, lambda: self._remap(domu), self._zygote.send)
         except PlatformEnded:
             raise
         except Exception as error:
@@ -179,26 +180,26 @@ class DomuLifecycle:
         except Exception as error:
             self._give_up(domu, "cannot be supervised", error)
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _hear(self, message: FromZygote) -> None:
         """Act on what the zygote says: a domU has been forked, or has ended."""
-        if "domu" in message:
-            domu = self.domus.get(message["domu"])
+        if isinstance(message, Forked | Unforked):
+            domu = self.domus.get(message.domu)
             if domu:
                 self.guarded(domu, self._forked, domu, message)
-        elif "exited" in message:
-            domu = next((d for d in self.domus.values() if d.monitor == message["exited"]), None)
+        elif isinstance(message, Exited):
+            domu = next((d for d in self.domus.values() if d.monitor == message.monitor), None)
             if domu:
-                self.guarded(domu, self._exited, domu, message["status"])
+                self.guarded(domu, self._exited, domu, message.status)
 
-    def _forked(self, domu: DomuProcess, message: dict[str, Any]) -> None:
-        domu.monitor, domu.asked = message["monitor"], False
-        if "failed" in message:
-            domu.unjailed = message["failed"]
+    def _forked(self, domu: DomuProcess, message: Forked | Unforked) -> None:
+        domu.monitor, domu.asked = message.monitor, False
+        if isinstance(message, Unforked):
+            domu.unjailed = message.why
             domu.cause = f"cannot be jailed ({domu.unjailed})"
             if not domu.monitor and domu.closing is None:
                 self.close(domu, FAILED, domu.cause)
             return
-        domu.born(message["pid"])
+        domu.born(message.pid)
         domu.begun = self.attention.now
         if domu.closing is not None or domu.ending:
             # It was closed before its process id was known.

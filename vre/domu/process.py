@@ -28,6 +28,7 @@ from vre.language.bridge import clusters
 from vre.memory.router import RouterMemory
 from vre.supervision.progress import Progress
 from vre.supervision.schedstat import Schedstat
+from workers.domu.spec import DomuSpec
 
 #: Window over which its share of a processor is measured.
 _LOOK_BACK_S = 1.0
@@ -139,18 +140,20 @@ class DomuProcess:
         """Number of a task that takes its returns."""
         return next(n for n, (kind, _) in enumerate(self.memory.program.graph.tasks) if kind == "domu")
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self, tier: str, root: str, cpus: list[int]) -> DomuSpec:
         """Return what its process is told: its elements, their connections, and its limits."""
         hosted = self.memory.router.hosted_graph
-        found = clusters(self.memory.program.graph), clusters(hosted) if hosted else []
-        bridged, inside = json.loads(json.dumps(found))
-        elements = [element for cluster in [*bridged, *inside] for element in cluster["elements"]]
-        sources = sorted({element["file"] for element in elements})
-        for element in elements:
-            element["source"] = sources.index(element.pop("file"))
-        spec = {"domu": self.key, "uid": self.uid, "memory": self.memory.router.domu.memory, "sources": sources}
-        spec |= {"clusters": bridged, "inside": inside}
-        return spec | ({"graph": self.image.spec} if self.image else {})
+        return DomuSpec(
+            domu=self.key,
+            tier=tier,
+            uid=self.uid,
+            root=root,
+            memory=self.memory.router.domu.memory,
+            cpus=tuple(cpus),
+            clusters=clusters(self.memory.program.graph),
+            graph=self.image.graph if self.image else None,
+            inside=clusters(hosted) if hosted else (),
+        )
 
     def seen(self) -> Seen:
         """Return what dom0 sees of it in its channels."""

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from vre.domu.zygote import DomuZygote
 from vre.errors import PlatformError
+from workers.domu.spec import DomuSpec
+from workers.zygote.domu_messages import FromZygote
 
 #: A zygote that ends again and again is started after pauses of at most this many seconds.
 _LONGEST_PAUSE_S = 60.0
@@ -44,14 +45,14 @@ class SupervisedZygote:
             self.prepare().await_ready(self._tier, wait)
             self.ready = True
 
-    def send(self, message: dict[str, Any], descriptors: list[int]) -> None:
+    def send(self, spec: DomuSpec, descriptors: list[int]) -> None:
         """Ask for a domU. Raises PlatformError."""
         assert self._zygote
-        self._zygote.send(message, descriptors)
+        self._zygote.send(spec, descriptors)
 
-    def look(self, now: float) -> tuple[list[dict[str, Any]], bool]:
+    def look(self, now: float) -> tuple[list[FromZygote], bool]:
         """Return what it has said since the last look, and whether it has been found to have ended."""
-        messages: list[dict[str, Any]] = []
+        messages: list[FromZygote] = []
         try:
             if self._again_at and now >= self._again_at and self.prepare().ready(self._tier):
                 self.ready, self._again_at = True, 0.0

@@ -224,8 +224,10 @@ class DomuSupervisor:
         """Restart a router's domU with another file in place of its elements'; return when it runs."""
         domu = self.domus[name]
         for node in domu.memory.program.graph.nodes:
-            for element in node.values["cluster"]["elements"] if node.cls.driver == "domu" else ():
-                element["file"] = str(place(file, "/"))
+            if node.cls.driver == "domu":
+                cluster = node.values["cluster"]
+                sources = (str(place(file, "/")),) * len(cluster.sources)
+                node.values["cluster"] = replace(cluster, sources=sources)
         if domu.policy.state != QUARANTINED:
             self.lifecycle.close(domu, HOSTILE, "is restarted with other code")
             domu.quiet = True

@@ -15,8 +15,10 @@ from typing import Any
 
 from vre.domu.zygote import DomuZygote
 from vre.errors import PlatformError
+from workers.domu.spec import DomuSpec, Probe
 from workers.sandbox.jail import FIRST_UID
 from workers.sandbox.probe import FATAL
+from workers.zygote.domu_messages import Exited, Unforked
 
 _PATIENCE_S = 10.0
 
@@ -58,19 +60,16 @@ def try_tier(tier: str) -> Tried:
 def _probe(zygote: DomuZygote, tier: str, root: str, name: str | None) -> tuple[dict[str, Any], int]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     log = os.open(os.devnull, os.O_WRONLY)
-    message = {
-        "domu": "probe",
-        "tier": tier,
-        "uid": FIRST_UID - 1 if os.geteuid() == 0 else None,
-        "root": root,
-        "memory": 128 << 20,
-        "sources": [],
-        "clusters": [],
-        "inside": [],
-        "cpus": sorted(os.sched_getaffinity(0)),
-        "probe": [name],
-    }
-    zygote.send(message, [theirs.fileno(), log])
+    spec = DomuSpec(
+        domu="probe",
+        tier=tier,
+        uid=FIRST_UID - 1 if os.geteuid() == 0 else None,
+        root=root,
+        memory=128 << 20,
+        cpus=tuple(sorted(os.sched_getaffinity(0))),
+        probe=Probe(name),
+    )
+    zygote.send(spec, [theirs.fileno(), log])
     theirs.close()
     os.close(log)
     answer: dict[str, Any] = {}
@@ -78,12 +77,12 @@ def _probe(zygote: DomuZygote, tier: str, root: str, name: str | None) -> tuple[
         end = time.monotonic() + _PATIENCE_S
         while time.monotonic() < end:
             for said in zygote.messages():
-                if "failed" in said:
-                    answer["failed"] = said["failed"]
-                if "exited" in said:
+                if isinstance(said, Unforked):
+                    answer["failed"] = said.why
+                if isinstance(said, Exited):
                     ready, _, _ = select.select([ours], [], [], 0)
                     data = ours.recv(4096) if ready else b""
-                    return answer | (json.loads(data) if data else {}), said["status"]
+                    return answer | (json.loads(data) if data else {}), said.status
             time.sleep(0.002)
     return {"failed": "the jail does not answer"}, 0
 

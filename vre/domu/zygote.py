@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from vre.errors import PlatformError
 from vre.supervision.zygote_process import start_zygote
+from workers.domu.spec import DomuSpec
+from workers.zygote.domu_messages import FROM_ZYGOTE, TO_ZYGOTE, FromZygote, Ready
 from workers.zygote.domus import DESCRIPTORS, MESSAGE
 
 #: Environment variables that the zygote needs; domUs get none of them.
@@ -42,27 +42,27 @@ class DomuZygote:
         """Return whether it is ready. Raises PlatformError if it ended, or the host lacks what `tier` needs."""
         if self.namespaces:
             return True
-        answer: dict[str, Any] = {}
+        answer: FromZygote | None = None
         try:
-            answer = json.loads(self._channel.recv(MESSAGE) or b"{}")
+            answer = FROM_ZYGOTE.read(self._channel.recv(MESSAGE))
         except BlockingIOError:
             if time.monotonic() < self._overdue:
                 return False
         except (OSError, ValueError):
             pass
-        if not answer.get("ready"):
+        if not isinstance(answer, Ready):
             raise PlatformError("the domU zygote does not start")
-        if not answer["filter"] and tier != "unsafe":
+        if not answer.filter and tier != "unsafe":
             raise PlatformError(
                 "this host cannot filter system calls, so untrusted elements cannot be jailed: install libseccomp "
                 "(Debian: libseccomp2), or trust them with --unsafe-trust-elements"
             )
-        self.namespaces = answer["namespaces"]
+        self.namespaces = answer.namespaces
         return True
 
-    def send(self, message: dict[str, Any], descriptors: list[int]) -> None:
+    def send(self, spec: DomuSpec, descriptors: list[int]) -> None:
         """Ask for a domU. Raises PlatformError if the request is too large: too many elements or channels."""
-        data = json.dumps(message).encode()
+        data = TO_ZYGOTE.write(spec)
         if len(data) > MESSAGE or len(descriptors) > DESCRIPTORS:
             raise PlatformError(
                 f"it needs {len(data)} bytes of description and {len(descriptors)} descriptors: too many"
@@ -74,7 +74,7 @@ class DomuZygote:
         except (BrokenPipeError, ConnectionError):
             pass  # a zygote that has ended shows when its channel is next read
 
-    def messages(self) -> Iterator[dict[str, Any]]:
+    def messages(self) -> Iterator[FromZygote]:
         """Yield its messages since the last call. Raises PlatformError if it has ended."""
         self._zygote.overheard.look()
         while True:
@@ -86,7 +86,7 @@ class DomuZygote:
                 data = b""
             if not data:
                 raise PlatformError("the domU zygote has ended")
-            yield json.loads(data)
+            yield FROM_ZYGOTE.read(data)
 
     def end(self) -> None:
         """Kill it; its domUs end with it."""

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from shm.channel import OUTPUTS
 from vre.errors import Problem
 from vre.language.graph import Edge, Graph, Node
+from workers.domu.spec import Cluster
 from workers.element import load
 
 
@@ -28,16 +27,16 @@ def problems_inside(graph: Graph) -> list[Problem]:
     return [graph.nodes[0].problem(f"a graph in a domU sends to at most {OUTPUTS} ports")]
 
 
-def clusters(graph: Graph) -> list[dict[str, Any]]:
+def clusters(graph: Graph) -> tuple[Cluster, ...]:
     """Return its untrusted elements, grouped by connection (:mod:`vre.language.fusion`)."""
-    return [node.values["cluster"] for node in graph.nodes if node.cls.driver == "domu"]
+    return tuple(node.values["cluster"] for node in graph.nodes if node.cls.driver == "domu")
 
 
 def bridge(inner: Graph) -> Graph:
     """Return the graph that takes packets from the ports of `inner` to its domU, and back to them."""
     registry, first = load(), inner.nodes[0]
     crossing = Node("domu", registry["Untrusted"], "", first.where, {"class": None, "args": []})
-    crossing.values["cluster"] = {"elements": [], "entries": []}
+    crossing.values["cluster"] = Cluster()
     nodes, edges = [crossing], []
     receivers = [node for node in inner.nodes if node.cls.driver == "rx"]
     for i, node in enumerate(receivers):

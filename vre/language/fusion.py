@@ -14,6 +14,7 @@ from shm.channel import OUTPUTS
 from vre.language.graph import Edge, Graph, Node
 from workers.arguments import KINDS, REQUIRED, Argument, between, bind, split
 from workers.domu.outline import Class, outline
+from workers.domu.spec import Cluster, ElementSpec
 from workers.files import ELEMENT_BYTES, place, read_file
 
 #: An element and one of its outputs, or of its inputs.
@@ -76,8 +77,7 @@ def _kind(said: list[Any] | None) -> Callable[[str], Any]:
 def merge(graph: Graph) -> Graph:
     """Return a graph in which connected untrusted elements are one node.
 
-    Its `values["cluster"]` says what is inside: `elements` (file, class, arguments; where each output leads), and
-    `entries`, (element, input) for each input.
+    Its `values["cluster"]` says what is inside: a :class:`workers.domu.spec.Cluster`.
     """
     clusters = _connected(graph)
     if not clusters:
@@ -128,24 +128,22 @@ def _connected(graph: Graph) -> list[list[int]]:
 
 def _whole(graph: Graph, members: list[int], entries: list[Endpoint], exits: list[Endpoint]) -> Node:
     first = graph.nodes[members[0]]
-    elements: list[dict[str, Any]] = []
-    for i in members:
-        node = graph.nodes[i]
-        following = [edge for edge in graph.edges if edge.source == i and edge.target in members]
-        elements.append(
-            {
-                "name": node.name,
-                "file": str(find_file(node)),
-                "class": node.values["class"][1],
-                "arguments": ", ".join(node.values["args"]),
-                "exits": {p: exits.index((a, p)) for a, p in exits if a == i},
-                "inner": {edge.output: [members.index(edge.target), edge.input] for edge in following},
-            }
+    sources = list(dict.fromkeys(str(find_file(graph.nodes[i])) for i in members))
+    elements = tuple(
+        ElementSpec(
+            node.name,
+            sources.index(str(find_file(node))),
+            class_name=node.values["class"][1],
+            arguments=", ".join(node.values["args"]),
+            exits={p: exits.index((a, p)) for a, p in exits if a == i},
+            inner={p: (members.index(b), q) for a, p, b, q in graph.edges if a == i and b in members},
         )
-    cluster = {"elements": elements, "entries": [[members.index(i), port] for i, port in entries]}
+        for i, node in ((i, graph.nodes[i]) for i in members)
+    )
+    cluster = Cluster(tuple(sources), elements, tuple((members.index(i), port) for i, port in entries))
     return Node(first.name, first.cls, first.config, first.where, first.values | {"cluster": cluster})
 
 
 def too_many_exits(node: Node) -> bool:
     """Return whether a merged element has more outputs than a return can name."""
-    return sum(len(element["exits"]) for element in node.values["cluster"]["elements"]) > OUTPUTS
+    return sum(len(element.exits) for element in node.values["cluster"].elements) > OUTPUTS

@@ -30,6 +30,7 @@ from workers.core.slow_path import SlowTask, run_slow
 from workers.core.worker import shape_of, tasks_on
 from workers.domu.bridge import BRIDGE
 from workers.domu.frontend import sleep_on_requests
+from workers.domu.spec import GraphMemory
 
 #: Lines of its journal that are passed on between two slices.
 _LINES = 64
@@ -37,9 +38,9 @@ _LINES = 64
 _SLICE_NS, _SLOW_NS = 100_000, 100_000
 
 
-def read_manifest(image: int, spec: dict[str, Any]) -> GraphManifest:
+def read_manifest(image: int, graph: GraphMemory) -> GraphManifest:
     """Return the manifest of a graph: it is behind the graph's memory."""
-    return GraphManifest.from_json(os.pread(image, spec["text"], spec["size"]))
+    return GraphManifest.from_json(os.pread(image, graph.manifest_bytes, graph.size))
 
 
 def ends_of(channel: int) -> tuple[int, int]:
@@ -61,8 +62,7 @@ class HostedGraph:
 
     Parameters
     ----------
-    spec : dict
-        `base` and `size` of its memory, `text`: bytes of its manifest.
+    graph : GraphMemory
     image : int
         Descriptor of its memory.
     down, up : int
@@ -72,9 +72,9 @@ class HostedGraph:
         The compiled :func:`workers.domu.frontend.wait_for_requests`.
     """
 
-    def __init__(self, spec: dict[str, Any], image: int, down: int, up: int, code: Code, wait: Any) -> None:
-        map_at(spec["base"], image, spec["size"])
-        manifest = read_manifest(image, spec)
+    def __init__(self, graph: GraphMemory, image: int, down: int, up: int, code: Code, wait: Any) -> None:
+        map_at(graph.base, image, graph.size)
+        manifest = read_manifest(image, graph)
         code.install(manifest)
         kernels = code.kernels
         self._ticks: Callable[[], int] = kernels["ticks"]

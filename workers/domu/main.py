@@ -22,6 +22,7 @@ from shm.memfd import map_at
 from workers.domu.frontend import Frontend, give_returns, take_requests, wait_for_requests
 from workers.domu.hosted_graph import Code, HostedGraph, ends_of
 from workers.domu.runners import make_stage
+from workers.domu.spec import Cluster, DomuSpec
 
 assert SLOTS <= 1 << 16  # a request has 16 bits for the slot
 
@@ -61,17 +62,13 @@ class Control:
 
 
 class Guest:
-    """All of a router's untrusted elements behind one channel, and how they are wired.
+    """All of a router's untrusted elements behind one channel, and how they are wired."""
 
-    `cluster` has `elements`, each with `file`, `class`, `arguments`, `exits` and `inner`; and `entries`, the element
-    and its input for each input of the cluster.
-    """
-
-    def __init__(self, cluster: dict[str, Any], crossing: Any, control: Control) -> None:
+    def __init__(self, cluster: Cluster, crossing: Any, control: Control) -> None:
         self.crossing = crossing
-        self.entries = [tuple(entry) for entry in cluster["entries"]]
-        self.stages = [make_stage(element, crossing, control) for element in cluster["elements"]]
-        self._single = len(self.stages) == 1 and self.entries == [(0, 0)]
+        self.entries = cluster.entries
+        self.stages = [make_stage(one, cluster.sources[one.source], crossing, control) for one in cluster.elements]
+        self._single = len(self.stages) == 1 and self.entries == ((0, 0),)
 
     def serve(self) -> bool:
         """Handle a batch; return whether there was one."""
@@ -140,7 +137,7 @@ def compile_crossing() -> dict[str, Any]:
 
 
 def run(
-    connection: socket.socket, descriptors: Sequence[int], spec: dict[str, Any], kernels: dict[str, Any], code: Code
+    connection: socket.socket, descriptors: Sequence[int], spec: DomuSpec, kernels: dict[str, Any], code: Code
 ) -> int:
     """Load the router's elements and serve its channels until the platform closes the control channel.
 
@@ -150,9 +147,7 @@ def run(
         Control channel.
     descriptors : sequence of int
         Memory of the channels: down and up of the first, of the second, ...; last that of a graph, if there is one.
-    spec : dict
-        `clusters`, one for each channel, see :class:`Guest`; or `graph`, see
-        :class:`workers.domu.hosted_graph.HostedGraph`, and `inside`, the clusters in that.
+    spec : DomuSpec
     kernels : dict
         From :func:`compile_crossing`.
     code : Code
@@ -171,25 +166,25 @@ def run(
 
 
 def open_guests(
-    descriptors: Sequence[int], spec: dict[str, Any], kernels: dict[str, Any], code: Code, control: Control
+    descriptors: Sequence[int], spec: DomuSpec, kernels: dict[str, Any], code: Code, control: Control
 ) -> list[Guest | HostedGraph]:
     """Load the elements behind each channel and map its memory; see :func:`run`.
 
     Without descriptors this is a rehearsal: the elements are loaded, and no packet will ever come.
     """
     guests: list[Guest | HostedGraph] = []
-    for i, cluster in enumerate(spec["clusters"]):
+    for i, cluster in enumerate(spec.clusters):
         if not descriptors:
             Guest(cluster, None, control)
             continue
         down = map_at(0, descriptors[2 * i], DOWN_BYTES, writable=False)
         up = map_at(0, descriptors[2 * i + 1], UP_BYTES)
-        if "graph" not in spec:
+        if spec.graph is None:
             guests.append(Guest(cluster, Frontend(down, up, kernels), control))
             continue
-        hosted = HostedGraph(spec["graph"], descriptors[-1], down, up, code, kernels["wait"])
+        hosted = HostedGraph(spec.graph, descriptors[-1], down, up, code, kernels["wait"])
         # The router's own elements are in this process, too: the same channel, without a boundary of trust.
-        for own, channel in zip(spec["inside"], hosted.channels, strict=True):
+        for own, channel in zip(spec.inside, hosted.channels, strict=True):
             hosted.guests.append(Guest(own, Frontend(*ends_of(channel), kernels), control))
         guests.append(hosted)
     return guests

@@ -19,6 +19,7 @@ from workers.arguments import split
 from workers.domu.frontend import Frontend
 from workers.domu.packets import Packet, Packets
 from workers.domu.sources import spec_for
+from workers.domu.spec import ElementSpec
 from workers.element import Element
 
 #: Tracebacks that a domU writes in a second.
@@ -28,17 +29,14 @@ _TRACEBACKS = 5
 class Stage:
     """One untrusted element in its domU. Subclasses run batches of packets through it.
 
-    `exits` maps outputs that leave the domU to outputs of the cluster, `inner` the others to the element that follows
-    and its input.
+    `inner` is that of its :class:`workers.domu.spec.ElementSpec`; `lookup` maps other outputs to the cluster's.
     """
 
-    def __init__(self, element: Any, crossing: Frontend, wiring: dict[str, Any]) -> None:
-        self.element, self.crossing = element, crossing
-        self.exits: dict[int, int] = {int(k): v for k, v in wiring["exits"].items()}
-        self.inner: dict[int, list[int]] = {int(k): v for k, v in wiring["inner"].items()}
+    def __init__(self, element: Any, crossing: Frontend, spec: ElementSpec) -> None:
+        self.element, self.crossing, self.inner = element, crossing, spec.inner
         self.lookup = np.full(256, DROPPED, dtype=np.int64)
         self.lookup[FAILED] = FAILED
-        for output, exit_ in self.exits.items():
+        for output, exit_ in spec.exits.items():
             self.lookup[output] = exit_
         self._emitted: list[tuple[int, int]] = []
 
@@ -106,8 +104,8 @@ class BatchStage(Stage):
 class CompiledStage(Stage):
     """An element with `process`, compiled in here."""
 
-    def __init__(self, element: Any, crossing: Frontend, wiring: dict[str, Any], state: Any) -> None:
-        super().__init__(element, crossing, wiring)
+    def __init__(self, element: Any, crossing: Frontend, spec: ElementSpec, state: Any) -> None:
+        super().__init__(element, crossing, spec)
         self._state = state
         self._run = compile_process(element)
         # Compiled now, and not when the first packet waits.
@@ -177,10 +175,10 @@ def run(state_at, data, table, rows):
 """
 
 
-def make_stage(element: dict[str, Any], crossing: Frontend, control: Any) -> Stage:
-    """Import an element's file and build the element. Raises whatever the file does."""
-    cls = load_class(Path(element["file"]), element["class"])
-    arguments = element["arguments"]
+def make_stage(spec: ElementSpec, source: str, crossing: Frontend, control: Any) -> Stage:
+    """Import an element's file, `source`, and build the element. Raises whatever the file does."""
+    cls = load_class(Path(source), spec.class_name)
+    arguments = spec.arguments
     made: Any
     if inspect.isclass(cls) and issubclass(cls, Element):
         values, errors = cls.bind(arguments)
@@ -195,7 +193,7 @@ def make_stage(element: dict[str, Any], crossing: Frontend, control: Any) -> Sta
                 state[0][name] = area.ctypes.data
                 _AREAS.append(area)
             cls.configure(state[0], values)
-            return CompiledStage(cls, crossing, element, state)
+            return CompiledStage(cls, crossing, spec, state)
         made = cls()
         for name, value in values.items():
             setattr(made, name, value)
@@ -206,7 +204,7 @@ def make_stage(element: dict[str, Any], crossing: Frontend, control: Any) -> Sta
     made.control = control
     for name, stage in (("batch", BatchStage), ("push", PacketStage)):
         if hasattr(made, name):
-            return stage(made, crossing, element)
+            return stage(made, crossing, spec)
     raise TypeError(f"{cls.__name__} has none of process, push and batch")
 
 

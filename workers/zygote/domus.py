@@ -2,14 +2,8 @@
 """The zygote of domUs: an interpreter with nothing in it but trusted code, that jails are forked from.
 
 NumPy and Numba take half a second to load; a domU forked from here runs its router's code some 30 ms later. The
-zygote maps none of the platform's memory and knows none of its secrets. It takes messages of JSON over a SEQPACKET
-socket; with a domU's come its descriptors: control, log, two for each channel:
-
-| from the platform | answer |
-| --- | --- |
-| | `{"ready": true, "filter": b, "namespaces": n}` at its start: whether system calls can be filtered, `n` whose |
-| `{"domu": name, "tier": t, ...}` | `{"domu": name, "pid": p, "monitor": k}`, or with `"failed": s` |
-| | `{"exited": k, "status": s}` whenever a monitor ends, as its domU did |
+zygote maps none of the platform's memory and knows none of its secrets. What it is told and answers stands in
+:mod:`workers.zygote.domu_messages`.
 
 Each domU has a *monitor*: the process that stays outside its PID namespace, waits for it, and ends as it did.
 """
@@ -27,14 +21,17 @@ import signal
 import socket
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workers.domu.sources import Shelf, read_folder
+from workers.domu.spec import Cluster, DomuSpec
 from workers.process import follow_parent, sleep_precisely, wakings
 from workers.sandbox import jail
 from workers.sandbox.bubblewrap import join_namespaces
 from workers.sandbox.seccomp import SeccompError, compile_filter
+from workers.zygote.domu_messages import FROM_ZYGOTE, TO_ZYGOTE, Exited, Forked, FromZygote, Ready, Unforked
 
 #: Most bytes of a message, and descriptors that come with it.
 MESSAGE, DESCRIPTORS = 128 << 10, 50
@@ -56,9 +53,9 @@ class Zygote:
         self.own = True
         self.holder: Any = None
 
-    def say(self, **message: Any) -> None:
+    def say(self, message: FromZygote) -> None:
         """Send one message."""
-        self.channel.send(json.dumps(message).encode())
+        self.channel.send(FROM_ZYGOTE.write(message))
 
     def loop(self) -> None:
         """Serve the platform until it closes the channel."""
@@ -74,7 +71,7 @@ class Zygote:
         self.own = os.geteuid() == 0 or (not asked and jail.may_unshare())
         gc.collect()
         gc.freeze()
-        self.say(ready=True, filter=self.filter is not None, namespaces="own" if self.own else "bubblewrap")
+        self.say(Ready(self.filter is not None, "own" if self.own else "bubblewrap"))
         for ended, told in wakings(self.channel):
             if ended:
                 self._reap()
@@ -82,12 +79,12 @@ class Zygote:
                 data, descriptors, _, _ = socket.recv_fds(self.channel, MESSAGE, DESCRIPTORS)
                 if not data:
                     return
-                message = json.loads(data)
+                spec = TO_ZYGOTE.read(data)
                 try:
-                    self._start(message, descriptors)
+                    self._start(spec, descriptors)
                 except Exception as error:
                     # No process, memory or descriptor is left, or its graph cannot be loaded: that is all.
-                    self.say(domu=message["domu"], monitor=0, failed=f"{type(error).__name__}: {error}"[:2000])
+                    self.say(Unforked(spec.domu, f"{type(error).__name__}: {error}"[:2000]))
                 for fd in descriptors:
                     os.close(fd)
 
@@ -97,14 +94,14 @@ class Zygote:
             if pid == 0:
                 return
             self.children.discard(pid)
-            self.say(exited=pid, status=os.waitstatus_to_exitcode(status))
+            self.say(Exited(pid, os.waitstatus_to_exitcode(status)))
 
-    def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
+    def _start(self, spec: DomuSpec, descriptors: list[int]) -> None:
         """Fork a monitor, which forks the domU, and report their process ids to the platform."""
-        if "graph" in message:
+        if spec.graph:
             from workers.domu.hosted_graph import read_manifest
 
-            self.code.load(read_manifest(descriptors[-1], message["graph"]))
+            self.code.load(read_manifest(descriptors[-1], spec.graph))
         told, tell = os.pipe()
         parent = os.getpid()
         try:
@@ -115,18 +112,18 @@ class Zygote:
             raise
         if monitor == 0:
             try:
-                self._monitor(message, descriptors, parent, tell)
+                self._monitor(spec, descriptors, parent, tell)
             except BaseException as error:
                 with contextlib.suppress(OSError):
-                    os.write(tell, json.dumps({"failed": f"{error}"}).encode())
+                    os.write(tell, FROM_ZYGOTE.write(Unforked(spec.domu, f"{error}", os.getpid())))
                 os._exit(0 if isinstance(error, jail.JailError) else 1)
         os.close(tell)
         with os.fdopen(told, "rb") as pipe:
-            answer = json.loads(pipe.read() or b'{"failed": "it ended at once"}')
+            answer = pipe.read()
         self.children.add(monitor)
-        self.say(domu=message["domu"], monitor=monitor, **answer)
+        self.say(FROM_ZYGOTE.read(answer) if answer else Unforked(spec.domu, "it ended at once", monitor))
 
-    def _monitor(self, message: dict[str, Any], descriptors: list[int], parent: int, tell: int) -> None:
+    def _monitor(self, spec: DomuSpec, descriptors: list[int], parent: int, tell: int) -> None:
         """Be the monitor."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -134,49 +131,49 @@ class Zygote:
         follow_parent(parent)
         # Its own session: the scheduler's groups, if it has them, are by session.
         os.setsid()
-        os.sched_setaffinity(0, message["cpus"])
+        os.sched_setaffinity(0, spec.cpus)
         tell = _rearrange(descriptors, tell)
-        if message["tier"] == "strict":
+        if spec.tier == "strict":
             if self.own:
                 jail.unshare()
             else:
                 self.holder = join_namespaces()
         main = os.fork()
         if main == 0:
-            self._live(message, len(descriptors), tell)
-        os.write(tell, json.dumps({"pid": main}).encode())
+            self._live(spec, len(descriptors), tell)
+        os.write(tell, FROM_ZYGOTE.write(Forked(spec.domu, main, os.getpid())))
         os.closerange(0, tell + 1)
         _end_as(os.waitpid(main, 0)[1])
 
-    def _live(self, message: dict[str, Any], count: int, tell: int) -> None:
+    def _live(self, spec: DomuSpec, count: int, tell: int) -> None:
         """Be the domU: shut the doors, then let its code in."""
         status = 1
         try:
-            tier = message["tier"]
+            tier = spec.tier
             # And what the monitor has opened since.
             os.closerange(tell, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             os.environ.clear()
             _speak_at_once()
-            _bring_in(message, tier)
+            spec = _bring_in(spec)
             # /proc is not there later on.
             mapped = jail.footprint()
             if tier == "strict":
-                jail.enter_root(message["root"], self.readable)
-            jail.limit(message["memory"], *mapped)
-            jail.give_up(message["uid"] if tier != "unsafe" else None)
+                jail.enter_root(spec.root, self.readable)
+            jail.limit(spec.memory, *mapped)
+            jail.give_up(spec.uid if tier != "unsafe" else None)
             from workers.domu import main
             from workers.sandbox import probe
 
             control = socket.socket(fileno=CONTROL)
             sleep_precisely()
             jail.lock(tier, self.filter, self.readable)
-            if "probe" in message:
-                os.write(CONTROL, json.dumps({"probed": probe.run(message["probe"][0])}).encode())
+            if spec.probe:
+                os.write(CONTROL, json.dumps({"probed": probe.run(spec.probe.fatal)}).encode())
                 os._exit(0)
             # From here on it may be its code that speaks.
             os.write(CONTROL, json.dumps({"jailed": True}).encode())
             channels = range(FIRST_CHANNEL, FIRST_CHANNEL + count - 2)
-            status = main.run(control, channels, message, self.kernels, self.code)
+            status = main.run(control, channels, spec, self.kernels, self.code)
         except BaseException as error:
             _last_words(error)
         finally:
@@ -190,10 +187,10 @@ def _speak_at_once() -> None:
         setattr(sys, name, io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True))
 
 
-def _bring_in(message: dict[str, Any], tier: str) -> None:
-    """Get the elements' files ready to be imported, and let `message` say where from."""
-    sources = [Path(source) for source in message["sources"]]
-    if tier == "unsafe":
+def _bring_in(spec: DomuSpec) -> DomuSpec:
+    """Get the elements' files ready to be imported; return what says where from."""
+    sources = [Path(source) for source in spec.sources]
+    if spec.tier == "unsafe":
         folders = [str(source.parent) for source in sources]
         sys.path[:0] = folders
     else:
@@ -204,9 +201,13 @@ def _bring_in(message: dict[str, Any], tier: str) -> None:
             for what in left_out:
                 print(f"not taken along: {what}")
         Shelf(shelf).install()
-    for cluster in [*message["clusters"], *message["inside"]]:
-        for element in cluster["elements"]:
-            element["file"] = f"{folders[element['source']]}/{sources[element['source']].name}"
+    names = (f"{folder}/{source.name}" for source, folder in zip(sources, folders, strict=True))
+    there = dict(zip(spec.sources, names, strict=True))
+
+    def moved(clusters: tuple[Cluster, ...]) -> tuple[Cluster, ...]:
+        return tuple(replace(one, sources=tuple(there[source] for source in one.sources)) for one in clusters)
+
+    return replace(spec, clusters=moved(spec.clusters), inside=moved(spec.inside))
 
 
 def _last_words(error: BaseException) -> None:
