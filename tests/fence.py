@@ -26,10 +26,22 @@ from workers.element import load
 
 _LOADS = {"load8": 1, "load16": 2, "load32": 4, "load64": 8, "be16": 2, "be32": 4, "acquire64": 8, "relaxed64": 8}
 _STORES = {"store8": 1, "store16": 2, "store32": 4, "store64": 8, "put_be16": 2, "put_be32": 4, "release64": 8}
+_STORES["add64"] = 8
+#: They take an address, and neither read nor write there.
+_HARMLESS = {"prefetch", "prefetch_read", "record"}
 #: A port reads the first word of every frame, which :func:`workers.datapath.nic.deliver` makes its own.
 _FIRST_WORD = 8
 #: A word may begin before the first bytes of a packet, as long as what is there counts for nothing.
 _WORD_BEFORE = 4
+
+
+def accessors():
+    """Return the names of all functions that read or write at an address."""
+    functions = inspect.getmembers(intrinsics, inspect.isfunction)
+    return {name for name, function in functions if next(iter(inspect.signature(function).parameters), "") == "address"}
+
+
+assert accessors() - _HARMLESS == {*_LOADS, *_STORES}, "the fence does not know one"
 
 
 class Regions:

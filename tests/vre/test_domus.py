@@ -106,6 +106,7 @@ def test_what_a_domu_makes_is_counted_as_made(tmp_path):
         red = box.router("red", forward(text))
         box.start()
         wait_for_packets(box, 500, red)
+        box.pause()
         box.halt()
         assert_accounts(box)
         stats = red.stats()

@@ -92,7 +92,7 @@ def test_progress_counts_from_the_start_and_no_part_is_more_than_the_whole():
     try:
         with platform("modelled", [Flow("a", FULL)]) as box:
             # As a host's clock does, which began when the host did.
-            box._began -= 5.0
+            box._events._began -= 5.0
             window(box, 0.01)
     finally:
         progress.reset(token)

@@ -310,7 +310,10 @@ class Platform:
     # Commands; :class:`vre.platform.commands.Commands` says what each raises.
 
     def read(self, what: str) -> str:
-        """Return the value of `"router/element.handler"` or `"router.entitlement"`."""
+        """Return the value of `"router/element.handler"` or `"router.entitlement"`; the latter also after the end."""
+        name = str(what).removesuffix(".entitlement")
+        if self._reader and not self._running and name != what and name in self.model.routers:
+            return f"{self.model.routers[name].entitlement:g}"
         return self.parts.commands.read(what)
 
     def write(self, what: str, value: str | float) -> None:
