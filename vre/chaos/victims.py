@@ -2,9 +2,9 @@
 """What the users' routers suffer while a fault is let loose beside them.
 
 A router that loses next to nothing without a fault is judged by what it loses with one. One that is offered more than
-it can take loses packets in any case, the more the less the others leave over: it is judged by whether it got the
-share of its core that it was due (the time in which it competed with others is what counts, see
-:mod:`workers.core.contest`).
+it can take, or that competes for its core without a pause, loses packets in any case, the more the less the others
+leave over: it is judged by whether it got the share of its core that it was due (the time in which it competed with
+others is what counts, see :mod:`workers.core.contest`).
 """
 
 from __future__ import annotations
@@ -71,17 +71,24 @@ class Victims:
 
     def __init__(self, platform: Platform, names: list[str]) -> None:
         self._platform, self._names = platform, names
+        before = {name: self._stats(name) for name in names}
         #: What each lost in its worst window without a fault.
         self._calm = dict(self._windows(lambda: None))
+        self._overloaded = [name for name, calm in self._calm.items() if calm > LOSS or self._competed(before[name])]
 
     def watch(self, act: Callable[[], None]) -> Harm:
         """Let windows pass, `act` after the second; return what the routers suffered."""
         before = {name: self._stats(name) for name in self._names}
         lost = dict(self._windows(act))
-        overloaded = [name for name, calm in self._calm.items() if calm > LOSS]
-        more = [lost[name] - calm for name, calm in self._calm.items() if name not in overloaded]
-        missing = [_missing(before[name], self._stats(name)) for name in overloaded]
+        more = [lost[name] - calm for name, calm in self._calm.items() if name not in self._overloaded]
+        missing = [_missing(before[name], self._stats(name)) for name in self._overloaded]
         return Harm(max(0.0, *more, 0.0), max(0.0, *missing, 0.0))
+
+    def _competed(self, before: RouterStats) -> bool:
+        """Return whether a router had work all the time, and others had, too, for most of it."""
+        now = self._stats(before.name)
+        contested = now.contested_s - before.contested_s
+        return _due(before, now) > 0 and contested > (now.backlogged_s - before.backlogged_s) / 2
 
     def _windows(self, act: Callable[[], None]) -> Iterator[tuple[str, float]]:
         """Yield each router and the largest part of its packets that it lost in a window."""
@@ -109,7 +116,11 @@ class Victims:
 
 def _missing(before: RouterStats, now: RouterStats) -> float:
     """Return the part of what a router was due in between that it did not get; 0 if it hardly competed."""
+    due = _due(before, now)
+    return max(0.0, 1 - (now.contested_used - before.contested_used) / due) if due else 0.0
+
+
+def _due(before: RouterStats, now: RouterStats) -> int:
+    """Return what a router was due in between, in ticks; 0 if that is too little to be judged."""
     due = now.contested_due - before.contested_due
-    if due <= LEAST_STEPS * now.contested_step:
-        return 0.0
-    return max(0.0, 1 - (now.contested_used - before.contested_used) / due)
+    return due if due > LEAST_STEPS * now.contested_step else 0
