@@ -87,6 +87,15 @@ def test_a_rogue_that_never_had_a_packet_is_not_said_to_be_contained(tmp_path, m
     assert not result["pass"] and "its domU got no packet" in result["faults"][0]["why"]
 
 
+def test_nothing_is_judged_where_no_domu_works(tmp_path, monkeypatch):
+    broken = tmp_path / "polite.py"
+    broken.write_text("class Attack:\n    def push(self, packet):\n        raise ModuleNotFoundError('numpy.ma')\n")
+    monkeypatch.setattr("vre.chaos.runner._FED_S", 1.0)
+    monkeypatch.setattr("vre.chaos.runner._POLITE", broken)
+    with pytest.raises(PlatformError, match="no fault can be judged here"):
+        run(load_model(lab(tmp_path)), ("loop",), lambda text: None)
+
+
 @pytest.mark.parametrize(("losses", "contained"), [((0.5, 0.0, 0.01), True), ((0.5, 0.0, 0.4), False)])
 def test_a_loss_is_the_faults_where_it_comes_again(tmp_path, monkeypatch, losses, contained):
     left = iter(losses)

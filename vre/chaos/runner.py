@@ -24,7 +24,7 @@ from vre.chaos.dom0_faults import FAULTS
 from vre.chaos.victims import Harm, Victims
 from vre.config.model import Domu, Model, Router
 from vre.config.reader import from_text
-from vre.domu.policy import QUARANTINED, STARTING
+from vre.domu.policy import QUARANTINED, RUNNING, STARTING
 from vre.domu.supervisor import DomuSupervisor
 from vre.errors import PlatformEnded, PlatformError, VreError, nearest
 from vre.platform.platform import Platform
@@ -35,6 +35,8 @@ ROUTER = "vre-chaos"
 _CONFIG = "RatedSource(RATE 20000, LENGTH 60) -> u :: Untrusted({file}:Attack) -> Discard; u[1] -> Discard;"
 #: Faults before one may come again, if they are random: some 10 s.
 _APART = 8
+#: The element that the domU has between two faults: it returns what it gets.
+_POLITE = Path(vre.chaos.rogues.__path__[0]) / "polite.py"
 #: How long a busy host may take until a rogue has its first packet, in seconds.
 _FED_S = 10.0
 #: The status of a rogue that has got what it should not.
@@ -103,8 +105,7 @@ class Chaos:
 
     def __init__(self, model: Model, say: Callable[[str], None]) -> None:
         self.victims = list(model.routers)
-        polite = Path(vre.chaos.rogues.__path__[0]) / "polite.py"
-        graph = from_text(_CONFIG.format(file=polite), "chaos")
+        graph = from_text(_CONFIG.format(file=_POLITE), "chaos")
         least = min(router.entitlement for router in model.routers.values())
         model.routers[ROUTER] = Router(ROUTER, least, graph, domu=Domu(memory=128 << 20))
         self.platform = Platform(model=model, say=say)
@@ -112,8 +113,13 @@ class Chaos:
 
     def __enter__(self) -> Self:
         self.platform.start()
-        self._await_domus()
-        self.platform.tend(0.5)
+        try:
+            self._await_domus()
+            self.platform.tend(0.5)
+            self._require_a_working_domu()
+        except BaseException:
+            self.platform.stop()
+            raise
         self._watched = Victims(self.platform, self.victims)
         self._descriptors = self._open_descriptors()
         return self
@@ -175,7 +181,7 @@ class Chaos:
         said = [event for event in self.platform.events if not any(n in event for n in _NOISE)]
         noticed = round(domu.noticed * 1e3, 1) if closed else None
         if fault.file:
-            self._load(Path(vre.chaos.rogues.__path__[0]) / "polite.py")
+            self._load(_POLITE)
         return Verdict(
             name=fault.name,
             group=fault.group,
@@ -211,6 +217,20 @@ class Chaos:
         while self._given() == given and domu.serial == serial and time.monotonic() < end:
             harm = harm.worst(self._watched.watch(lambda: None))
         return harm
+
+    def _require_a_working_domu(self) -> None:
+        """Raise PlatformError if the rogues' domU fails by itself: every fault would seem to be contained."""
+        domu, end = self._domus.domus[ROUTER], time.monotonic() + _FED_S
+        while not self._works(domu):
+            if time.monotonic() >= end:
+                raise PlatformError(
+                    f"no fault can be judged here: the rogues' domU does not work, {domu.cause or 'yet'}"
+                )
+            self.platform.tend(0.05)
+
+    def _works(self, domu: Any) -> bool:
+        returned = self.platform.handle(ROUTER).stats().dropped.get("discard", 0)
+        return domu.policy.state == RUNNING and (returned > 0 or self._given() == 0)
 
     def _await_domus(self) -> None:
         """Wait until the users' domUs are ready, as long as they may take to start."""
