@@ -13,8 +13,8 @@ from shm.intrinsics import load64, store64
 from shm.wire_layout import CAPTURE
 from tests.captures import read_capture
 from vre.config.captures import finish, row
+from workers.wire.capture import capture_frame
 from workers.wire.capture_writer import CaptureFile
-from workers.wire.loop import capture_frame
 
 ROOM = 1 << 14
 

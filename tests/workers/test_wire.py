@@ -17,8 +17,10 @@ from tests.workers.frames import udp
 from vre.config.model import IMIX, Generator
 from vre.memory.address_space import view
 from vre.platform.accounts import bucket_top
-from workers.wire.loop import bucket, due, run_source, sent_at, stamp, tally
+from workers.wire.accounts import bucket, stamp, tally
 from workers.wire.replay import Sorter
+from workers.wire.sink import sent_at
+from workers.wire.source import due, run_source
 from workers.wire.traffic import generated
 
 

@@ -108,7 +108,7 @@ def jain(shares: list[float], entitled: list[float]) -> float:
 
 
 def bucket_top(bucket: int) -> int:
-    """Return the largest latency, in time units, that a histogram bucket counts; see workers.wire.loop.bucket."""
+    """Return the largest latency, in time units, that a histogram bucket counts; see workers.wire.accounts.bucket."""
     octave, step = divmod(bucket, 1 << SUB_BITS)
     if octave == 0:
         return step
