@@ -252,4 +252,4 @@ class ProcessGroup:
         """Kill what is left."""
         self.link.end()
         self._children.end(_GRACE_S)
-        self.link.reap()
+        self.link.reap(_GRACE_S)

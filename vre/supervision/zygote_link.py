@@ -113,9 +113,13 @@ class ZygoteLink:
             self.zygote.end()
             self.zygote = None
 
-    def reap(self) -> None:
-        """Reap what old zygotes have forked without reporting it; such a process ends at once."""
+    def reap(self, seconds: float) -> None:
+        """Reap what zygotes have forked without reporting it; such a process ends at once, or has been killed.
+
+        One that takes longer than `seconds` to end is left to the process that outlives the platform's.
+        """
+        end = time.monotonic() + seconds
         for group in self._groups:
             with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-group, os.WNOHANG) != (0, 0):
-                    pass
+                while os.waitpid(-group, os.WNOHANG) != (0, 0) or time.monotonic() < end:
+                    time.sleep(0.001)
