@@ -16,9 +16,10 @@ from shm.run_directory import name_of
 from vre.config import fields
 from vre.config.machines import MACHINES
 from vre.config.model import Cable, Capture, Domu, Generator, Link, Model, Nic, Replay, Router, RouterPort, Sink
+from vre.config.tables import Tables
 from vre.config.toml import Document
 from vre.config.validate import validate
-from vre.errors import ConfigError, Problem, Problems, nearest
+from vre.errors import ConfigError, nearest
 from vre.language.bridge import problems_inside
 from vre.language.checker import check
 from vre.language.graph import Graph
@@ -43,59 +44,31 @@ def load_model(file: Path, name: str | None = None) -> Model:
     ConfigError
         All mistakes with their positions.
     """
-    document = Document(file)
-    reader = _Reader(document, file.parent)
-    model = reader.model()
-    model.name = name if name is not None else name_of(file)
+    return read_model(Reader(Document(file), file.parent), name_of(file) if name is None else name)
+
+
+def read_model(reader: Reader, name: str) -> Model:
+    """Return the model that a reader's document describes. Raises ConfigError with all mistakes."""
+    document, model = reader.document, reader.model()
+    model.name = name
     reader.problems += validate(model, lambda message, *path: document.problem(message, *path))
     if reader.problems:
         raise ConfigError(reader.problems)
     return model
 
 
-class _Reader:
-    """Turns tables into dataclasses; what does not fit becomes a problem."""
+class Reader(Tables):
+    """Turns the tables of a platform file, whose names are relative to `folder`, into a model."""
 
     def __init__(self, document: Document, folder: Path) -> None:
-        self.document, self.folder = document, folder
-        self.problems: list[Problem] = Problems()
-
-    def _problem(self, message: str, *path: str) -> None:
-        self.problems.append(self.document.problem(message, *path))
-
-    def _take(
-        self,
-        table: Any,
-        path: tuple[str, ...],
-        kinds: dict[str, Callable[[Any], Any]],
-        others: tuple[str, ...] = (),
-    ) -> dict[str, Any]:
-        """Return the values of a table by `kinds`: key to a function that returns the value or raises ValueError.
-
-        `others`: keys of other kinds of table, for suggestions.
-        """
-        if not isinstance(table, dict):
-            self._problem(f"{'.'.join(path)} must be a table", *path)
-            return {}
-        values = {}
-        for key, value in table.items():
-            if key not in kinds:
-                hint = nearest(key, [*kinds, *others]) or f"; there are {', '.join(kinds)}"
-                self._problem(f"unknown key '{key}' in {'.'.join(path) or 'the file'}{hint}", *path, key)
-                continue
-            try:
-                values[key] = kinds[key](value)
-            except ValueError as error:
-                self._problem(f"{key}: {error}", *path, key)
-            except OSError as error:
-                self._problem(f"{key}: {error.strerror}", *path, key)
-        return values
+        super().__init__(document)
+        self.folder = folder
 
     def model(self) -> Model:
         """Return the model; `problems` says what is missing from it."""
         data = self.document.data
-        top = self._take(data, (), {"platform": fields.anything, "nics": fields.anything, "routers": fields.anything})
-        settings = self._take(
+        top = self.take(data, (), {"platform": fields.anything, "nics": fields.anything, "routers": fields.anything})
+        settings = self.take(
             top.get("platform", {}),
             ("platform",),
             {
@@ -119,27 +92,19 @@ class _Reader:
         machine = MACHINES[settings.get("machine", "host")]
         settings.setdefault("quantum", machine.quantum)
         model = Model(**settings)
-        for name, table in self._tables(top, "nics").items():
+        for name, table in self.tables(top, "nics").items():
             model.nics[name] = self._nic(name, table)
-        for name, table in self._tables(top, "routers").items():
+        for name, table in self.tables(top, "routers").items():
             router = self._router(name, table, model)
             if router:
                 model.routers[name] = router
         if not top.get("routers"):
-            self._problem("no routers: add a table [routers.NAME] with a config", "routers")
+            self.problem("no routers: add a table [routers.NAME] with a config", "routers")
         return model
-
-    def _tables(self, table: dict[str, Any], key: str, *path: str) -> dict[str, Any]:
-        """Return the tables that a key holds, by name."""
-        found = table.get(key, {})
-        if isinstance(found, dict):
-            return found
-        self._problem(f"{key} must be a table of tables, as in [{'.'.join((*path, key))}.NAME]", *path, key)
-        return {}
 
     def _nic(self, name: str, table: Any) -> Nic:
         path = ("nics", name)
-        values = self._take(
+        values = self.take(
             table,
             path,
             {
@@ -160,19 +125,19 @@ class _Reader:
 
     def _link(self, table: Any, path: tuple[str, ...]) -> Link | None:
         if not isinstance(table, dict):
-            self._problem('link must be a table, as in link = { rate = "1Mpps", size = 64 }', *path)
+            self.problem('link must be a table, as in link = { rate = "1Mpps", size = 64 }', *path)
             return None
         kinds: dict[str, Callable[[Any], Any]]
         before = len(self.problems)
         if "pcap" in table:
             kinds = {"pcap": self._file, "rate": fields.replay_rate, "loop": fields.boolean}
-            values = self._take(table, path, kinds)
+            values = self.take(table, path, kinds)
             return Replay(**values) if len(self.problems) == before else None
         if "capture" in table:
-            values = self._take(table, path, {"capture": self._output, "overwrite": fields.boolean})
+            values = self.take(table, path, {"capture": self._output, "overwrite": fields.boolean})
             return Capture(**values) if len(self.problems) == before else None
         if "to" in table:
-            values = self._take(table, path, {"to": fields.string})
+            values = self.take(table, path, {"to": fields.string})
             return Cable(**values) if len(self.problems) == before else None
         kinds = {
             "rate": fields.sending_rate,
@@ -186,7 +151,7 @@ class _Reader:
             "rates": fields.router_rates,
             "sink": fields.boolean,
         }
-        values = self._take(table, path, kinds, ("pcap", "capture", "to"))
+        values = self.take(table, path, kinds, ("pcap", "capture", "to"))
         if len(self.problems) != before:
             return None
         return Sink() if values.pop("sink", False) else Generator(**values)
@@ -210,7 +175,7 @@ class _Reader:
 
     def _router(self, name: str, table: Any, model: Model) -> Router | None:
         path = ("routers", name)
-        values = self._take(
+        values = self.take(
             table,
             path,
             {
@@ -229,8 +194,8 @@ class _Reader:
         direct = values.get("direct", False)
         graph = self._graph(values.get("config"), domu_config, direct, values.get("define", {}), path)
         ports = {}
-        for nic, port in self._tables(values, "ports", *path).items():
-            found = self._take(port, (*path, "ports", nic), {"mac": fields.mac, "vlan": fields.integer(0, 4094)})
+        for nic, port in self.tables(values, "ports", *path).items():
+            found = self.take(port, (*path, "ports", nic), {"mac": fields.mac, "vlan": fields.integer(0, 4094)})
             ports[nic] = RouterPort(nic, found.get("mac", -1), found.get("vlan", -1))
         if graph is None:
             return None
@@ -252,7 +217,7 @@ class _Reader:
             "config": fields.string,
         }
         names = {"memory": "memory", "deadline": "deadline_ns", "start": "start_s", "core": "core"}
-        values = self._take(table, path, kinds)
+        values = self.take(table, path, kinds)
         config = values.pop("config", None)
         return Domu(**{names[key]: value for key, value in values.items()}), config
 
@@ -263,21 +228,21 @@ class _Reader:
         if domu_config is not None:
             if config is not None:
                 message = "the domU has the whole graph, so the router can have no other: give one 'config'"
-                self._problem(message, *path, "domu", "config")
+                self.problem(message, *path, "domu", "config")
             config, path = domu_config, (*path, "domu")
         if config is None:
-            self._problem(f"router '{path[-1]}' has no config: a .click file or the text itself", *path)
+            self.problem(f"router '{path[-1]}' has no config: a .click file or the text itself", *path)
             return None
         if _FILE.fullmatch(config) and not config.endswith(".click"):
             message = f"config: '{config}' is neither a configuration nor the name of a .click file"
-            self._problem(message + nearest(config, _beside(self.folder)), *path, "config")
+            self.problem(message + nearest(config, _beside(self.folder)), *path, "config")
             return None
         if "\n" not in config and config.endswith(".click"):
             file = self.folder / config
             try:
                 source = Source(read_text(place(config, self.folder)), str(file))
             except OSError as error:
-                self._problem(f"config: cannot read {file}: {error.strerror}", *path, "config")
+                self.problem(f"config: cannot read {file}: {error.strerror}", *path, "config")
                 return None
         else:
             line, column = self.document.value_place(*path, "config")
