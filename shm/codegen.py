@@ -26,7 +26,7 @@ from numba.core.typing.templates import (
 )
 from numba.extending import register_jitable, typeof_impl
 
-from shm import futex, intrinsics
+from shm import intrinsics, syscalls
 from shm.layout import Layout
 
 # Numba does not need it, but `pause` and, on arm64, `ticks` are inline assembly.
@@ -105,6 +105,8 @@ _lower(intrinsics.put_be32, _none, _store(32, swap=True))
 _lower(intrinsics.acquire64, _int64, _load(64, "acquire"))
 _lower(intrinsics.relaxed64, _int64, _load(64, "monotonic"))
 _lower(intrinsics.release64, _none, _store(64, "release"))
+_lower(intrinsics.acquire32, _int64, _load(32, "acquire"))
+_lower(intrinsics.release32, _none, _store(32, "release"))
 
 
 def _settle(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -123,13 +125,18 @@ def _fence(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 _lower(intrinsics.fence, _none, _fence)
 
 
-def _wake(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(I64, [I64] * 4), "syscall")
-    builder.call(function, [I64(futex.FUTEX), args[0], I64(futex.WAKE), I64(1)])
-    return context.get_dummy_value()
+def _sys6(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    # "memory" keeps stores to a ring in front of the call that tells the kernel of them.
+    if platform.machine() == "aarch64":
+        instruction, places = "svc #0", "={x0},{x8},{x0},{x1},{x2},{x3},{x4},{x5},~{memory}"
+    else:
+        instruction = "syscall"
+        places = "={rax},{rax},{rdi},{rsi},{rdx},{r10},{r8},{r9},~{rcx},~{r11},~{memory}"
+    call = ir.InlineAsm(ir.FunctionType(I64, [I64] * 7), instruction, places, side_effect=True)
+    return builder.call(call, args)
 
 
-_lower(futex.wake, _none, _wake)
+_lower(syscalls.sys6, _int64, _sys6)
 
 
 def _copy(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -7,12 +7,11 @@ The process that changes the word wakes those that wait for it, and never waits.
 from __future__ import annotations
 
 import ctypes
-import platform
 
-#: Number of the system call.
-FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), -1)
-WAIT, WAKE = 0, 1
-_libc = ctypes.CDLL(None, use_errno=True)
+from shm.intrinsics import kernel
+from shm.syscalls import FUTEX, sys6
+
+_WAIT, _WAKE = 0, 1
 
 
 class _Timespec(ctypes.Structure):
@@ -22,10 +21,10 @@ class _Timespec(ctypes.Structure):
 def sleep_on(address: int, value: int, seconds: float) -> None:
     """Sleep while the 32-bit word at `address` is the low half of `value`, at most for the timeout."""
     limit = _Timespec(int(seconds), int(seconds % 1 * 1e9))
-    low = ctypes.c_uint32(value & 0xFFFFFFFF)
-    _libc.syscall(ctypes.c_long(FUTEX), ctypes.c_void_p(address), ctypes.c_int(WAIT), low, ctypes.byref(limit), None, 0)
+    sys6(FUTEX, address, _WAIT, value & 0xFFFFFFFF, ctypes.addressof(limit), 0, 0)
 
 
-def wake(address: int) -> None:
+@kernel
+def wake(address):
     """Wake a process that sleeps on the word at `address`."""
-    _libc.syscall(ctypes.c_long(FUTEX), ctypes.c_void_p(address), ctypes.c_int(WAKE), ctypes.c_int(1), None, None, 0)
+    sys6(FUTEX, address, _WAKE, 1, 0, 0, 0)

@@ -104,6 +104,16 @@ def release64(address: int, value: int) -> None:
     ctypes.c_int64.from_address(int(address)).value = int(value)
 
 
+def acquire32(address: int) -> int:
+    """Load a 32-bit word as :func:`acquire64` does, zero-extended: rings that are shared with the kernel have them."""
+    return ctypes.c_uint32.from_address(int(address)).value
+
+
+def release32(address: int, value: int) -> None:
+    """Store the low 32 bits of `value` as :func:`release64` does."""
+    ctypes.c_uint32.from_address(int(address)).value = int(value) & 0xFFFFFFFF
+
+
 def relaxed64(address: int) -> int:
     """Load a 64-bit word that another process may write; it orders nothing."""
     return ctypes.c_int64.from_address(int(address)).value

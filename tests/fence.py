@@ -25,7 +25,9 @@ from workers.datapath.packet import GUARD
 from workers.element import load
 
 _LOADS = {"load8": 1, "load16": 2, "load32": 4, "load64": 8, "be16": 2, "be32": 4, "acquire64": 8, "relaxed64": 8}
+_LOADS["acquire32"] = 4
 _STORES = {"store8": 1, "store16": 2, "store32": 4, "store64": 8, "put_be16": 2, "put_be32": 4, "release64": 8}
+_STORES["release32"] = 4
 _STORES["add64"] = 8
 #: They take an address, and neither read nor write there.
 _HARMLESS = {"prefetch", "prefetch_read", "record"}
