@@ -14,8 +14,9 @@ from typing import Any
 
 from shm.run_directory import name_of
 from vre.config import fields
+from vre.config.links import read_links
 from vre.config.machines import MACHINES
-from vre.config.model import Cable, Capture, Domu, Generator, Link, Model, Nic, Replay, Router, RouterPort, Sink
+from vre.config.model import Domu, Model, Nic, Router, RouterPort
 from vre.config.tables import Tables
 from vre.config.toml import Document
 from vre.config.validate import validate
@@ -27,13 +28,9 @@ from vre.language.lexer import Source
 from workers.core.stride import DISCIPLINES
 from workers.files import place, read_text
 from workers.sandbox.jail import TIERS
-from workers.wire.capture_reader import CaptureError, Findings, read_records
-from workers.wire.traffic import MOST_FLOWS
 
 #: What must be a file name: one word with a dot or a slash in it, which no configuration is.
 _FILE = re.compile(r"[\w./-]*[./][\w./-]*")
-#: Links of a port that are read: it has one each way.
-_LINKS = 16
 
 
 def load_model(file: Path, name: str | None = None) -> Model:
@@ -114,64 +111,8 @@ class Reader(Tables):
                 "speed": fields.bit_rate,
             },
         )
-        links = values.pop("link", [])
-        nic = Nic(name, **values)
-        if isinstance(links, list):
-            found = [self._link(one, (*path, "link", str(i))) for i, one in enumerate(links[:_LINKS])]
-        else:
-            found = [self._link(links, (*path, "link"))]
-        nic.links = tuple(link for link in found if link)
-        return nic
-
-    def _link(self, table: Any, path: tuple[str, ...]) -> Link | None:
-        if not isinstance(table, dict):
-            self.problem('link must be a table, as in link = { rate = "1Mpps", size = 64 }', *path)
-            return None
-        kinds: dict[str, Callable[[Any], Any]]
-        before = len(self.problems)
-        if "pcap" in table:
-            kinds = {"pcap": self._file, "rate": fields.replay_rate, "loop": fields.boolean}
-            values = self.take(table, path, kinds)
-            return Replay(**values) if len(self.problems) == before else None
-        if "capture" in table:
-            values = self.take(table, path, {"capture": self._output, "overwrite": fields.boolean})
-            return Capture(**values) if len(self.problems) == before else None
-        if "to" in table:
-            values = self.take(table, path, {"to": fields.string})
-            return Cable(**values) if len(self.problems) == before else None
-        kinds = {
-            "rate": fields.sending_rate,
-            "size": fields.frame_size,
-            "flows": fields.integer(1, MOST_FLOWS),
-            "burst": fields.integer(1, 256),
-            "ttl": fields.integer(1, 255),
-            "count": fields.integer(1, 1 << 62),
-            "destinations": fields.destinations,
-            "seed": fields.integer(0, 1 << 62),
-            "rates": fields.router_rates,
-            "sink": fields.boolean,
-        }
-        values = self.take(table, path, kinds, ("pcap", "capture", "to"))
-        if len(self.problems) != before:
-            return None
-        return Sink() if values.pop("sink", False) else Generator(**values)
-
-    def _file(self, value: Any) -> str:
-        path = place(fields.string(value), self.folder)
-        if not path.exists():
-            raise ValueError(f"there is no file {path}")
-        try:
-            for _ in read_records(path, Findings()):
-                pass
-        except CaptureError as error:
-            raise ValueError(str(error)) from None
-        return str(path)
-
-    def _output(self, value: Any) -> str:
-        path = self.folder / fields.string(value)
-        if not path.parent.is_dir():
-            raise ValueError(f"there is no folder {path.parent}")
-        return str(path)
+        links = read_links(self, values.pop("link", []), (*path, "link"), self.folder)
+        return Nic(name, links, **values)
 
     def _router(self, name: str, table: Any, model: Model) -> Router | None:
         path = ("routers", name)
