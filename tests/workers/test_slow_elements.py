@@ -120,3 +120,33 @@ def test_redirects_are_sent_for_painted_packets(bench):
     redirect = next(f for f in out if f.proto == 1)
     assert (redirect[ICMP].type, redirect[ICMP].code, redirect[ICMP].gw) == (5, 1, "10.0.0.254")
     assert len(out) == 2
+
+
+def test_echo_requests_are_answered(bench):
+    b = bench(IN + "p :: ICMPPingResponder" + OUT + "p[1] -> Discard;")
+    asked = IP(src="10.2.0.9", dst="10.1.0.1", ttl=1) / ICMP(id=7, seq=3) / Raw(b"abc" * 5)
+    out = ip_of(b.through(bytes(Ether(dst=MAC, src=HOST) / asked))[0])
+    assert (out.src, out.dst, out.ttl) == ("10.1.0.1", "10.2.0.9", 64)
+    assert (out[ICMP].type, out[ICMP].id, out[ICMP].seq, bytes(out[Raw])) == (0, 7, 3, b"abc" * 5)
+    fresh = out.copy()
+    del fresh.chksum, fresh[ICMP].chksum
+    assert bytes(IP(bytes(fresh))) == bytes(out)
+
+
+@pytest.mark.parametrize("kind", ["reply", "fragment", "wrong sum", "udp", "cut", "broadcast"])
+def test_what_is_no_echo_request_to_a_host_goes_to_output_1(bench, kind):
+    b = bench(IN + "p :: ICMPPingResponder" + OUT + "p[1] -> Discard;")
+    packet = IP(src="10.2.0.9", dst="10.1.0.1") / ICMP() / Raw(b"abcd")
+    if kind == "reply":
+        packet[ICMP].type = 0
+    elif kind == "fragment":
+        packet.flags = "MF"
+    elif kind == "wrong sum":
+        packet[ICMP].chksum = 1
+    elif kind == "udp":
+        packet = IP(src="10.2.0.9", dst="10.1.0.1") / UDP() / Raw(b"abcd")
+    elif kind == "cut":
+        packet = IP(src="10.2.0.9", dst="10.1.0.1", proto=1) / Raw(b"\x08\x00\xf7\xff")
+    ether = Ether(dst="ff:ff:ff:ff:ff:ff" if kind == "broadcast" else MAC, src=HOST)
+    assert b.through(bytes(ether / packet)) == []
+    assert b.dropped == {"discard": 1}

@@ -40,6 +40,7 @@ GUEST, _SHARE = "vre-chaos-guest", 0.01
 SLOW = {
     "ARPQuerier": "10.9.9.9, 2:0:0:0:9:9",
     "ICMPError": "10.9.9.9, parameterproblem",
+    "ICMPPingResponder": "",
     "IPFragmenter": "100",
     "IPGWOptions": "10.9.9.9",
     "Print": "chaos",

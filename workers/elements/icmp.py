@@ -40,6 +40,9 @@ _ERRORS = {3, 4, 5, 11, 12}
 _BAD = 32
 _LOOSE, _STRICT = 131, 137
 _ICMP_SUM = 2
+_ECHO_REPLY, _ECHO = 0, 8
+#: What a datagram of the router's own begins with (RFC 1122, section 3.2.1.7; the number that IANA recommends).
+_OWN_TTL = 64
 
 
 def icmp_type(text: str) -> int:
@@ -118,6 +121,55 @@ class ICMPError(Element):
             return
         state["identification"] = (int(state["identification"]) + 1) & 0xFFFF
         yield 0, message(packet, state)
+
+
+class ICMPPingResponder(Element):
+    """Answers echo requests to the router's own addresses, on the slow path (RFC 1812, section 4.3.3.6).
+
+    Syntax: `ICMPPingResponder`
+
+    Takes IP packets without link header. The reply's destination annotation is where the request came from: the output
+    goes back to the lookup. What is no whole echo request to one host goes to output 1 if it is connected.
+    """
+
+    ports = "1/1-2"
+    processing = "a/ah"
+    bad_port = 1
+    reasons = ("no_echo_request",)
+
+    @staticmethod
+    def slow(state, packet, port, context):
+        reply = echo_reply(packet)
+        yield Drop("no_echo_request", packet) if reply is None else (0, reply)
+
+
+def echo_reply(packet: SlowPacket) -> SlowPacket | None:
+    """Return the answer to an echo request (RFC 792), None if `packet` is none that is answered."""
+    net, size = packet.net, packet.ip_header()
+    if net is None or size == 0 or packet.type != HOST:
+        return None
+    data = bytearray(packet.data[net : net + get16(packet.data, net + IP_LENGTH)])
+    # Its total length may say less than its header has.
+    if len(data) < size + 8 or data[IP_PROTOCOL] != 1 or data[size] != _ECHO or get16(data, IP_FRAGMENT) & 0x3FFF:
+        return None
+    source, target = get32(data, IP_SRC), get32(data, IP_DST)
+    if _no_host(source) or _group(target) or checksum(data[size:]) != 0:
+        return None
+    back, options = reverse_route(data[IP_SIZE:size], source)
+    body = data[size:]
+    body[0] = _ECHO_REPLY
+    put16(body, _ICMP_SUM, 0)
+    put16(body, _ICMP_SUM, checksum(body))
+    header = data[:IP_SIZE]
+    header[0] = 0x40 | (IP_SIZE + len(options)) // 4
+    header[IP_TTL] = _OWN_TTL
+    put16(header, IP_LENGTH, IP_SIZE + len(options) + len(body))
+    put32(header, IP_SRC, target)
+    put32(header, IP_DST, back)
+    put16(header, IP_SUM, 0)
+    header += options
+    put16(header, IP_SUM, checksum(header))
+    return SlowPacket(header + body, net=0, dst=back, time=packet.time, device=packet.device)
 
 
 def due(packet: SlowPacket, bad: set[int]) -> bool:
