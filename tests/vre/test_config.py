@@ -96,3 +96,15 @@ def test_files_that_cannot_be_read(tmp_path, name, message):
 
 def test_no_routers(tmp_path):
     assert "no routers" in problems(tmp_path, "[platform]\ncores = 1\n")[0].message
+
+
+def test_a_router_may_have_a_name_of_its_own_for_a_port(tmp_path):
+    text = GOOD.replace("ports = { eth0 = {", 'ports = { wan = { nic = "eth1" }, lan = { nic = "eth0",')
+    text = text.replace("FromDevice(eth0)", "FromDevice(lan)").replace("ToDevice(eth1)", "ToDevice(wan)")
+    red = load(tmp_path, text).routers["red"]
+    assert [n.values["devname"] for n in red.graph.nodes if n.cls.is_port] == ["eth0", "eth1"]
+    assert red.ports["eth0"].mac == 0x020000000001 and red.names == {"wan": "eth1", "lan": "eth0"}
+    (one,) = problems(tmp_path, text.replace("ToDevice(wan)", "ToDevice(wam)"))
+    assert "there is no port 'wam'; did you mean wan?" in one.message
+    (one,) = problems(tmp_path, text.replace('nic = "eth1"', 'nic = "eth0"').replace("ToDevice(wan)", "ToDevice(lan)"))
+    assert "another port of 'red' is port 'eth0' already" in one.message and one.where.line == 10

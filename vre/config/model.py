@@ -171,6 +171,7 @@ class Router:
     configuration's StaticThreadSched and ScheduleInfo; `cost` is declared, in cycles a packet. A turn of its paths that
     takes longer than `deadline_ns` is ended by the watchdog. If the whole graph runs in its domU, it is
     `hosted_graph`, and `graph` is the bridge to it; with `direct` the bridge is run by the NIC and uses no core time.
+    `names` are its own names of ports, as its configurations have them, to the platform's.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Router:
     deadline_ns: int = 50_000_000
     hosted_graph: Graph | None = None
     direct: bool = False
+    names: dict[str, str] = field(default_factory=dict)
 
     def host_in_domu(self, direct: bool) -> None:
         """Let its graph run in its domU."""

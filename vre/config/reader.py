@@ -134,19 +134,36 @@ class Reader(Tables):
         domu, domu_config = self._domu(values.get("domu", {}), (*path, "domu"))
         direct = values.get("direct", False)
         graph = self._graph(values.get("config"), domu_config, direct, values.get("define", {}), path)
-        ports = {}
-        for nic, port in self.tables(values, "ports", *path).items():
-            found = self.take(port, (*path, "ports", nic), {"mac": fields.mac, "vlan": fields.integer(0, 4094)})
-            ports[nic] = RouterPort(nic, found.get("mac", -1), found.get("vlan", -1))
+        ports, names = self._ports(values, path)
         if graph is None:
             return None
         router = Router(
             name, values.get("entitlement", 1.0), graph, ports, values.get("cores"), values.get("cost"), domu
         )
         router.deadline_ns = values.get("deadline", Router.deadline_ns)
+        router.names = names
+        graph.rename_ports(names)
         if domu_config is not None or direct:
             router.host_in_domu(direct)
         return router
+
+    def _ports(self, values: dict[str, Any], path: tuple[str, ...]) -> tuple[dict[str, RouterPort], dict[str, str]]:
+        """Return a router's claims by port, and its own names of ports."""
+        ports, names = {}, {}
+        kinds: dict[str, Callable[[Any], Any]] = {
+            "nic": fields.string,
+            "mac": fields.mac,
+            "vlan": fields.integer(0, 4094),
+        }
+        for name, port in self.tables(values, "ports", *path).items():
+            found = self.take(port, (*path, "ports", name), kinds)
+            nic = found.get("nic", name)
+            if nic in ports:
+                self.problem(f"another port of '{path[-1]}' is port '{nic}' already", *path, "ports", name)
+            if nic != name:
+                names[name] = nic
+            ports[nic] = RouterPort(nic, found.get("mac", -1), found.get("vlan", -1))
+        return ports, names
 
     def _domu(self, table: Any, path: tuple[str, ...]) -> tuple[Domu, str | None]:
         """Return a domU's limits, and the configuration that runs in it, if any."""

@@ -152,7 +152,8 @@ def _check_devices(model: Model, problem: Place) -> list[Problem]:
                 continue
             device = node.values["devname"]
             if device not in model.nics:
-                hint = nearest(device, model.nics) or f"; there are {', '.join(model.nics) or 'none'}"
+                known = router.names or model.nics
+                hint = nearest(device, known) or f"; there are {', '.join(known) or 'none'}"
                 found.append(node.problem(f"'{node.name}': there is no port '{device}'{hint}"))
             elif node.cls.driver == "rx" and device in receivers:
                 found.append(

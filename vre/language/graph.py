@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -67,6 +68,12 @@ class Graph:
     def index(self, name: str) -> int | None:
         """Return the number of the element `name`."""
         return next((i for i, n in enumerate(self.nodes) if n.name == name), None)
+
+    def rename_ports(self, names: Mapping[str, str]) -> None:
+        """Use the platform's names of ports in place of the router's own."""
+        for node in self.nodes:
+            if node.cls.is_port:
+                node.values["devname"] = names.get(node.values["devname"], node.values["devname"])
 
     @cached_property
     def tasks(self) -> list[tuple[str, int]]:

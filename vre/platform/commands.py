@@ -167,6 +167,7 @@ class Commands:
         self.require(name)
         with self._changing():
             graph = apart(f"checking the configuration of '{name}'", self._passing, from_text, config, file)
+            graph.rename_ports(self._model.routers[name].names)
             rested = self._changes.replace(name, graph)
             self._runtime.report(f"router {name} has another configuration; paused for {rested * 1e3:.1f} ms")
         return rested
