@@ -9,12 +9,15 @@ Layout of the area, in 32-bit words::
 
     0                     65,536 first-level entries of 64 bits, by the upper 16 bits of the address
     131072                chunks of 256 entries, by the third byte, then by the fourth
-    131072 + 256*chunks   next hops: (gateway, output) pairs
+    131072 + 256*chunks   next hops: (gateway, output) pairs, then those that groups consist of
 
 An entry is 0 for no route, `CHUNK | n` for chunk n, else one plus the number of a next hop. A first-level
 entry has one in its lower half, and in its upper half the answer of the longest prefix of at most 16 bits. Chunks know
 only of longer ones; where a chunk says 0, that answer is it. So what a change touches is bounded, however many routes
 there are: a short prefix is in no chunk, and a longer one in at most 129.
+
+A next hop whose output has the bit GROUP is several: its gateway says at which pair they begin, the lower half of its
+output how many they are. Packets are spread over them by their flow (RFC 2992).
 
 A chunk, or next hop, that no route needs any more is taken out of the trie at once; it is used again only after all
 readers have finished what they were in, for one of them may just have read the word that led to it.
@@ -24,9 +27,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from shm.intrinsics import acquire64, kernel, load32, load64, unlikely
+from shm.route_layout import MOST_PATHS
 
 FIRST = 1 << 16
 #: Where the chunks begin, in words.
@@ -35,8 +39,12 @@ CHUNK = 1 << 31
 _LOWER = 0xFFFFFFFF
 #: Different (gateway, output) pairs that a table holds.
 HOPS = 4096
+#: Different sets of next hops that a table holds.
+GROUPS = 256
+#: In an output: the next hop is a group. All bits: the route leads nowhere (RFC 1812, section 5.2.4.3).
+GROUP, NOWHERE = 1 << 31, 0xFFFFFFFF
 #: Marks an entry that leads to a chunk: longer than any prefix.
-_BELOW = 255
+BELOW = 255
 
 
 class FibError(ValueError):
@@ -45,7 +53,7 @@ class FibError(ValueError):
 
 def table_bytes(chunks: int) -> int:
     """Return the size of a table with room for `chunks` chunks."""
-    return hops_at(chunks) + 8 * HOPS
+    return hops_at(chunks) + 8 * (HOPS + GROUPS * MOST_PATHS)
 
 
 def hops_at(chunks: int) -> int:
@@ -81,6 +89,21 @@ def lookup(table, address):
     return entry
 
 
+@kernel
+def member(hops, hop, flow):
+    """Return the address of the next hop, of the group at `hop`, for a flow: a hash of 16 bits."""
+    # Each has an equal part of the hash's range, so few flows move when one comes or goes (RFC 2992).
+    at = load32(hop) + (flow * (load32(hop + 4) & 0xFFFF) >> 16)
+    return hops + at * 8
+
+
+class Retired(NamedTuple):
+    """Chunks and next hops that no route needs, but that a reader may still have found."""
+
+    chunks: list[int]
+    hops: set[int]
+
+
 class Fib:
     """The one writer of a table.
 
@@ -107,12 +130,12 @@ class Fib:
         whole = np.frombuffer(words, dtype=np.uint32)
         self._first = whole[:_CHUNKS].view(np.int64)
         self._chunks = whole[_CHUNKS : _CHUNKS + 256 * chunks].reshape(chunks, 256)
-        self._hops = whole[_CHUNKS + 256 * chunks :].reshape(HOPS, 2)
-        # Length of the prefix that each answer comes from, plus one; 0 for no route, _BELOW if a chunk is below.
+        self._hops = whole[_CHUNKS + 256 * chunks :].reshape(HOPS + GROUPS * MOST_PATHS, 2)
+        # Length of the prefix that each answer comes from, plus one; 0 for no route, BELOW if a chunk is below.
         self._short_length = np.zeros(FIRST, dtype=np.uint8)
         self._chunk_length = np.zeros((chunks, 256), dtype=np.uint8)
         # Chunks, and next hops, by how many routes need them.
-        self._needed = [0] * chunks
+        self._needed = np.zeros(chunks, np.int64)
         self._hop_needed = [0] * HOPS
         self._free = list(range(chunks - 1, -1, -1))
         self._free_hops = list(range(HOPS - 1, -1, -1))
@@ -120,6 +143,10 @@ class Fib:
         self._left: list[int] = []
         self._left_hops: set[int] = set()
         self._hop_of: dict[tuple[int, int], int] = {}
+        self._groups: dict[tuple[tuple[int, int], ...], int] = {}
+        #: Groups that have been asked for, and that no route needs yet.
+        self._awaited_groups: set[int] = set()
+        self._free_groups = list(range(GROUPS - 1, -1, -1))
         self._lock = threading.Lock()
         self.await_readers: Callable[[], object] = lambda: None
         #: Prefix length to {address: (gateway, output)}.
@@ -180,9 +207,9 @@ class Fib:
         """Remove all routes, at once."""
         self._first[:] = 0
         self._short_length[:] = 0
-        self._left += [chunk for chunk, needed in enumerate(self._needed) if needed]
+        self._left += self._needed.nonzero()[0].tolist()
         self._left_hops.update(number for number, needed in enumerate(self._hop_needed) if needed)
-        self._needed = [0] * len(self._needed)
+        self._needed[:] = 0
         self._hop_needed = [0] * HOPS
         self.routes = [{} for _ in range(33)]
 
@@ -216,16 +243,32 @@ class Fib:
             raise FibError("the table is full: raise its CAPACITY")
 
     def _reclaim(self) -> None:
-        """Reclaim what no reader can be using any more."""
+        """Reclaim what no reader can be using any more, once it has waited for them."""
         if self._left or self._left_hops:
             self.await_readers()
-            self._free += self._left
-            for number in self._left_hops:
-                # It may be needed again.
-                if self._hop_needed[number] == 0:
-                    del self._hop_of[int(self._hops[number, 0]), int(self._hops[number, 1])]
-                    self._free_hops.append(number)
-            self._left, self._left_hops = [], set()
+            self.reuse(self.retire())
+
+    def retire(self) -> Retired:
+        """Return what is out of the trie, to be reused when every reader has finished its present slice."""
+        # A group that has been asked for is about to be needed.
+        kept = {
+            n for n in self._left_hops if self._hop_needed[n] == 0 and int(self._hops[n, 0]) in self._awaited_groups
+        }
+        retired = Retired(self._left, self._left_hops - kept)
+        self._left, self._left_hops = [], kept
+        return retired
+
+    def reuse(self, retired: Retired) -> None:
+        """Free what no reader can be using any more."""
+        self._free += retired.chunks
+        for number in retired.hops:
+            # It may be needed again.
+            if self._hop_needed[number] == 0 and number not in self._left_hops:
+                hop = int(self._hops[number, 0]), int(self._hops[number, 1])
+                del self._hop_of[hop]
+                self._free_hops.append(number)
+                if hop[1] & GROUP and hop[1] != NOWHERE:
+                    self._free_group((hop[0] - HOPS) // MOST_PATHS)
 
     def _hop(self, gateway: int, output: int) -> int:
         """Return the number of a next hop that one more route needs. Raises FibError."""
@@ -239,7 +282,34 @@ class Fib:
             self._hops[number] = gateway, output
             self._publish()
         self._hop_needed[number] += 1
+        self._awaited_groups.discard(gateway)
         return number
+
+    def group(self, members: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+        """Return the next hop that spreads packets over at most MOST_PATHS others. Raises FibError."""
+        number = self._groups.get(members)
+        if number is None:
+            if not self._free_groups:
+                self._awaited_groups.clear()
+                self._reclaim()
+            if not self._free_groups:
+                raise FibError(f"more than {GROUPS} different sets of next hops")
+            number = self._groups[members] = self._free_groups.pop()
+            first = HOPS + number * MOST_PATHS
+            self._hops[first : first + len(members)] = members
+        self._awaited_groups.add(HOPS + number * MOST_PATHS)
+        return HOPS + number * MOST_PATHS, GROUP | len(members)
+
+    def _free_group(self, number: int) -> None:
+        del self._groups[next(members for members, found in self._groups.items() if found == number)]
+        self._free_groups.append(number)
+
+    def members(self, hop: tuple[int, int]) -> list[tuple[int, int]]:
+        """Return what a next hop consists of: itself, if it is no group."""
+        first, count = hop[0], hop[1] & 0xFFFF
+        if hop[1] == NOWHERE or not hop[1] & GROUP:
+            return [hop]
+        return [(int(gateway), int(output)) for gateway, output in self._hops[first : first + count]]
 
     def _let_go_hop(self, hop: tuple[int, int]) -> None:
         number = self._hop_of[hop]
@@ -276,11 +346,11 @@ class Fib:
 
     def _paint_chunk(self, chunk: int, span: slice, value: int, mark: int, above: int) -> None:
         row, marks = self._chunks[chunk, span], self._chunk_length[chunk, span]
-        if len(row) == 1 and marks[0] != _BELOW:
+        if len(row) == 1 and marks[0] != BELOW:
             if marks[0] <= above:
                 row[0], marks[0] = value, mark
             return
-        below = row[marks == _BELOW] & (CHUNK - 1)
+        below = row[marks == BELOW] & (CHUNK - 1)
         ours = marks <= above
         row[ours], marks[ours] = value, mark
         if len(below):
@@ -303,7 +373,7 @@ class Fib:
         if entry & CHUNK:
             return entry & ~CHUNK
         number = self._blank(entry, self._chunk_length[second, at])
-        self._chunks[second, at], self._chunk_length[second, at] = CHUNK | number, _BELOW
+        self._chunks[second, at], self._chunk_length[second, at] = CHUNK | number, BELOW
         return number
 
     def _blank(self, value: int, mark: int) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 
 from shm.intrinsics import load32, unlikely
 from workers.arguments import Argument, ArgumentError, between, ip, mask_of, prefix, show_ip, words
-from workers.datapath.fib import FibError, chunks_for, hops_at, lookup, table_bytes
+from workers.datapath.fib import GROUP, NOWHERE, FibError, chunks_for, hops_at, lookup, member, table_bytes
+from workers.datapath.flow import flow_hash
 from workers.datapath.packet import DROP
 from workers.element import Element, Needs
 
@@ -77,10 +78,16 @@ class RadixIPLookup(Element):
         if unlikely(entry == 0):
             return DROP
         hop = state["hops"] + (entry - 1) * 8
+        output = load32(hop + 4)
+        if unlikely(output >= GROUP):
+            if output == NOWHERE:
+                return DROP
+            hop = member(state["hops"], hop, flow_hash(packet))
+            output = load32(hop + 4)
         gateway = load32(hop)
         if gateway:
             packet["dst"] = gateway
-        return load32(hop + 4)
+        return output
 
 
 class StaticIPLookup(RadixIPLookup):
@@ -98,11 +105,13 @@ class DirectIPLookup(RadixIPLookup):
 
 
 def show_table(fib: Any) -> str:
-    """Return the routes of a table, one a line, longest prefixes last."""
+    """Return the routes of a table, one a line, longest prefixes last; of a route with several next hops, each."""
     lines = []
     for length, level in enumerate(fib.routes):
-        for address, (gateway, output) in sorted(level.items()):
-            lines.append(f"{show_ip(address)}/{length}\t{show_ip(gateway) if gateway else '-'}\t{output}\n")
+        for address, hop in sorted(level.items()):
+            for gateway, output in fib.members(hop):
+                where = "-" if output == NOWHERE else output
+                lines.append(f"{show_ip(address)}/{length}\t{show_ip(gateway) if gateway else '-'}\t{where}\n")
     return "".join(lines)
 
 
