@@ -120,9 +120,9 @@ def timed_ring(loops: int) -> float:
     import numba
 
     from shm.codegen import register_kernels
-    from shm.intrinsics import add64, load64
-    from shm.layout import CORE, RING
-    from shm.ring import available, commit_head, commit_tail, room, slot_at, swap
+    from shm.intrinsics import load64
+    from shm.layout import CORE
+    from shm.ring import available, next_pop, next_push, pop_to, publish, push_to, release, room, slot_at, swap
     from tests.harness import Bench
 
     register_kernels()
@@ -131,13 +131,13 @@ def timed_ring(loops: int) -> float:
     def kernel(core, ring, word, count):
         for _ in range(count):
             if room(ring, 1):
-                swap(core, slot_at(ring, load64(ring + RING["next_head"])), word)
-                add64(ring + RING["next_head"], 1)
-                commit_head(ring)
+                swap(core, slot_at(ring, next_push(ring)), word)
+                push_to(ring, next_push(ring) + 1)
+                publish(ring)
             if available(ring, 1):
-                swap(core, slot_at(ring, load64(ring + RING["next_tail"])), word)
-                add64(ring + RING["next_tail"], 1)
-                commit_tail(ring)
+                swap(core, slot_at(ring, next_pop(ring)), word)
+                pop_to(ring, next_pop(ring) + 1)
+                release(ring)
 
     with Bench("FromDevice(eth0) -> q :: Queue(64) -> ToDevice(eth1);") as bench:
         ring, word = int(bench.state("q")["ring"]), load64(bench.core + CORE["spare"])

@@ -109,6 +109,8 @@ SLOT = Layout(
 )
 #: Set in SLOT.offset if the frame is in the large buffer.
 IN_LARGE = 0x8000
+#: Bytes of a small and of a large buffer: an odd number of lines, so that headers spread over all cache sets.
+SMALL_STRIDE, LARGE_STRIDE = 3 * LINE, 33 * LINE
 #: 32 bits of 32 ns wrap after 137 s; longer latencies are not told apart.
 TIME_UNIT_NS = 32
 

@@ -14,13 +14,13 @@ from collections import Counter
 
 import numpy as np
 
+from shm import memfd
 from shm.channel import CHANNEL
 from shm.intrinsics import load16, load64, store64
 from shm.journal import take
 from shm.layout import CORE, RING, SLOT, SPARES, TASK
 from shm.manifest import CurrentManifest
-from shm.memfd import release, renew
-from shm.ring import available, commit_head, commit_tail, room, slot_at
+from shm.ring import available, pop, publish, release, room, slot_at
 from shm.run_directory import RunDirectory
 from shm.segment import claim_window, free_window
 from vre.config.model import RING_SLOTS, Model, Nic, Router, RouterPort
@@ -77,7 +77,7 @@ class Bench:
         self.inputs, self.outputs = ring_ends(self.manifest, 0)
         self.channels = channels_on(self.manifest, 0)
         for channel in self.channels:
-            for fd in renew(channel):
+            for fd in memfd.renew(channel):
                 os.close(fd)
             store64(channel + CHANNEL["open"], 1)
         self._router = self.manifest.routers[0]
@@ -99,7 +99,7 @@ class Bench:
     def close(self):
         """Remove the memory."""
         for channel in self.channels:
-            release(channel)
+            memfd.release(channel)
         for segment in self.builder.space.segments.values():
             segment.detach()
         self.directory.release()
@@ -119,7 +119,7 @@ class Bench:
             assert len(frame) <= LARGE_ROOM and room(ring, 1)
             keep = ctypes.create_string_buffer(frame, len(frame) + 64)
             deliver(ring, ctypes.addressof(keep), len(frame), time, 0)
-        commit_head(ring)
+        publish(ring)
 
     def turn(self, quantum=64):
         """Give every task one turn and the slow path all it wants; return how much was done."""
@@ -153,12 +153,10 @@ class Bench:
             return frames
         ring = self.builder.ports[port].tx[0].address
         while available(ring, 1):
-            index = load64(ring + RING["next_tail"])
-            slot = slot_at(ring, index)
+            slot = slot_at(ring, pop(ring, 1))
             address = frame_address(slot, load64(ring + RING["pool"]))
             frames.append(ctypes.string_at(address, load16(slot + SLOT["length"])))
-            store64(ring + RING["next_tail"], index + 1)
-        commit_tail(ring)
+        release(ring)
         self._sent = getattr(self, "_sent", 0) + len(frames)
         return frames
 

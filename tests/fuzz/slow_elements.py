@@ -13,9 +13,8 @@ import time
 
 import numpy as np
 
-from shm.intrinsics import load64
-from shm.layout import MISSING, NOTE, RING
-from shm.ring import commit_head, room
+from shm.layout import MISSING, NOTE
+from shm.ring import is_waiting, publish, room
 from tests.harness import Bench
 from tests.workers.frames import arp, udp
 from workers.arguments import REQUIRED
@@ -131,9 +130,9 @@ class Fuzzed:
         if room(self.slow.punt, 1) == 0:
             self.settle()
         assert put_frame(self.slow.punt, Frame(packet, b"", 1, self.note(len(packet))))
-        commit_head(self.slow.punt)
+        publish(self.slow.punt)
         self.sent += 1
-        while load64(self.slow.punt + RING["head"]) != load64(self.slow.punt + RING["tail"]):
+        while is_waiting(self.slow.punt):
             self._now += self.chance.choice((1000, 10**6, 10**9, 10**11))
             self.bench.clock(self._now)
             self.slow.run()

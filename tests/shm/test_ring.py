@@ -9,9 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shm.intrinsics import load64, store64
 from shm.layout import APART, RING
-from shm.ring import available, commit_head, commit_tail, is_empty, length, room
+from shm.ring import available, held, is_empty, is_waiting, length, pop, publish, release, room, used
 from tests.harness import Bench
 from workers.datapath.slow_packet import put_packet, read_packet
 from workers.element import SlowPacket
@@ -44,7 +43,7 @@ class RingMachine(RuleBasedStateMachine):
 
     @rule()
     def publish(self):
-        commit_head(self.ring)
+        publish(self.ring)
         self.published += self.filled
         self.filled.clear()
 
@@ -52,16 +51,14 @@ class RingMachine(RuleBasedStateMachine):
     @rule()
     def pop(self):
         assert available(self.ring, 1) == 1
-        index = load64(self.ring + RING["next_tail"])
-        packet, entry = read_packet(self.ring, index)
+        packet, entry = read_packet(self.ring, pop(self.ring, 1))
         data, number = self.published.popleft()
         assert (bytes(packet.data), packet.dst, entry) == (data, number, number % 100)
-        store64(self.ring + RING["next_tail"], index + 1)
         self.claimed += 1
 
     @rule()
     def give_back(self):
-        commit_tail(self.ring)
+        release(self.ring)
         self.claimed = 0
 
     @invariant()
@@ -69,6 +66,9 @@ class RingMachine(RuleBasedStateMachine):
         assert available(self.ring, 99) == len(self.published)
         assert room(self.ring, 99) == 5 - len(self.filled) - len(self.published) - self.claimed
         assert length(self.ring) == len(self.published) + self.claimed
+        assert held(self.ring) == len(self.filled) + len(self.published)
+        assert used(self.ring) == 5 - room(self.ring, 99)
+        assert is_waiting(self.ring) == (length(self.ring) > 0)
         assert is_empty(self.ring) == (not self.filled and not self.published and not self.claimed)
 
 
@@ -85,8 +85,8 @@ def test_the_other_sides_index_is_loaded_and_stored_atomically():
     for function, wanted in (
         (ring.room, "load atomic i64"),
         (ring.available, "load atomic i64"),
-        (ring.commit_head, "store atomic i64"),
-        (ring.commit_tail, "store atomic i64"),
+        (ring.publish, "store atomic i64"),
+        (ring.release, "store atomic i64"),
     ):
         kernel = numba.njit(function)
         kernel.compile((numba.int64,) * function.__code__.co_argcount)

@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shm.layout import LINE
+from shm.layout import LARGE_STRIDE, LINE, SMALL_STRIDE
 from tests.workers.frames import IN, OUT, udp
 from vre.memory.address_space import view
-from workers.datapath.packet import GUARD, HEADROOM, LARGE_STRIDE, SMALL_STRIDE
+from workers.datapath.packet import GUARD, HEADROOM
 
 #: What all buffers are full of: another router's packets, for all that this one knows.
 OTHERS = b"\xd1\xc2\xb3\xa4"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shm.ring import commit_head, commit_tail
+from shm.ring import publish, release
 from tests.harness import Bench
 from tests.workers.frames import HOST, MAC, arp, udp
 from tests.workers.test_recovery import run_and_kill
@@ -62,8 +62,8 @@ def test_queues_in_a_ring_are_lists(ring, done):
         )
     for queue, packets in zip(queues, lists, strict=True):
         assert [bytes(held.take(queue).data) for _ in packets] == packets
-    commit_head(ring)
-    commit_tail(ring)
+    publish(ring)
+    release(ring)
 
 
 def test_a_kill_at_any_line_loses_only_the_packets_in_hand():

@@ -67,8 +67,8 @@ def test_what_is_called_has_an_address_and_what_goes_on_has_none():
 
 
 def test_a_value_of_several_lines_is_indented_where_it_stands():
-    lines = list(step("finish", publish=("commit_head(punts)", "commit_tail(ring)")).lines())
-    assert lines[:3] == ["    commit(core)", "    commit_head(punts)", "    commit_tail(ring)"]
+    lines = list(step("finish", publish=("publish(punts)", "release(ring)")).lines())
+    assert lines[:3] == ["    commit(core)", "    publish(punts)", "    release(ring)"]
     assert (
         "\n".join(step("finish", publish=()).lines()) == "    commit(core)\n    finish(core)\n    return count + back"
     )

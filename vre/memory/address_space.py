@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from shm.layout import LINE, NOTE, RING, SLOT
+from shm.layout import LARGE_STRIDE, LINE, NOTE, RING, SLOT, SMALL_STRIDE
 from shm.segment import PAGE, WINDOW, Arena, Segment, SegmentError
-from workers.datapath.packet import HEADROOM, LARGE_STRIDE, SMALL_STRIDE
+from workers.datapath.packet import HEADROOM
 
 
 def view(address: int, dtype: Any, count: int = 1) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from shm.channel import CHANNEL
 from shm.intrinsics import load64
 from shm.layout import NOTE, RING, SLOT, TASK
+from shm.ring import length
 from vre.memory.address_space import RingPlan, view
 from vre.memory.router import ConfigMemory, RouterMemory
 from workers.datapath.turn import DROPS, MADE
@@ -85,7 +86,7 @@ def take_over(memory: RouterMemory, old: ConfigMemory, new: ConfigMemory) -> Han
                 moved += move_packets(found.stores, before["rings"]["ring"], new.elements[j]["rings"]["ring"])
         else:
             _carry(found, node.cls, before["state"])
-    waiting = sum(load64(ring.address + RING["head"]) - load64(ring.address + RING["tail"]) for ring in old.rings)
+    waiting = sum(length(ring.address) for ring in old.rings)
     found.count("replaced", waiting - moved)
     for channel in old.channels.values():
         found.count("domu_lost", load64(channel + CHANNEL["lost"]))

@@ -9,6 +9,7 @@ from shm.channel import CHANNEL, lent
 from shm.intrinsics import load16, load64
 from shm.layout import RING, TASK
 from shm.manifest import Manifest, RouterEntry
+from shm.ring import length
 from shm.wire_layout import SOURCE
 from workers.datapath.turn import DROPS, MADE
 from workers.element import load
@@ -47,7 +48,7 @@ def in_flight(manifest: Manifest, router: RouterEntry) -> int:
     rings = [*router.rx.values(), *router.rings]
     shared = [*(port.ring for port in manifest.classifiers), *(tx.ring for tx in manifest.tx)]
     return (
-        sum(load64(ring + RING["head"]) - load64(ring + RING["tail"]) for ring in rings)
+        sum(length(ring) for ring in rings)
         + sum(_waiting_in(ring, router.index) for ring in shared)
         + sum(lent(channel) for channel in router.channels)
     )

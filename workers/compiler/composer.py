@@ -22,12 +22,12 @@ _IMPORTS = """\
 from shm.channel import commit_channel, give_gifts, keep_returns, returned, take
 from shm.layout import CORE, RING, SLOT, TASK
 from shm.intrinsics import load64, record, stack_record, unlikely
-from shm.ring import available, commit_head, commit_tail, is_empty, room, slot_at
+from shm.ring import available, is_empty, pop, pop_to, publish, release, room, slot_at
 from workers.compiler.guard import guarded
 from workers.datapath.packet import CLONE, PACKET, PUNT, TAKEN, clone, read_note, receive, spare_done, transfer
 from workers.datapath.turn import (
-    AHEAD, RESUME, ask_frames, ask_slots, begin, claim, commit, drop, finish, keep, least, log_is_full, look, made,
-    pending, punt, requeue,
+    AHEAD, RESUME, ask_frames, ask_slots, begin, commit, drop, finish, least, log_is_full, look, made, pending, punt,
+    requeue,
 )
 """
 
@@ -252,11 +252,11 @@ class Composer:
             yield f"commit_channel(load64(block + {self._field(e, 'channel')}))"
         for e in sorted(reach(self.shape, number)):
             if self.classes[e].is_queue or self.classes[e].sends():
-                yield f"commit_head(load64(block + {self._field(e, 'ring')}))"
+                yield f"publish(load64(block + {self._field(e, 'ring')}))"
         if asides:
-            yield from ("commit_head(punts)", "commit_head(inject)", "commit_tail(inject)")
+            yield from ("publish(punts)", "publish(inject)", "release(inject)")
         if self.shape.tasks[number][0] in ("rx", "pull"):
-            yield "commit_tail(ring)"
+            yield "release(ring)"
 
 
 def compose(shape: Shape) -> str:

@@ -121,7 +121,7 @@ def task{number}(block, core, task, quantum):  # {driver} {name}
     # Take what has come back from the slow path to where it goes on.
     "resume": """
     if back:
-        first = claim(inject, back)
+        first = pop(inject, back)
         pool = load64(inject + RING["pool"])
         i, stop = 0, back
         while i < stop:
@@ -131,20 +131,20 @@ def task{number}(block, core, task, quantum):  # {driver} {name}
             {ways}
             if unlikely(log_is_full(core)):
                 # Nor is there room for a packet of the task's own.
-                keep(inject, first + i)
+                pop_to(inject, first + i)
                 stop, back, count = i, i, 0""",
     # Take packets out of a ring.
     "batch": """
-    first = at = asked = claim(ring, count)
-    # Only what is claimed: the line behind belongs to the producer, who is writing it.
-    end = claimed = first + count
+    first = at = asked = pop(ring, count)
+    # Only what is popped: the line behind belongs to the producer, who is writing it.
+    end = popped = first + count
     slots, mask, pool = load64(ring + RING["slots"]), load64(ring + RING["mask"]), load64(ring + RING["pool"])
     while at < end:
         stop = first + look(core, task, at - first, end - first)
         if stop == at:
             break
-        asked = ask_frames(slots, mask, pool, asked, least(stop + AHEAD, claimed))
-        ask_slots(slots, mask, asked, claimed - 1)
+        asked = ask_frames(slots, mask, pool, asked, least(stop + AHEAD, popped))
+        ask_slots(slots, mask, asked, popped - 1)
         while at < stop:
             receive(packet, slots + (at & mask) * SLOT.size, pool)
             {entry}
@@ -152,8 +152,8 @@ def task{number}(block, core, task, quantum):  # {driver} {name}
             if unlikely(log_is_full(core)):
                 stop = end = at
     count = at - first
-    if at < claimed:
-        keep(ring, at)""",
+    if at < popped:
+        pop_to(ring, at)""",
     # Let a source make packets.
     "emit": """
     state = record(block + {place}, S_{name})

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shm.channel import commit_channel, undo_claims
-from shm.intrinsics import add64, load16, load64, release64, store64
+from shm.intrinsics import add64, load64, store64
 from shm.layout import CLIENT, COMMITTING, CORE, IDLE, IDLE_PASS, RING, RUNNING, TASK, UNDO
 from shm.manifest import Manifest
-from shm.ring import mend_swap
+from shm.ring import mend_swap, popped, publish, release, tag_of, undo_pushes
 
 
 def ring_ends(manifest: Manifest, number: int) -> tuple[list[int], list[int]]:
@@ -65,19 +65,19 @@ def recover(core: int, inputs: Sequence[int], outputs: Sequence[int], channels: 
         mend_swap(core)
         _undo(core)
         for ring in inputs:
-            claimed = range(load64(ring + RING["tail"]), load64(ring + RING["next_tail"]))
-            lost += len(claimed)
+            batch = popped(ring)
+            lost += len(batch)
             if load64(ring + RING["killed"]):
-                counted += len(claimed)
-                _count_owners(ring, claimed)
+                counted += len(batch)
+                _count_owners(ring, batch)
         for ring in outputs:
-            store64(ring + RING["next_head"], load64(ring + RING["head"]))
+            undo_pushes(ring)
         lost += sum(undo_claims(channel) for channel in channels)
     if stage in (RUNNING, COMMITTING):
         for ring in outputs:
-            release64(ring + RING["head"], load64(ring + RING["next_head"]))
+            publish(ring)
         for ring in inputs:
-            release64(ring + RING["tail"], load64(ring + RING["next_tail"]))
+            release(ring)
         for channel in channels:
             commit_channel(channel)
     task = load64(core + CORE["task"])
@@ -89,12 +89,10 @@ def recover(core: int, inputs: Sequence[int], outputs: Sequence[int], channels: 
     return lost
 
 
-def _count_owners(ring: int, claimed: range) -> None:
-    """Count the claimed slots of a ring that routers share, each for the router that its tag names."""
-    tags, mask, table = load64(ring + RING["tags"]), load64(ring + RING["mask"]), load64(ring + RING["killed"])
-    for index in claimed:
-        counter = table + 8 * load16(tags + 2 * (index & mask))
-        add64(counter, 1)
+def _count_owners(ring: int, batch: range) -> None:
+    """Count the popped slots of a ring that routers share, each for the router that its tag names."""
+    for index in batch:
+        add64(load64(ring + RING["killed"]) + 8 * tag_of(ring, index), 1)
 
 
 def _undo(core: int) -> None:

@@ -22,7 +22,8 @@ from shm.intrinsics import (
     store64,
     ticks,
 )
-from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, CORE, DECISION, DECISIONS, IDLE_PASS, MODEL_BITS, RING, TASK
+from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, CORE, DECISION, DECISIONS, IDLE_PASS, MODEL_BITS, TASK
+from shm.ring import is_waiting
 from workers.core.clock import to_ns
 from workers.core.contest import close_window
 from workers.core.cost_model import modelled
@@ -44,10 +45,10 @@ def has_work(task):
     if polled == CHANNEL_ENDS:
         if has_returns(ring):
             return 1
-    elif ring and acquire64(ring + RING["head"]) != load64(ring + RING["tail"]):
+    elif ring and is_waiting(ring):
         return 1
     ring = load64(task + TASK["inject"])
-    if ring and acquire64(ring + RING["head"]) != load64(ring + RING["tail"]):
+    if ring and is_waiting(ring):
         return 1
     return 0
 

@@ -16,11 +16,11 @@ from shm.intrinsics import acquire64, add64, load64, record, store64
 from shm.journal import FAULT, NOBODY, put
 from shm.journal import LINE as SAID
 from shm.layout import CLIENT, CORE, IDLE_PASS, RING, TASK
-from shm.ring import available, commit_head, commit_tail, logged, room
+from shm.ring import available, held, is_waiting, logged, next_pop, next_push, pop, publish, push_to, release, room
 from workers.core.outcome import MOST, Outcome, Raised, settled, told
 from workers.core.stride import charge_aside
 from workers.datapath.slow_packet import Frame, framed, put_frame, read_packet
-from workers.datapath.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, claim, commit, finish
+from workers.datapath.turn import DROPS, MADE, PORT_BITS, PORT_MASK, begin, commit, finish
 from workers.element import RAISED, SlowPacket, load
 from workers.graph.shape import Shape, offsets, reach, reasons
 
@@ -62,7 +62,7 @@ class Context:
     def behind(self) -> tuple[int, int]:
         """The next packet of the path that is on its way here, and where they end: none if both are the same."""
         punt = load64(load64(self._core + CORE["task"]) + TASK["punt"])
-        return load64(punt + RING["next_tail"]), acquire64(punt + RING["head"])
+        return next_pop(punt), acquire64(punt + RING["head"])
 
     @property
     def room(self) -> int:
@@ -95,7 +95,7 @@ class SlowTask:
         return load64(self.task + TASK["enabled"]) != 0 and (self._waiting() or self._due() is not None)
 
     def _waiting(self) -> bool:
-        return acquire64(self.punt + RING["head"]) != load64(self.punt + RING["tail"])
+        return bool(is_waiting(self.punt))
 
     def _due(self) -> int | None:
         """Return an element with a visit due, and room for its results."""
@@ -129,15 +129,15 @@ class SlowTask:
         before = self._stamp()
         begin(self.core)
         if element is None:
-            touched = self._handle(*read_packet(self.punt, claim(self.punt, 1)))
+            touched = self._handle(*read_packet(self.punt, pop(self.punt, 1)))
         else:
             touched = self._visit(element)
         commit(self.core)
         for ring in touched:
-            commit_head(ring)
-            commit_tail(ring)
-        commit_head(self.inject)
-        commit_tail(self.punt)
+            publish(ring)
+            release(ring)
+        publish(self.inject)
+        release(self.punt)
         finish(self.core)
         store64(self.core + CORE["task"], 0)
         self._charge(self._ticks() - before if self._modelled is None else self._modelled)
@@ -171,7 +171,7 @@ class SlowTask:
         context = Context(self.core, connected, self.inject, self._router, element)
         bad_port = cls.bad_port if context.connected(cls.bad_port) else 0
         rings = self._rings(state, cls)
-        held = _held(rings)
+        before = _held(rings)
 
         def frame(output: int, following: SlowPacket) -> Frame | None:
             target = self.next.get((element, output))
@@ -179,13 +179,13 @@ class SlowTask:
             return made if target else None
 
         try:
-            outcome = settled(cls, lambda: act(state, context), frame, bad_port, MOST + held)
-            if outcome.packets + _held(rings) - held < taken:
+            outcome = settled(cls, lambda: act(state, context), frame, bad_port, MOST + before)
+            if outcome.packets + _held(rings) - before < taken:
                 raise Raised("packets are gone without a reason")
         except Raised as error:
             self._report(element, str(error))
-            outcome = _lost(rings, held, taken)
-        self._publish(cls, place, outcome, _held(rings) - held - taken)
+            outcome = _lost(rings, before, taken)
+        self._publish(cls, place, outcome, _held(rings) - before - taken)
         return context.touched
 
     def _known(self, element: int) -> tuple[Any, set[int]]:
@@ -223,15 +223,15 @@ class SlowTask:
 
 def _held(rings: list[int]) -> int:
     """Return how many packets an element holds."""
-    return sum(load64(ring + RING["next_head"]) - load64(ring + RING["next_tail"]) for ring in rings)
+    return sum(held(ring) for ring in rings)
 
 
-def _lost(rings: list[int], held: int, taken: int) -> Outcome[Frame | None]:
-    """Return the loss of `taken` packets whose element failed, including those taken from the `held` ones."""
-    kept = _held(rings) - held
+def _lost(rings: list[int], before: int, taken: int) -> Outcome[Frame | None]:
+    """Return the loss of `taken` packets whose element failed, including those taken from the ones held `before`."""
+    kept = _held(rings) - before
     for ring in rings:
         # What it has put in meanwhile is the ring's last.
-        add64(ring + RING["next_head"], -max(0, kept))
+        push_to(ring, next_push(ring) - max(0, kept))
     return Outcome([], {RAISED: taken + max(0, -kept)})
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from shm.intrinsics import add64, load32, load64, store32, store64
 from shm.layout import RING, Layout
-from workers.datapath.packet import note_at
+from shm.ring import held, next_pop, next_push, note_at, pop_to, push_to
 from workers.datapath.slow_packet import read_packet, write_packet
 from workers.element import SlowPacket
 
@@ -42,7 +42,7 @@ class Held:
         self._mask = load64(ring + RING["mask"])
 
     def __len__(self) -> int:
-        return load64(self.ring + RING["next_head"]) - load64(self.ring + RING["next_tail"])
+        return held(self.ring)
 
     def full(self) -> bool:
         """Return whether there is no room for one more."""
@@ -53,9 +53,9 @@ class Held:
     def _link(self, slot: int) -> int:
         return self._links + _LINKS + slot * LINK.size
 
-    def queue_at(self, place: int) -> int:
-        """Return the queue of the packet that is `place` slots behind the ring's tail."""
-        return load64(self._link((load64(self.ring + RING["next_tail"]) + place) & self._mask) + LINK["queue"])
+    def queue_at(self, distance: int) -> int:
+        """Return the queue of the packet that is `distance` slots behind the ring's tail."""
+        return load64(self._link((next_pop(self.ring) + distance) & self._mask) + LINK["queue"])
 
     # Changes.
 
@@ -63,10 +63,10 @@ class Held:
         """Append a packet to a queue; False if there is no room."""
         if self.full():
             return False
-        head = load64(self.ring + RING["next_head"])
+        head = next_push(self.ring)
         # Both ends of the ring are this process's: what it has taken out in this turn is free already.
         write_packet(self.ring, head, packet, 0)
-        store64(self.ring + RING["next_head"], head + 1)
+        push_to(self.ring, head + 1)
         self._enqueue(queue, head & self._mask)
         return True
 
@@ -75,10 +75,10 @@ class Held:
         slot = load64(queue + QUEUE["first"]) - 1
         packet, _ = read_packet(self.ring, slot)
         self._unlink(slot)
-        tail = load64(self.ring + RING["next_tail"])
+        tail = next_pop(self.ring)
         if tail & self._mask != slot:
             self._move(tail & self._mask, slot)
-        store64(self.ring + RING["next_tail"], tail + 1)
+        pop_to(self.ring, tail + 1)
         return packet
 
     def replace(self, victim: int, queue: int, packet: SlowPacket) -> None:
@@ -132,8 +132,8 @@ class Held:
 
     def end(self) -> None:
         """Mark the links as complete, for the ring's present head and tail."""
-        store64(self._links + _HEAD, load64(self.ring + RING["next_head"]))
-        store64(self._links + _TAIL, load64(self.ring + RING["next_tail"]))
+        store64(self._links + _HEAD, next_push(self.ring))
+        store64(self._links + _TAIL, next_pop(self.ring))
         store64(self._links + _WHOLE, 1)
 
     def links_fit(self) -> bool:
@@ -141,11 +141,11 @@ class Held:
         links, ring = self._links, self.ring
         return (load64(links + _WHOLE), load64(links + _HEAD), load64(links + _TAIL)) == (
             1,
-            load64(ring + RING["next_head"]),
-            load64(ring + RING["next_tail"]),
+            next_push(ring),
+            next_pop(ring),
         )
 
     def link_again(self, queue_of: Callable[[int], int]) -> None:
         """Rebuild all links; `queue_of` returns the queue, empty so far, of a destination, 0 for none."""
-        for index in range(load64(self.ring + RING["next_tail"]), load64(self.ring + RING["next_head"])):
+        for index in range(next_pop(self.ring), next_push(self.ring)):
             self._enqueue(queue_of(load32(note_at(self.ring, index))), index & self._mask)

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from shm.intrinsics import acquire64, add64, be16, copy, kernel, load8, load32, load64, store16, store64, unlikely
+from shm.intrinsics import acquire64, add64, be16, copy, kernel, load8, load32, load64, store64, unlikely
 from shm.layout import IN_LARGE, LINE, RING, SLOT
-from shm.ring import commit_head, room, slot_at
+from shm.ring import next_push, pack, publish, push_to, room, set_tag, slot_at
 from shm.wire_layout import CLAIM, CLAIMS
 from workers.datapath.headers import ETHER_DST, ETHER_SIZE, ETHER_TYPE, TYPE_VLAN, VLAN_TAG_SIZE, VLAN_TCI, load_mac
-from workers.datapath.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address, pack
+from workers.datapath.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address
 
 
 @kernel
@@ -17,10 +17,9 @@ def deliver(ring, frame, length, time, tag):
 
     `tag` says whose it is, for the accounts of a ring that routers share.
     """
-    head = load64(ring + RING["next_head"])
-    tags = load64(ring + RING["tags"])
-    if tags:
-        store16(tags + 2 * (head & load64(ring + RING["mask"])), tag)
+    head = next_push(ring)
+    if load64(ring + RING["tags"]):
+        set_tag(ring, head & load64(ring + RING["mask"]), tag)
     pool = load64(ring + RING["pool"])
     slot = slot_at(ring, head)
     large = length > SMALL_ROOM
@@ -30,7 +29,7 @@ def deliver(ring, frame, length, time, tag):
         store64(target, 0)
     copy(target, frame, length)
     store64(slot + SLOT["time"], pack(time, length, HEADROOM + IN_LARGE * large))
-    store64(ring + RING["next_head"], head + 1)
+    push_to(ring, head + 1)
 
 
 @kernel
@@ -92,12 +91,12 @@ def take_in(claim, frame, length, time):
         add64(ring + RING["full"], 1)
     elif queue == 0 and comes_untagged(claim, frame, length):
         # Demultiplexing by VLAN removes the tag.
-        slot = slot_at(target, load64(target + RING["next_head"]))
+        slot = slot_at(target, next_push(target))
         deliver(target, frame + VLAN_TAG_SIZE, length - VLAN_TAG_SIZE, time, router)
         copy(frame_address(slot, load64(target + RING["pool"])), frame, ETHER_TYPE)
     else:
         deliver(target, frame, length, time, router)
-    commit_head(target)
+    publish(target)
 
 
 @kernel

@@ -27,27 +27,20 @@ from shm.intrinsics import (
     load16,
     load32,
     load64,
-    prefetch,
     store8,
     store16,
     store32,
     store64,
 )
-from shm.layout import CORE, IN_LARGE, LINE, MISSING, NOTE, RING, SLOT, Layout
-from shm.ring import SLOT_SIZE, swap
+from shm.layout import CORE, IN_LARGE, LARGE_STRIDE, LINE, MISSING, NOTE, SLOT, SMALL_STRIDE, Layout
+from shm.ring import next_push, note_at
 
 #: Bytes kept free before a received frame, for headers to be prepended.
 HEADROOM = LINE
 #: Of these the first, never used: a word that ends in a frame's first bytes lies in the buffer all the same.
 GUARD = 8
 #: Bytes of a frame that a small and a large buffer hold.
-SMALL_ROOM, LARGE_ROOM = 2 * LINE, 32 * LINE
-#: Distances between buffers: an odd number of lines, so that headers spread over all cache sets.
-SMALL_STRIDE, LARGE_STRIDE = HEADROOM + SMALL_ROOM, HEADROOM + LARGE_ROOM
-assert (SMALL_STRIDE // LINE) % 2 and (LARGE_STRIDE // LINE) % 2
-
-#: Slots between the one filled and the one asked for.
-PLACE_AHEAD = 16
+SMALL_ROOM, LARGE_ROOM = SMALL_STRIDE - HEADROOM, LARGE_STRIDE - HEADROOM
 
 #: Packet type annotation (Linux: PACKET_HOST and so on).
 HOST, BROADCAST, MULTICAST, OTHERHOST = 0, 1, 2, 3
@@ -74,7 +67,6 @@ PACKET = Layout(
     },
 )
 
-assert (SLOT["length"], SLOT["offset"]) == (SLOT["time"] + 4, SLOT["time"] + 6)  # see pack
 assert NOTE["stripped"] == NOTE["device"] + 2  # see put_note
 
 # What a path's function returns instead of an output port.
@@ -86,12 +78,6 @@ PUNT = -1000
 TAKEN = -2000
 #: CLONE + port: send a copy to `port`, and the packet itself to output 0.
 CLONE = 1000
-
-
-@kernel
-def pack(time, length, offset):
-    """Return the second half of a descriptor: one store is a third of the work of three."""
-    return time | length << 32 | offset << 48
 
 
 @kernel
@@ -133,7 +119,7 @@ def transfer(packet, other):
 
 @kernel
 def assume(other, packet, shift):
-    """Give `other` the place and the annotations of `packet`, whose bytes it has `shift` bytes further."""
+    """Give `other` the bytes and the annotations of `packet`, whose bytes it has `shift` bytes further."""
     other["data"] = packet["data"] + shift
     other["floor"] = packet["floor"] + shift
     other["length"] = packet["length"]
@@ -165,49 +151,27 @@ def unannotated(packet, time):
 
 
 @kernel
-def place(ring, packet, core):
-    """Move `packet` into the ring's next slot, for which the caller has asked :func:`shm.ring.room`; return which."""
-    head, mask, slots = load64(ring + RING["next_head"]), load64(ring + RING["mask"]), load64(ring + RING["slots"])
-    at = head & mask
-    slot = slots + at * SLOT_SIZE
-    # Its last reader has the line: without this, every fourth packet waits for it.
-    prefetch(slots + ((head + PLACE_AHEAD) & mask) * SLOT_SIZE)
-    large = packet["room"] != SMALL_STRIDE
-    swap(core, slot + 4 * large, packet["owner"])
-    offset = packet["data"] - packet["buffer"] + IN_LARGE * large
-    store64(slot + SLOT["time"], pack(packet["time"], packet["length"], offset))
-    store64(ring + RING["next_head"], head + 1)
-    return at
-
-
-@kernel
-def note_at(ring, index):
-    """Return the address of the note that belongs to the slot for `index`."""
-    return load64(ring + RING["notes"]) + (index & load64(ring + RING["mask"])) * NOTE.size
-
-
-@kernel
 def relative(packet, address):
-    """Return a header's place relative to the frame's start, MISSING where unset."""
+    """Return a header's offset from the frame's start, MISSING if unset."""
     if address == 0:
         return MISSING
     return address - packet["data"]
 
 
 @kernel
-def absolute(packet, place):
-    """Return a header's address from a note's signed 32-bit place, 0 if unset."""
-    if place >= 1 << 31:
-        place -= 1 << 32
-    if place == MISSING:
+def absolute(packet, offset):
+    """Return a header's address from a note's signed 32-bit offset, 0 if unset."""
+    if offset >= 1 << 31:
+        offset -= 1 << 32
+    if offset == MISSING:
         return 0
-    return packet["data"] + place
+    return packet["data"] + offset
 
 
 @kernel
 def write_note(ring, packet, entry):
-    """Keep the annotations of the packet about to be placed in `ring`."""
-    put_note(note_at(ring, load64(ring + RING["next_head"])), packet, entry)
+    """Keep the annotations of the packet about to be pushed into `ring`."""
+    put_note(note_at(ring, next_push(ring)), packet, entry)
 
 
 @kernel
@@ -252,7 +216,7 @@ def get_note(note, packet):
 def spare_packet(packet, core, size):
     """Open a fresh packet of `size` bytes in a spare buffer of the core; annotations unset.
 
-    The caller gives the spare back with :func:`spare_done` once the packet has been placed or dropped.
+    The caller gives the spare back with :func:`spare_done` once the packet has been pushed or dropped.
     """
     used = load64(core + CORE["spare_used"])
     pair = load64(core + CORE["spare"]) + 8 * used

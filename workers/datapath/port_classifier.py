@@ -10,14 +10,14 @@ overload what is forwarded follows what arrives, not what was promised.
 
 from __future__ import annotations
 
-from shm.intrinsics import acquire64, copy, kernel, load8, load16, load64, prefetch, stack_record
+from shm.intrinsics import acquire64, copy, kernel, load8, load64, prefetch, stack_record
 from shm.layout import RING, SLOT
-from shm.ring import available, bump, commit_head, commit_tail, room
+from shm.ring import available, bump, pop, pop_to, publish, push, release, room, tag_of
 from shm.wire_layout import CLAIM, CLAIMS, CLASSIFIER
 from workers.datapath.headers import ETHER_SIZE, ETHER_TYPE, VLAN_TAG_SIZE
 from workers.datapath.nic import claimant, comes_untagged
-from workers.datapath.packet import PACKET, frame_address, place, receive
-from workers.datapath.turn import AHEAD, begin, claim, commit, finish, keep, log_is_full, look
+from workers.datapath.packet import PACKET, frame_address, receive
+from workers.datapath.turn import AHEAD, begin, commit, finish, log_is_full, look
 
 _RECORD = PACKET.dtype
 
@@ -41,7 +41,7 @@ def owner(claims, ring, index, packet):
     """
     data = packet["data"]
     if packet["length"] >= ETHER_SIZE and load8(data) & 1:
-        found = claim_of(claims, load16(load64(ring + RING["tags"]) + 2 * (index & load64(ring + RING["mask"]))))
+        found = claim_of(claims, tag_of(ring, index))
     else:
         found = claimant(claims, data, packet["length"])
     if found and comes_untagged(found, data, packet["length"]):
@@ -58,7 +58,7 @@ def publish_all(claims):
     for i in range(acquire64(claims + CLAIMS["count"])):
         ring = acquire64(first + i * CLAIM.size + CLAIM["ring"])
         if ring:
-            commit_head(ring)
+            publish(ring)
 
 
 def classify(block: int, core: int, task: int, quantum: int) -> int:
@@ -69,7 +69,7 @@ def classify(block: int, core: int, task: int, quantum: int) -> int:
     if count == 0:
         return 0
     begin(core)
-    tail = claim(ring, count)
+    tail = pop(ring, count)
     slots, mask, pool = load64(ring + RING["slots"]), load64(ring + RING["mask"]), load64(ring + RING["pool"])
     i, last, stop = 0, count - 1, 0
     while i < count:
@@ -89,15 +89,15 @@ def classify(block: int, core: int, task: int, quantum: int) -> int:
                 if room(target, 1) == 0:
                     stop = count = i
                     break
-                place(target, packet, core)
+                push(target, packet, core)
             i += 1
             if log_is_full(core):
                 stop = count = i
     if i <= last:
         count = i
-        keep(ring, tail + i)
+        pop_to(ring, tail + i)
     commit(core)
     publish_all(claims)
-    commit_tail(ring)
+    release(ring)
     finish(core)
     return count

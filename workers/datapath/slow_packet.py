@@ -7,11 +7,11 @@ import ctypes
 import struct
 from typing import NamedTuple
 
-from shm.intrinsics import load64, store64
-from shm.layout import IN_LARGE, LINE, MISSING, NOTE, RING
-from shm.ring import room, slot_at
+from shm.intrinsics import load64
+from shm.layout import IN_LARGE, LARGE_STRIDE, LINE, MISSING, NOTE, RING, SMALL_STRIDE
+from shm.ring import next_push, note_at, push_to, room, slot_at
 from workers.datapath.headers import IP_SIZE
-from workers.datapath.packet import GUARD, HEADROOM, LARGE_STRIDE, SMALL_STRIDE, note_at
+from workers.datapath.packet import GUARD, HEADROOM
 from workers.element import SlowPacket
 
 _SLOT = struct.Struct("<IIIHH")
@@ -90,9 +90,9 @@ def put_frame(ring: int, frame: Frame) -> bool:
     """Write a frame into a ring's next slot; False if it has no room."""
     if room(ring, 1) == 0:
         return False
-    head = load64(ring + RING["next_head"])
+    head = next_push(ring)
     write_frame(ring, head, frame)
-    store64(ring + RING["next_head"], head + 1)
+    push_to(ring, head + 1)
     return True
 
 

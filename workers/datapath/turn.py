@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: MIT
 """The pieces of a task's turn that compiled paths are put together from.
 
-A turn is a transaction: `begin`, claim packets, run them, `finish`. A worker killed before `finish` leaves
-stage RUNNING and an undo log, so that nothing of the turn happened but that its packets are lost; killed
-inside `finish` it leaves COMMITTING, and the rest is carried out for it. See :mod:`workers.core.recovery`.
+A turn is a transaction: `begin`, pop packets, run them, `commit`, publish, `finish`. A worker killed before `commit`
+leaves stage RUNNING and an undo log, so that nothing of the turn happened but that its packets are lost; killed
+between `commit` and `finish` it leaves COMMITTING, and the rest is carried out for it. See
+:mod:`workers.core.recovery`.
 """
 
 from __future__ import annotations
 
 from shm.channel import GIFTS
 from shm.intrinsics import kernel, load64, prefetch, settle, store64, ticks
-from shm.layout import COMMITTING, CORE, IDLE, LINE, MODEL_BITS, RING, RUNNING, TASK, UNDO_ENTRIES, Layout
-from shm.ring import SLOT_SIZE, available, bump, forget_swap, room
-from workers.datapath.packet import frame_address, place, write_note
+from shm.layout import COMMITTING, CORE, IDLE, LINE, MODEL_BITS, RUNNING, TASK, UNDO_ENTRIES, Layout
+from shm.ring import SLOT_SIZE, available, bump, forget_swap, push, room
+from workers.datapath.packet import frame_address, write_note
 
 #: Entries of the undo log that one packet takes at most, see :mod:`workers.graph.spread`: enough for a Tee of 255
 #: outputs.
@@ -67,15 +68,6 @@ def finish(core):
 
 
 @kernel
-def claim(ring, count):
-    """Claim `count` packets of an input; return the index of the first."""
-    tail = load64(ring + RING["tail"])
-    store64(ring + RING["next_tail"], tail + count)
-    settle()
-    return tail
-
-
-@kernel
 def ask_frames(slots, mask, pool, at, end):
     """Prefetch the frames in the slots from index `at` up to `end`; return `end`."""
     while at < end:
@@ -89,12 +81,6 @@ def ask_slots(slots, mask, at, last):
     """Ask for the slots that the next look begins with: from index `at` on, none behind the `last`."""
     for i in range(0, LOOK, _A_LINE):
         prefetch(slots + (least(at + i, last) & mask) * SLOT_SIZE)
-
-
-@kernel
-def keep(ring, tail):
-    """Give back the claim to everything from index `tail` on."""
-    store64(ring + RING["next_tail"], tail)
 
 
 @kernel
@@ -139,7 +125,7 @@ def send_aside(core, packet, entry, ring, counter):
     """Put a packet into a punt or inject ring, or count it at `counter` if that is full."""
     if room(ring, 1):
         write_note(ring, packet, entry)
-        place(ring, packet, core)
+        push(ring, packet, core)
     else:
         bump(core, counter)
 

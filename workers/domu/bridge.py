@@ -22,7 +22,7 @@ from shm.channel import (
 )
 from shm.intrinsics import acquire64, copy, kernel, load64, record, release64, store64
 from shm.layout import RING, SLOT, Layout
-from shm.ring import available, commit_head, commit_tail, room, slot_at
+from shm.ring import available, length, next_pop, pop_to, publish, release, room, slot_at
 from workers.datapath.nic import deliver
 from workers.datapath.packet import frame_address
 from workers.domu.frontend import BATCH
@@ -65,7 +65,7 @@ def bring(down, up, bridge, held, gifts, rx):
             if room(ring, 1) == 0:
                 break
             deliver(ring, frame_in(up, word), word >> 32 & 0xFFFF, 0, 0)
-            commit_head(ring)
+            publish(ring)
             held[(state["first"] + state["held"]) & _MASK] = word & 0xFFFFFFFF
             state["held"] += 1
         done += 1
@@ -106,11 +106,11 @@ def empty_slot(state, gifts):
 @kernel
 def send_out(up, state, held, gifts, ring, output):
     """Return what is in one TX ring; return how many packets left. Which slot a packet leaves in does not matter."""
-    tail = load64(ring + RING["next_tail"])
+    tail = next_pop(ring)
     taken = sent = 0
     for i in range(available(ring, BATCH)):
-        place = slot_at(ring, tail + i)
-        length = load64(place + SLOT["time"]) >> 32 & 0xFFFF
+        packet = slot_at(ring, tail + i)
+        length = load64(packet + SLOT["time"]) >> 32 & 0xFFFF
         taken += 1
         if length > LONGEST:
             continue
@@ -123,11 +123,11 @@ def send_out(up, state, held, gifts, ring, output):
         else:
             taken -= 1
             break
-        copy(frame_in(up, slot), frame_address(place, load64(ring + RING["pool"])), length)
+        copy(frame_in(up, slot), frame_address(packet, load64(ring + RING["pool"])), length)
         give_back(up, state, slot, length, output)
         sent += 1
-    store64(ring + RING["next_tail"], tail + taken)
-    commit_tail(ring)
+    pop_to(ring, tail + taken)
+    release(ring)
     return sent
 
 
@@ -136,7 +136,7 @@ def count_inside(rings, channels):
     """Return how many packets the graph has: in its rings, and with elements of the router's own."""
     inside = 0
     for i in range(len(rings)):
-        inside += load64(rings[i] + RING["head"]) - load64(rings[i] + RING["tail"])
+        inside += length(rings[i])
     for i in range(len(channels)):
         channel = channels[i]
         inside += load64(channel + CHANNEL["head"]) - load64(channel + CHANNEL["tail"])

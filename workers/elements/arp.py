@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from shm.intrinsics import be16, be32, copy, load8, load64, put_be16, put_be32, store64, unlikely
-from shm.layout import RING, Layout
+from shm.layout import Layout
+from shm.ring import held
 from workers.arguments import (
     Argument,
     ArgumentError,
@@ -187,7 +188,7 @@ def _table(state: Any) -> str:
 
 
 def _waiting(state: Any) -> str:
-    return str(load64(state["hold"] + RING["next_head"]) - load64(state["hold"] + RING["next_tail"]))
+    return str(held(state["hold"]))
 
 
 class ARPQuerier(Element):

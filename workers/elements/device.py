@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from shm.intrinsics import copy, load64, put_be32, store16, unlikely
-from shm.layout import RING
-from shm.ring import room
+from shm.intrinsics import copy, load64, put_be32, unlikely
+from shm.ring import push, room, set_tag
 from workers.arguments import Argument, string
 from workers.datapath.headers import ETHER_SIZE, ETHER_TYPE, TYPE_VLAN, VLAN_TAG_SIZE
-from workers.datapath.packet import BROADCAST, DROP, HOST, MULTICAST, OTHERHOST, TAKEN, headroom, place, prepend
+from workers.datapath.packet import BROADCAST, DROP, HOST, MULTICAST, OTHERHOST, TAKEN, headroom, prepend
 from workers.element import Element, cap
 
 _DEVICE = (Argument("DEVNAME", string),)
@@ -99,7 +98,6 @@ class ToDevice(Element):
             copy(data, data + VLAN_TAG_SIZE, ETHER_TYPE)
             put_be32(data + ETHER_TYPE, TYPE_VLAN << 16 | state["vlan"])
         # The wire keeps accounts by router, and several routers send through one ring.
-        at = place(ring, packet, core)
-        store16(load64(ring + RING["tags"]) + 2 * at, state["router"])
+        set_tag(ring, push(ring, packet, core), state["router"])
         state["count"] += 1
         return TAKEN

@@ -7,9 +7,9 @@ from typing import Any
 
 from shm.intrinsics import load64, relaxed64
 from shm.layout import RING
-from shm.ring import room
+from shm.ring import push, room, used
 from workers.arguments import Argument, between
-from workers.datapath.packet import DROP, TAKEN, place, write_note
+from workers.datapath.packet import DROP, TAKEN, write_note
 from workers.element import Element, Needs, cap
 
 
@@ -46,10 +46,10 @@ class Queue(Element):
         if room(ring, 1) == 0:
             return DROP
         write_note(ring, packet, 0)
-        place(ring, packet, core)
-        used = load64(ring + RING["next_head"]) - relaxed64(ring + RING["tail"])
-        if used > state["highwater"]:
-            state["highwater"] = used
+        push(ring, packet, core)
+        in_use = used(ring)
+        if in_use > state["highwater"]:
+            state["highwater"] = in_use
         return TAKEN
 
     @staticmethod

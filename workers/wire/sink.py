@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from shm.intrinsics import add64, kernel, load16, load64, prefetch_read, record, relaxed64, store64
 from shm.layout import RING, SLOT
-from shm.ring import available, commit_tail
+from shm.ring import available, next_pop, pop_to, release
 from shm.wire_layout import FCS, FRAME_EXTRA, LINK, LINK_BITS, SINK, SMALLEST, TALLY
 from workers.datapath.headers import ETHER_DST, ETHER_SRC, load_mac
 from workers.datapath.nic import arrive
@@ -52,7 +52,7 @@ def run_sink(sink, since, wall):
         clock = relaxed64(state["clock"])
         since = clock - 1000
     now = stamp(clock)
-    tail = load64(ring + RING["next_tail"])
+    tail = next_pop(ring)
     mask, slots, tags, pool = (
         load64(ring + RING["mask"]),
         load64(ring + RING["slots"]),
@@ -84,6 +84,6 @@ def run_sink(sink, since, wall):
                 frame = frame_address(slot, pool)
                 store64(account + TALLY["stray"], load_mac(frame + ETHER_DST))
         sent += 1
-    store64(ring + RING["next_tail"], tail + sent)
-    commit_tail(ring)
+    pop_to(ring, tail + sent)
+    release(ring)
     return sent

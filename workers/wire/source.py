@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from shm.intrinsics import add64, kernel, load32, load64, prefetch, record, relaxed64, unlikely
 from shm.layout import LINE, RING
-from shm.ring import commit_head, room, slot_at
+from shm.ring import next_push, publish, room, slot_at
 from shm.wire_layout import FRAME, PART_BITS, SOURCE, SOURCE_INTERVAL_BITS
 from workers.datapath.nic import deliver
 from workers.datapath.packet import HEADROOM, LARGE_ROOM
@@ -97,7 +97,7 @@ def write_frames(state, count, time):
     for i in range(count):
         if ring and i + AHEAD < count:
             # Only what there is room for: the line behind belongs to the worker, which is reading it.
-            ahead = slot_at(ring, load64(ring + RING["next_head"]) + AHEAD)
+            ahead = slot_at(ring, next_push(ring) + AHEAD)
             prefetch(load64(ring + RING["pool"]) + load32(ahead) * LINE + HEADROOM)
         frame = state["frames"] + at * FRAME.size
         length = load64(frame + FRAME["length"])
@@ -111,7 +111,7 @@ def write_frames(state, count, time):
         if at == state["count"]:
             at = 0
     if ring:
-        commit_head(ring)
+        publish(ring)
     state["next"] = at
     state["placed"] += written
     return written
