@@ -274,9 +274,14 @@ def retrieve(core, channel, slot):
 
 @kernel
 def commit_channel(channel):
-    """Publish what the turn has lent, and free the slots that it has taken back."""
+    """Publish what the turn has lent, and free the slots that it has taken back.
+
+    A turn that did neither stores no old index, whatever :func:`reset` does to a closed channel meanwhile: that writes
+    each pair of indices in the order opposite to the one in which they are read here.
+    """
+    before = acquire64(channel + CHANNEL["head"])
     head = load64(channel + CHANNEL["next_head"])
-    if head != load64(channel + CHANNEL["head"]):
+    if head != before:
         store64(channel + CHANNEL["head"], head)
         down = load64(channel + CHANNEL["down"])
         # Pairs with the domU's acquire: it sees the requests and the packets.
@@ -286,24 +291,39 @@ def commit_channel(channel):
         fence()
         if relaxed64(load64(channel + CHANNEL["up"]) + UP["asleep"]):
             wake(down)
-    store64(channel + CHANNEL["freed"], load64(channel + CHANNEL["next_freed"]))
-    store64(channel + CHANNEL["tail"], load64(channel + CHANNEL["next_tail"]))
+    catch_up(channel + CHANNEL["freed"], channel + CHANNEL["next_freed"])
+    catch_up(channel + CHANNEL["tail"], channel + CHANNEL["next_tail"])
+
+
+@kernel
+def catch_up(index, upcoming):
+    """Let a published index be what its turn has made of it."""
+    before = acquire64(index)
+    after = load64(upcoming)
+    if after != before:
+        store64(index, after)
 
 
 # For the supervisor, while no worker uses the channel.
 
 
 def reset(channel: int) -> int:
-    """Free all slots, because the memory is replaced; return how many packets the domU had."""
+    """Free all slots of a closed channel, because its memory is replaced; return how many packets the domU had.
+
+    Raises ValueError if it is open: what a worker lends meanwhile would be in no account.
+    """
+    if load64(channel + CHANNEL["open"]):
+        raise ValueError("the slots of an open channel cannot be freed")
     table, free = load64(channel + CHANNEL["table"]), load64(channel + CHANNEL["free"])
     lost = lent(channel)
     for slot in range(SLOTS):
         store64(table + 8 * slot, load64(table + 8 * slot) & ~3)
         store64(free + 8 * slot, slot)
-    for name in ("head", "next_head", "tail", "next_tail", "gifts", "verdict", "kept"):
-        store64(channel + CHANNEL[name], 0)
-    for name in ("freed", "next_freed"):
-        store64(channel + CHANNEL[name], SLOTS)
+    # A worker may be in a turn, which neither lends nor takes: see commit_channel.
+    for name in ("next_head", "head", "next_tail", "tail", "gifts", "verdict", "kept"):
+        release64(channel + CHANNEL[name], 0)
+    for name in ("next_freed", "freed"):
+        release64(channel + CHANNEL[name], SLOTS)
     return lost
 
 

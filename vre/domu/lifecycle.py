@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shm.channel import CHANNEL
 from shm.escape import escape
-from shm.intrinsics import add64, load64, store64
+from shm.intrinsics import add64, load64
 from shm.layout import CORE
 from shm.manifest import CurrentManifest
 from vre.domu.accounting import CpuShares
@@ -26,6 +25,7 @@ from vre.domu.judgement import judge
 from vre.domu.policy import (
     DIED,
     DUE,
+    ENDED,
     FAILED,
     HOSTILE,
     HUNG,
@@ -225,17 +225,12 @@ class DomuLifecycle:
         state = domu.policy.state
         self._leave_behind(domu)
         if domu.closing is not None:
-            self._close_further(domu, now)
+            self.close_further(domu, now)
             return
         if state == QUARANTINED and now >= domu.policy.until:
             self.again(domu, DUE, now)
         elif state == STARTING:
-            self._listen_to(domu)
-            # It may be ready before its monitor reports its process id; until then it cannot be stopped or killed.
-            if domu.ready and domu.pid and self._mapped(domu):
-                self._open(domu, now)
-            elif self.attention.now - domu.begun > domu.memory.router.domu.start_s:
-                self.close(domu, OVERDUE, f"was not ready after {domu.memory.router.domu.start_s:g} s")
+            self._await_ready(domu, now)
         elif state == RUNNING:
             self._judge(domu, now)
         if state != STARTING and domu.pid:
@@ -244,6 +239,17 @@ class DomuLifecycle:
             self.pass_on(domu)
             self._cpu_shares.charge(domu, now)
             self._cpu_shares.give(domu)
+
+    def _await_ready(self, domu: DomuProcess, now: float) -> None:
+        """Open the channels of a starting domU once it can be given packets."""
+        self._listen_to(domu)
+        if domu.closing is not None:
+            return  # for what it has just said
+        # It may be ready before its monitor reports its process id; until then it cannot be stopped or killed.
+        if domu.ready and domu.pid and self._mapped(domu):
+            self._open(domu, now)
+        elif self.attention.now - domu.begun > domu.memory.router.domu.start_s:
+            self.close(domu, OVERDUE, f"was not ready after {domu.memory.router.domu.start_s:g} s")
 
     def _leave_behind(self, domu: DomuProcess) -> None:
         """Abandon a domU that was killed long ago and has not ended: it runs no code but a system call."""
@@ -260,12 +266,11 @@ class DomuLifecycle:
         return all(load64(core + CORE["seen_roster"]) == load64(core + CORE["roster"]) for core in self.cores(domu))
 
     def _open(self, domu: DomuProcess, now: float) -> None:
+        domu.open_channels()
         domu.policy.on(READY, now)
         domu.kept = True
         domu.progress = Progress(domu.progress.deadline, since=self.attention.now)
         domu.loans = Loans(domu.progress.deadline)
-        for channel in domu.channels:
-            store64(channel + CHANNEL["open"], 1)
         if domu.policy.restarts and not domu.quiet:
             self._report(f"router {domu.name}: its domU runs again")
 
@@ -281,23 +286,24 @@ class DomuLifecycle:
     # Ending, and beginning again.
 
     def close(self, domu: DomuProcess, event: str, why: str) -> None:
-        """Close its channels at once; the rest follows in steps."""
-        for channel in domu.channels:
-            store64(channel + CHANNEL["open"], 0)
+        """Close its channels at once; the rest follows in steps: :meth:`close_further`."""
+        domu.close_channels()
         domu.ending, domu.cause = event, why
         domu.serial, domu.noticed = domu.serial + 1, self.attention.now - domu.progress.since
         domu.closing = [(core + CORE["heartbeat"], load64(core + CORE["heartbeat"])) for core in self.cores(domu)]
         domu.kill()
 
-    def _close_further(self, domu: DomuProcess, now: float) -> None:
-        assert domu.closing is not None
-        if any(load64(word) == before for word, before in domu.closing) or domu.monitor or domu.asked:
+    def close_further(self, domu: DomuProcess, now: float) -> None:
+        """Count what a closed domU still had as lost, once it has ended and no worker is in its channels; go on."""
+        if domu.closing is None or domu.monitor or domu.asked:
+            return
+        if any(load64(word) == before for word, before in domu.closing):
             return
         domu.closing = None
         lost = domu.let_go()
         # If a change brought it and it has never run, it is not tried again: the change is refused.
         state = domu.policy.on(domu.ending if domu.kept else STOP, now)
-        if not domu.kept:
+        if state == ENDED:
             return
         follows = "it is started again" if state == STARTING else f"quarantined {domu.until(now)}"
         if not domu.quiet:
@@ -311,6 +317,8 @@ class DomuLifecycle:
         domu.messages(2, lambda message: self._answer(domu, message))
 
     def _answer(self, domu: DomuProcess, message: dict[str, Any]) -> dict[str, Any] | None:
+        if domu.closing is not None:
+            return None  # it has been ended already
         if domu.policy.state == STARTING:
             if message.get("ready") is True:
                 domu.ready = True
@@ -320,7 +328,7 @@ class DomuLifecycle:
                 # None of its code has run: this is the host's report.
                 domu.unjailed = escape(str(message["unjailed"]))
                 self.close(domu, FAILED, f"cannot be jailed ({domu.unjailed})")
-            elif "failed" in message and domu.closing is None:
+            elif "failed" in message:
                 self.close(domu, FAILED, f"cannot load its elements: {escape(str(message['failed']))}")
             return None
         return self._reply(domu.name, message)

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from shm.channel import CHANNEL, FAULTS, LENT, SLOTS, reset
-from shm.intrinsics import acquire64, add64, load64
+from shm.intrinsics import acquire64, add64, load64, store64
 from vre.domu.cpu_shares import Part
 from vre.domu.image import Image
 from vre.domu.log import Log
-from vre.domu.policy import KIND_BITS, QUARANTINED, Loans, Policy
+from vre.domu.policy import KIND_BITS, QUARANTINED, IllegalTransition, Loans, Policy
 from vre.language.bridge import clusters
 from vre.memory.router import RouterMemory
 from vre.supervision.progress import Progress
@@ -247,10 +247,22 @@ class DomuProcess:
             poll.poll(1000)
         self.died()
 
+    def open_channels(self) -> None:
+        """Let workers lend to it. Raises IllegalTransition while it is being closed: its packets are being counted."""
+        if self.closing is not None:
+            raise IllegalTransition("opened while it is being closed")
+        for channel in self.channels:
+            store64(channel + CHANNEL["open"], 1)
+
+    def close_channels(self) -> None:
+        """Let workers lend to it no more; a slice that has begun still may."""
+        for channel in self.channels:
+            store64(channel + CHANNEL["open"], 0)
+
     def let_go(self) -> int:
         """Close its control channel and log, count its packets as lost, and return their number.
 
-        No worker may use its channels any more.
+        Its channels are closed, and no worker is in them any more. Raises ValueError if they are open.
         """
         if self.control:
             self.control.close()

@@ -10,9 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shm.channel import CHANNEL
-from shm.intrinsics import load64, store64
-from shm.layout import CORE
 from shm.manifest import CurrentManifest
 from shm.memfd import release
 from vre.config.model import Model
@@ -21,6 +18,7 @@ from vre.domu.domus import Control
 from vre.domu.image import Image
 from vre.domu.lifecycle import DomuLifecycle
 from vre.domu.policy import (
+    ENDED,
     HOSTILE,
     QUARANTINED,
     RELEASED,
@@ -151,7 +149,7 @@ class DomuSupervisor:
         Do nothing if it has none, or one that has been started. One that fails is treated as any other.
         """
         there = self.domus.get(memory.name)
-        if there and there.ending == STOP and there.closing is None:
+        if there and there.ending == STOP:
             self.dismiss(memory.name, wait)  # one that was abandoned half-way
         if not memory.program.channels or memory.name in self.domus:
             return
@@ -246,19 +244,15 @@ class DomuSupervisor:
         domu = self.domus.get(name)
         if domu is None:
             return
-        for channel in domu.channels:
-            store64(channel + CHANNEL["open"], 0)
-        heartbeats = [
-            (core + CORE["heartbeat"], load64(core + CORE["heartbeat"])) for core in self.lifecycle.cores(domu)
-        ]
-        domu.ending = STOP
-        domu.kill()
+        if domu.policy.state != ENDED:
+            self.lifecycle.close(domu, STOP, "is ended")
         end = time.monotonic() + _END_S
-        while domu.monitor or domu.asked or any(load64(word) == before for word, before in heartbeats):
+        while domu.closing is not None:
             if time.monotonic() >= end:
                 raise PlatformError(f"the domU of router '{name}' has not ended within {_END_S:g} s")
             wait(0.002)
-        domu.let_go()
+            # Without a zygote nobody else does.
+            self.lifecycle.close_further(domu, time.monotonic())
         for channel in domu.channels:
             release(channel)
         del self.domus[name]
@@ -277,6 +271,7 @@ class DomuSupervisor:
         self.zygote.end()
         for domu in self.domus.values():
             domu.await_end()
+            domu.close_channels()
             domu.let_go()
             for channel in domu.channels:
                 release(channel)

@@ -173,29 +173,31 @@ def task{number}(block, core, task, quantum):  # {driver} {name}
             spare_done(core)
             i += 1
     count = i""",
-    # Take packets out of a channel, to the outputs that the domU has chosen.
+    # Take packets out of a channel, to the outputs that the domU has chosen. A channel that offers none may be closed,
+    # and its indices about to be reset: it is left alone.
     "collect": """
-    state = record(block + {place}, S_{name})
-    first = take(channel, count)
-    i, stop = 0, 0
-    while i < count:
-        stop = look(core, task, i, count)
-        if stop == i:
-            break
-        while i < stop:
-            out = E_{name}(state, block + {place}, packet, core, first + i)
-            if out >= 0:
-                {ways}
-                if {unknown}:
-                    drop(core, block + {place}, {code})
-                spare_done(core)
-            i += 1
-            if log_is_full(core):
-                stop = count = i
-    if i < count:
-        count = i
-    keep_returns(channel, first + count)
-    give_gifts(core, channel)""",
+    if count:
+        state = record(block + {place}, S_{name})
+        first = take(channel, count)
+        i, stop = 0, 0
+        while i < count:
+            stop = look(core, task, i, count)
+            if stop == i:
+                break
+            while i < stop:
+                out = E_{name}(state, block + {place}, packet, core, first + i)
+                if out >= 0:
+                    {ways}
+                    if {unknown}:
+                        drop(core, block + {place}, {code})
+                    spare_done(core)
+                i += 1
+                if log_is_full(core):
+                    stop = count = i
+        if i < count:
+            count = i
+        keep_returns(channel, first + count)
+        give_gifts(core, channel)""",
     # Commit the turn, then publish it: channels, heads of outputs, and last the tails of inputs. If the worker is
     # killed after `commit`, workers.core.recovery publishes the rest.
     "finish": """
