@@ -134,7 +134,11 @@ def as_user(tmp_path, home):
     for folder in tmp_path.parents:
         if folder.stat().st_uid == 0 and folder.is_relative_to("/tmp") and folder != Path("/tmp"):
             folder.chmod(0o755)
-    paths = [str(REPOSITORY), *(p for p in sys.path if p.endswith("-packages"))]
+    paths = [str(REPOSITORY)]
+    for number, path in enumerate(path for path in sys.path if path.endswith("-packages")):
+        # By a symbolic link: in their jails, too, they are found as they are named here.
+        paths.append(f"{tmp_path}/{number}-packages")
+        os.symlink(path, paths[-1])
     environment = {"HOME": str(home), "VRE_CACHE": f"{home}/cache", "VRE_RUN": f"{home}/run"}
     environment |= {"PYTHONPATH": ":".join(paths), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"}
     user = [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups", str(python)]

@@ -28,7 +28,7 @@ def wait_for(box, condition, seconds=200):
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         box.tend(0.01)
-    assert condition()
+    assert condition(), list(box.events)[-5:]
 
 
 def wait_for_packets(box, more, *routers):

@@ -16,12 +16,10 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import sys
-import sysconfig
-from collections.abc import Sequence
 from pathlib import Path
 
 from workers.sandbox import landlock, seccomp
+from workers.sandbox.folders import Readable
 
 TIERS = ("strict", "reduced", "unsafe")
 #: User ids of domUs, where root may give them: far above anything that users or containers get.
@@ -73,29 +71,19 @@ def may_unshare() -> bool:
         os._exit(status)
 
 
-def readable() -> list[str]:
-    """Return the folders that an interpreter needs: its own, its libraries', the installed packages'."""
-    wanted = [sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib")]
-    package = Path(__file__).resolve().parents[2]
-    wanted += [str(package / name) for name in ("shm", "workers", "vre")]
-    wanted += [path for path in sys.path if path.endswith("-packages")]
-    wanted += ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64", "/etc/ld.so.cache"]
-    found: list[str] = []
-    for path in wanted:
-        if os.path.exists(path) and not any(os.path.realpath(path).startswith(f + "/") for f in found):
-            found.append(os.path.realpath(path))
-    return sorted(set(found))
-
-
-def enter_root(at: str, folders: Sequence[str]) -> None:
-    """Make a small read-only root at the folder `at`, of the host's `folders`, and be in it."""
+def enter_root(at: str, readable: Readable) -> None:
+    """Make a small read-only root at the folder `at`, of what is `readable` on the host, and be in it."""
+    # It is another user's than the one who makes it, whose mask may keep all others out.
+    os.umask(0o022)
     _must(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "a mount namespace of its own")
     _mount("tmpfs", at, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=16m,mode=755")
-    for path in folders:
+    for path in readable.folders:
         _bind(path, at + path)
-    for link in ("/lib", "/lib64"):
-        if os.path.islink(link):
-            os.symlink(os.readlink(link), at + link)
+    for link, text in readable.links.items():
+        # Where it stands leads over no link. It may be in a folder that is there already.
+        if not os.path.lexists(at + link):
+            os.makedirs(os.path.dirname(at + link), exist_ok=True)
+            os.symlink(text, at + link)
     os.chdir(at)
     number = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
     _must(_libc.syscall(number, b".", b"."), "pivot_root")
@@ -161,11 +149,11 @@ def give_up(uid: int | None) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
 
 
-def lock(tier: str, program: bytes | None, folders: Sequence[str]) -> None:
-    """Lock the jail: untrusted code may run from here on. It may read `folders`."""
+def lock(tier: str, program: bytes | None, readable: Readable) -> None:
+    """Lock the jail: untrusted code may run from here on."""
     if tier == "unsafe":
         return
-    held = landlock.restrict(["/"] if tier == "strict" else folders)
+    held = landlock.restrict(["/"] if tier == "strict" else readable.folders)
     if tier == "reduced" and not (held and landlock.version() >= 6):
         raise JailError("the tier 'reduced' needs Landlock 6 (Linux 6.12)")
     if program is None:

@@ -30,6 +30,7 @@ from workers.domu.spec import Cluster, DomuSpec
 from workers.process import follow_parent, sleep_precisely, wakings
 from workers.sandbox import jail
 from workers.sandbox.bubblewrap import join_namespaces
+from workers.sandbox.folders import Readable, readable
 from workers.sandbox.seccomp import SeccompError, compile_filter
 from workers.zygote.domu_messages import FROM_ZYGOTE, TO_ZYGOTE, Exited, Forked, FromZygote, Ready, Unforked
 
@@ -48,7 +49,7 @@ class Zygote:
         self.filter: bytes | None = None
         self.kernels: dict[str, Any] = {}
         self.code: Any = None
-        self.readable: list[str] = []
+        self.readable = Readable((), {})
         #: Whether namespaces are taken, or had from bubblewrap.
         self.own = True
         self.holder: Any = None
@@ -65,7 +66,7 @@ class Zygote:
         with contextlib.suppress(SeccompError):
             self.filter = compile_filter()
         self.kernels, self.code = compile_crossing(), Code("slice", "ticks", "bridge")
-        self.readable = jail.readable()
+        self.readable = readable()
         # What bubblewrap makes for root knows no user but root, and root needs no help.
         asked = os.environ.get("VRE_NAMESPACES") == "bubblewrap"
         self.own = os.geteuid() == 0 or (not asked and jail.may_unshare())
