@@ -260,6 +260,15 @@ class CaptureEntry:
 
 
 @dataclass(frozen=True)
+class ImpairmentEntry:
+    """A link that is impaired: its port, `out` of it or `in`, and the address of its IMPAIRMENT record."""
+
+    nic: str
+    direction: str
+    address: int
+
+
+@dataclass(frozen=True)
 class WireEntry:
     """The wire.
 
@@ -272,6 +281,7 @@ class WireEntry:
         Port to port at the other end of its cable.
     captures : tuple of CaptureEntry
         By number.
+    impaired : tuple of ImpairmentEntry
     """
 
     address: int
@@ -280,6 +290,7 @@ class WireEntry:
     sources: tuple[SourceEntry, ...]
     far: dict[str, str]
     captures: tuple[CaptureEntry, ...]
+    impaired: tuple[ImpairmentEntry, ...] = ()
 
 
 @dataclass(frozen=True)

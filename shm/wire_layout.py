@@ -37,6 +37,8 @@ SOURCE = Layout(
         "done": "i8",
         "gate": "i8",  # set once: address of a word that must be 1 before it starts
         "paused": "i8",  # supervisor: 1 if it alone is to pause
+        "impairment": "i8",  # supervisor: address of the IMPAIRMENT of the link into its port, 0: none
+        "claim": "i8",  # set once: address of the CLAIM that its frames are for
     },
     size=2 * APART,
 )
@@ -56,6 +58,7 @@ SINK = Layout(
         "capture": "i8",  # set once: address of a CAPTURE, or 0
         "cable": "i8",  # set once: address of a CABLE, or 0
         "line": "i8",  # set once: address of the port's LINK if it has one, else 0
+        "impairment": "i8",  # supervisor: address of the IMPAIRMENT of the link out of the port, 0: none
     },
     size=LINE,
 )
@@ -121,8 +124,10 @@ CAPTURE_FRAMES = (1 << 31) - 1
 #: The far end of a link between two routers' ports.
 CABLE = Layout("cable", {"claims": "i8"}, size=LINE)
 #: A router's claim at a port: its MAC (as an integer), its VLAN (-1: any), its RX ring; on a port with a
-#: single queue also that queue, and the router's index.
-CLAIM = Layout("claim", {"mac": "i8", "vlan": "i8", "ring": "i8", "queue": "i8", "router": "i8"}, size=40)
+#: single queue also that queue, and the router's index; a number that no other claim at the port has or had.
+CLAIM = Layout(
+    "claim", {"mac": "i8", "vlan": "i8", "ring": "i8", "queue": "i8", "router": "i8", "serial": "i8"}, size=48
+)
 #: All claims at a port: `count` entries at `first`. The supervisor adds and removes them.
 CLAIMS = Layout("claims", {"first": "i8", "count": "i8"}, size=LINE)
 
@@ -162,6 +167,9 @@ WIRE = Layout(
         "finished": "i8",  # all finite sources are done
         "patience": "i8",  # rounds in a row that may move nothing before the interpreter runs
         "journal": "i8",  # set once: address of its JOURNAL, see shm.journal
+        "links": "i8",  # set once: address of a table of IMPAIRMENT addresses
+        "link_count": "i8",  # supervisor
+        "paced_ns": "i8",  # dilated: the clock of the core that is furthest ahead, which due times on links are of
     },
-    size=3 * APART,
+    size=4 * APART,
 )

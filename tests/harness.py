@@ -46,16 +46,33 @@ class Bench:
     """One router; ports `eth0`, `eth1`, ... as its configuration names them.
 
     `slots` is the size of the ports' rings; `beside` is the configuration of another router, which is there and never
-    runs.
+    runs. `links`, `speeds`, `queues` and `impaired` are those of ports, by name.
     """
 
-    def __init__(self, config, code=None, vlan=-1, slots=RING_SLOTS, beside=""):
+    def __init__(
+        self,
+        config,
+        code=None,
+        vlan=-1,
+        slots=RING_SLOTS,
+        beside="",
+        links=None,
+        speeds=None,
+        queues=None,
+        impaired=None,
+        seed=1,
+    ):
         from vre.platform.accounts import Reader
 
         graph = check(Source(config, "bench.click"))
         self.model = Model(f"bench{os.getpid()}-{next(_numbers)}")
         ports = {n.values["devname"] for n in graph.nodes if "devname" in n.values}
         self.model.nics = {name: Nic(name, slots=slots) for name in sorted(ports)}
+        for name, nic in self.model.nics.items():
+            nic.links, nic.speed = (links or {}).get(name, ()), (speeds or {}).get(name)
+            nic.queues = (queues or {}).get(name, nic.queues)
+            nic.impaired = (impaired or {}).get(name, {})
+        self.model.seed = seed
         claims = {name: RouterPort(name, 0x020000000001 + i, vlan) for i, name in enumerate(sorted(ports))}
         self.model.routers = {"r": Router("r", 1.0, graph, claims)}
         if beside:
@@ -65,11 +82,12 @@ class Bench:
         self.directory = RunDirectory(self.model.name)
         self.directory.acquire()
         self.builder = Builder(self.model, AddressSpace(self.base, self.directory.prefix))
-        links = Links(self.builder)
+        links = self.links = Links(self.builder)
         self.builder.space.create()
         self.builder.fill()
         lay_out(self.builder)
         links.fill()
+        self.wire = links.wire
         self.manifest = install(links.manifest(), Calibration(0, 1.0))
         self.core = self.manifest.cores[0].address
         # Twins are slow: a turn must not end early for that.

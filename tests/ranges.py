@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from shm import channel, journal, layout, wire_layout
+from shm import channel, impairment_layout, journal, layout, wire_layout
 from shm.intrinsics import add64, load64
 from shm.layout import CLIENTS, IDLE_PASS, TIME_UNIT_NS, Layout
 from vre.memory.address_space import view
@@ -64,10 +64,10 @@ KINDS = {
         "ns": "start_ns",
         "count": "sent base placed bytes giants",
         "still": "ring full tag frames count limit part part_back credit clock interval period_ns burst next done gate "
-        "paused",
+        "paused impairment claim",
     },
     wire_layout.FRAME: {"still": "address length time_ns"},
-    wire_layout.SINK: {"still": "ring counts clock capture cable line"},
+    wire_layout.SINK: {"still": "ring counts clock capture cable line impairment"},
     wire_layout.LINK: {"ns": "free", "still": "byte_time part"},
     wire_layout.TALLY: {
         "count": "packets bytes latency_count latency_sum unclaimed buckets",
@@ -78,16 +78,30 @@ KINDS = {
         "still": "buffer size interface epoch_ns filled emptied hand error pid stop",
     },
     wire_layout.CABLE: {"still": "claims"},
-    wire_layout.CLAIM: {"still": "mac vlan ring queue router"},
+    wire_layout.CLAIM: {"still": "mac vlan ring queue router serial"},
     wire_layout.CLAIMS: {"still": "first count"},
     wire_layout.CLASSIFIER: {"count": "unclaimed", "still": "ring claims"},
     wire_layout.WIRE: {
         "ticks": "epoch_ticks",
-        "ns": "last_ns",
+        "ns": "last_ns paced_ns",
         "count": "loops",
         "still": "stop gate source_count incarnation pid sources left standby sinks sink_count cores core_count "
-        "ns_per_tick tick_rate virtual finished patience journal",
+        "ns_per_tick tick_rate virtual finished patience journal links link_count",
     },
+    impairment_layout.IMPAIRMENT: {"still": "seed salt clock claims capture states settings state open line count"},
+    impairment_layout.LINK_SETTINGS: {
+        "still": "line limit delay jitter table correlation loss loss_correlation recovery loss_good loss_bad duplicate "
+        "duplicate_correlation reorder reorder_correlation gap corrupt corrupt_correlation byte_time burst_ns overhead",
+    },
+    impairment_layout.LINK_STATE: {
+        "ns": "free",
+        "count": "batch order frames bytes lost over_limit duplicated reordered corrupted delayed arrived arrived_bytes "
+        "unclaimed passed",
+        "still": "sample losing duplicating reordering corrupting bad part stray",
+    },
+    impairment_layout.DELAY_LINE: {"still": "capacity keys entries buffers"},
+    impairment_layout.KEY: {"ns": "due", "count": "order"},
+    impairment_layout.WAITING: {"ns": "due", "count": "order left", "still": "length claim serial"},
     channel.CHANNEL: {
         "count": "head next_head freed next_freed tail next_tail faults lost",
         "still": "gifts verdict kept table notes free down up open incarnation owner down_fd up_fd",
@@ -135,7 +149,7 @@ class Shift:
 def unclassified():
     """Return the fields that no kind names, and the names that no field has."""
     found = set()
-    for module in (layout, wire_layout, channel, journal, held, neighbours):
+    for module in (layout, wire_layout, impairment_layout, channel, journal, held, neighbours):
         found |= {f"{one.name}.*" for one in vars(module).values() if isinstance(one, Layout) and one not in KINDS}
     for one, kinds in KINDS.items():
         named = " ".join(kinds.values()).split()

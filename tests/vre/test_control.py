@@ -69,7 +69,7 @@ def test_what_is_no_request_is_said_to_be_none(box, line):
     [
         (
             {"do": "raed", "what": "x"},
-            "'do' must be one of read, write, add, remove, replace, move, view; did you mean read?",
+            "'do' must be one of read, write, add, remove, replace, move, link, view; did you mean read?",
         ),
         ({"do": "read"}, "request 'read' needs 'what'; its fields are what"),
         ({"do": "read", "what": 5}, "request 'read': 'what' must be a string of at most 1000 characters"),
@@ -85,15 +85,16 @@ def test_what_is_wrong_is_said(box, request_, error):
 
 
 def test_every_request_is_described_and_only_so_understood(box):
+    odd = {"core": 0, "direction": "in", "clear": True, "values": {"delay": "1ms"}}
     for verbs in (box.parts.control.verbs, DOMU_VERBS):
         for name, verb in verbs.items():
-            values = {field: 0 if field == "core" else "events" for field in verb.fields}
+            values = {field: odd.get(field, "events") for field in verb.fields}
             assert understand(verbs, {"do": name, **values}) == (verb, values)
             for field in verb.fields:
                 with pytest.raises(RequestError, match=f"needs '{field}'"):
                     understand(verbs, {"do": name, **{f: v for f, v in values.items() if f != field}})
                 with pytest.raises(RequestError, match=f"'{field}' must be"):
-                    understand(verbs, {"do": name, **values, field: {}})
+                    understand(verbs, {"do": name, **values, field: None})
     with pytest.raises(RequestError, match="nested too deeply"):
         parse(b"[" * 100_000)
 

@@ -24,6 +24,7 @@ PLAIN = "FromDevice(eth0) -> c :: Counter -> ToDevice(eth1);"
 GOOD = {
     "name": "red",
     "router": "red",
+    "port": "eth1",
     "config": PLAIN,
     "file": "x.click",
     "path": "red/FromDevice@1",

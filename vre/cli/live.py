@@ -92,6 +92,51 @@ def replace(router: str, config: Any, name: str | None, timeout: float | None, a
 
 
 @click.command()
+@click.argument("port")
+@click.argument("values", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--in", "direction", flag_value="in", help="Frames on their way into the port, if it has links both ways."
+)
+@click.option("--out", "direction", flag_value="out", help="Frames on their way out of it.")
+@click.option("--clear", is_flag=True, help="End all impairments that are not named here.")
+@_NAME
+@timeout_option
+@_JSON
+def link(
+    port: str,
+    values: tuple[str, ...],
+    direction: str | None,
+    clear: bool,
+    name: str | None,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Show what the links of PORT do to frames, or change it, as in delay=5ms jitter=1ms loss=1% loss.r=30%.
+
+    Keys are those of a link's table in a platform file; those that are not named keep their values.
+    """
+    pairs = dict(value.partition("=")[::2] for value in values)
+    if wrong := [value for value in values if "=" not in value]:
+        raise click.UsageError(f"'{wrong[0]}' is not KEY=VALUE, as in delay=5ms")
+    request = {"port": port, "direction": direction or "", "clear": clear, "values": pairs}
+    answer = _ask(name, timeout, as_json, "", do="link", **request)
+    if not as_json:
+        for row in answer["rows"]:
+            said = " ".join(f"{key}={_shown(key, value)}" for key, value in row.items() if key not in _PLACE)
+            click.echo(f"{row['port']} {row['direction']}: {said or 'not impaired'}")
+
+
+_PLACE = ("port", "direction")
+
+
+def _shown(key: str, value: Any) -> str:
+    """Return a setting as it can be given."""
+    if key in ("delay", "jitter"):
+        return f"{value / 1e6:g}ms"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@click.command()
 @click.argument("path")
 @click.argument("core", type=int)
 @_NAME

@@ -64,6 +64,7 @@ _PLATFORM: dict[str, Kind] = {
     "wire": fields.choice("apart", "shared"),
     "rebalance": fields.boolean,
     "sandbox": fields.choice(*TIERS),
+    "seed": fields.integer(0, 1 << 62),
 }
 _NIC: dict[str, Kind] = {
     "slots": fields.integer(16, 65536),

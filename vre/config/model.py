@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Self
 
+from vre.config.impairment import Impairment
 from vre.language.bridge import bridge
 from vre.language.graph import Graph
 
@@ -121,7 +122,7 @@ class Nic:
 
     `links` may hold one that sends to the port (generator or replay) and one that takes from it. `queues` is
     "multi" (one RX queue for each router, VMDq) or "single" (one for all, demultiplexed in software); `speed` in bits a
-    second, None for no limit.
+    second, None for no limit. `impaired` has what is done to frames on their way "out" of the port and "in".
     """
 
     name: str
@@ -129,6 +130,13 @@ class Nic:
     slots: int = RING_SLOTS
     queues: str = "multi"
     speed: float | None = None
+    impaired: dict[str, Impairment] = field(default_factory=dict)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The directions in which its links carry frames: a port without links sends what is only counted."""
+        found = {"in" if isinstance(link, Generator | Replay) else "out" for link in self.links}
+        return tuple(sorted(found, reverse=True)) or ("out",)
 
     @property
     def classifier(self) -> PortClassifier | None:
@@ -208,8 +216,8 @@ class Model:
     `discipline` is one of :data:`workers.core.stride.DISCIPLINES`; "measured" times one packet in `sample`; `turn_ns`
     is how long a task may hold its core; `memory` is in cache lines a second, None if it is no bottleneck, and
     `memory_shares` divides them between cores if it is; `sandbox` is one of :data:`workers.sandbox.jail.TIERS`; `wire`
-    says whether cores share its processor, see :func:`vre.supervision.cpus.fit`; `seed` is of all random choices in
-    virtual time.
+    says whether cores share its processor, see :func:`vre.supervision.cpus.fit`; `seed` is of all random choices of
+    its links.
     """
 
     name: str = "default"
@@ -228,6 +236,7 @@ class Model:
     wire: str = "apart"
     rebalance: bool = True
     sandbox: str = "strict"
+    seed: int = 1
 
     @property
     def has_domus(self) -> bool:

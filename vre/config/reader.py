@@ -14,6 +14,7 @@ from typing import Any
 
 from shm.run_directory import name_of
 from vre.config import fields
+from vre.config.impaired_links import take_impairments
 from vre.config.links import read_links
 from vre.config.machines import MACHINES
 from vre.config.model import Domu, Model, Nic, Router, RouterPort
@@ -82,6 +83,7 @@ class Reader(Tables):
                 "wire": fields.choice("apart", "shared"),
                 "rebalance": fields.boolean,
                 "sandbox": fields.choice(*TIERS),
+                "seed": fields.integer(0, 1 << 62),
             },
         )
         if "turn" in settings:
@@ -111,8 +113,9 @@ class Reader(Tables):
                 "speed": fields.bit_rate,
             },
         )
-        links = read_links(self, values.pop("link", []), (*path, "link"), self.folder)
-        return Nic(name, links, **values)
+        given, impaired = take_impairments(self, values.pop("link", []), (*path, "link"))
+        links = read_links(self, given, (*path, "link"), self.folder)
+        return Nic(name, links, **values, impaired=impaired)
 
     def _router(self, name: str, table: Any, model: Model) -> Router | None:
         path = ("routers", name)

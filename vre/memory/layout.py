@@ -44,6 +44,7 @@ class Port:
         self.claims = arena.take(CLAIMS.size)
         self.entries = arena.take(CLIENTS * CLAIM.size)
         self.core = 0  # the classifier's core
+        self._claims_made = 0
         self.queue: RingPlan | None = None
         if nic.classifier:
             self.queue = space.ring(arena, nic.slots, tags=True)
@@ -81,8 +82,16 @@ class Port:
         entries[at]["mac"] = -1 if port.mac is None else port.mac
         entries[at]["vlan"], entries[at]["router"] = port.vlan, memory.index
         entries[at]["queue"] = self.queue.address if self.queue else 0
+        self._claims_made += 1
+        entries[at]["serial"] = self._claims_made
         store64(self.entries + at * CLAIM.size + CLAIM["ring"], memory.rx[self.nic.name].address)
         claims["count"] = max(int(claims["count"]), at + 1)
+
+    def claim_of(self, memory: RouterMemory) -> int:
+        """Return the address of a router's claim, 0 if it has none."""
+        entries = view(self.entries, CLAIM.dtype, CLIENTS)
+        found = (entries["ring"] == memory.rx[self.nic.name].address).nonzero()[0]
+        return self.entries + int(found[0]) * CLAIM.size if found.size else 0
 
     def entry(self, routers: Iterable[RouterMemory]) -> ClassifierEntry:
         """Return the classifier of a port with a single queue, for a manifest."""

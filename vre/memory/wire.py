@@ -22,9 +22,11 @@ from shm.wire_layout import (
     SOURCE_INTERVAL_BITS,
     WIRE,
 )
+from vre.config.impairment import Impairment
 from vre.config.model import Cable, Capture, Generator, Replay
 from vre.errors import PlatformError
 from vre.memory.address_space import view
+from vre.memory.impairments import ImpairedLinks
 from vre.memory.layout import Builder
 from vre.memory.router import RouterMemory, receives
 from vre.memory.sources import SourcePlan, generator_sources, replay_sources
@@ -48,6 +50,7 @@ class Links:
     cables: dict[str, int] = field(default_factory=dict)
     speeds: dict[str, int] = field(default_factory=dict)
     pause: Pause = nothing  #: called again and again while frames are read or made
+    sinks: int = 0  #: how many records there are at `sink_base`
     notes: list[str] = field(default_factory=list)  #: remarks about the links for the user
 
     def __post_init__(self) -> None:
@@ -68,6 +71,10 @@ class Links:
                     self.captures[nic.name] = (arena.take(CAPTURE.size), arena.take(CAPTURE_BYTES), link)
                 elif isinstance(link, Cable):
                     self.cables[nic.name] = arena.take(CABLE.size)
+        self.impaired = ImpairedLinks(arena, list(model.nics), model.seed)
+        for nic in model.nics.values():
+            for way, wanted in nic.impaired.items():
+                self.impaired.lines[nic.name, way] = self.impaired.plan(space, nic.name, way, wanted.limit)
         self.plan_sources(list(model.routers))
 
     def plan_sources(self, names: list[str]) -> list[SourcePlan]:
@@ -96,7 +103,7 @@ class Links:
         builder = self.builder
         wire = view(self.wire, WIRE.dtype)[0]
         wire["sources"], wire["sinks"] = self.table, self.sink_base
-        wire["sink_count"] = len(builder.ports) * len(builder.cores)
+        wire["sink_count"] = self.sinks = len(builder.ports) * len(builder.cores)
         wire["cores"] = self.core_list
         wire["journal"] = self.journal
         journal.set_up(self.journal, journal.WIRE_BYTES)
@@ -107,6 +114,10 @@ class Links:
             speed = builder.model.nics[nic].speed
             assert speed
             view(address, LINK.dtype)[0]["byte_time"] = round(8e9 / speed * (1 << LINK_BITS))
+        wire["links"] = self.impaired.table
+        claims = {nic: builder.ports[self.far(nic)].claims for nic in self.cables}
+        captures = {nic: address for nic, (address, _, _) in self.captures.items()}
+        self.impaired.fill(self.wire + WIRE["paced_ns"] if self.dilated else 0, claims, captures)
         for plan in self.sources:
             self.fill_source(plan)
         for memory in builder.routers.values():
@@ -122,7 +133,25 @@ class Links:
             capture = view(address, CAPTURE.dtype)[0]
             capture["buffer"], capture["size"] = buffer, CAPTURE_BYTES
         for nic, address in self.cables.items():
-            view(address, CABLE.dtype)[0]["claims"] = builder.ports[self.far(nic)].claims
+            view(address, CABLE.dtype)[0]["claims"] = claims[nic]
+        for (nic, way), line in self.impaired.lines.items():
+            line.fill()
+            self.impair(nic, way, builder.model.nics[nic].impaired[way])
+
+    def impair(self, nic: str, direction: str, wanted: Impairment) -> None:
+        """Put a link's impairments in force; it has a delay line, which every wire process maps."""
+        self.impaired.settle(nic, direction, wanted)
+        self.impaired.serve(self.wire + WIRE["link_count"])
+        address = self.impaired.records[nic, direction]
+        if direction == "in":
+            for plan in self.sources:
+                if plan.nic == nic and plan.router:
+                    store64(plan.address + SOURCE["impairment"], address)
+            return
+        rings = {ring.address for ring in self.builder.ports[nic].tx.values()}
+        for at in range(self.sink_base, self.sink_base + self.sinks * SINK.size, SINK.size):
+            if load64(at + SINK["ring"]) in rings:
+                store64(at + SINK["impairment"], address)
 
     def open_accounts(self, memory: RouterMemory) -> None:
         """Add a router's account at every port to the wire's tables."""
@@ -179,6 +208,9 @@ class Links:
             source["full"], source["tag"] = ring + RING["full"], memory.index
             source["ring"] = queue.address if queue else ring
             source["clock"] = self.clock(builder.core_of_port(plan.router, plan.nic))
+            source["claim"] = builder.ports[plan.nic].claim_of(memory)
+            if (plan.nic, "in") in self.impaired.lines:
+                source["impairment"] = self.impaired.records[plan.nic, "in"]
         elif queue:
             # Unclaimed frames take room, and time, before they are classified.
             source["ring"], source["full"], source["tag"] = queue.address, queue.address + RING["full"], CLIENTS
@@ -222,6 +254,7 @@ class Links:
                 CaptureEntry(nic, address, link.capture, link.overwrite)
                 for nic, (address, _, link) in self.captures.items()
             ),
+            impaired=self.impaired.entries(),
         )
 
     def manifest(self, upcoming: tuple[RouterEntry, ...] = ()) -> Manifest:

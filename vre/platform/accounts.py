@@ -20,6 +20,7 @@ from vre.config.fields import MAX_CORES, integer
 from vre.errors import PlatformError
 from vre.memory.address_space import view
 from vre.platform.arguments import held
+from vre.platform.impairments import rows, strays
 from vre.platform.packet_account import dropped, in_flight, made, received
 
 #: A share is judged if a router was due at least this many steps: it may be two steps off its due, which is 4 %.
@@ -249,7 +250,7 @@ class Reader:
         streams = [source.address for source in self.manifest.wire.sources if source.router is None]
         total = sum(load64(address + SOURCE["sent"]) for address in streams)
         cables = (at + TALLY["unclaimed"] for router in self.manifest.routers for at in router.tallies.values())
-        return total + sum(load64(address) for address in cables)
+        return total + sum(load64(address) for address in cables) + sum(one["unclaimed"] for one in self.links())
 
     def strays(self) -> dict[str, list[int]]:
         """Return port to destination MACs of unclaimed frames, a few of them, the most frequent first."""
@@ -261,6 +262,8 @@ class Reader:
             for nic, at in router.tallies.items():
                 if load64(at + TALLY["unclaimed"]):
                     found.setdefault(self.manifest.wire.far[nic], []).append(load64(at + TALLY["stray"]))
+        for nic, macs in strays(self.manifest).items():
+            found.setdefault(nic, []).extend(macs)
         return {nic: list(dict.fromkeys(macs)) for nic, macs in found.items()}
 
     def claims(self) -> dict[str, dict[str, list[Any]]]:
@@ -270,6 +273,10 @@ class Reader:
             for nic, claim in router.claims.items():
                 found.setdefault(nic, {})[router.name] = [claim.mac, claim.vlan]
         return found
+
+    def links(self) -> list[dict[str, Any]]:
+        """Return each impaired link's account, see :func:`vre.platform.impairments.rows`."""
+        return rows(self.manifest)
 
     def captures(self) -> list[dict[str, Any]]:
         """Return each capture's account, see :func:`vre.config.captures.row`."""
@@ -325,5 +332,5 @@ class Reader:
         return found
 
     def drained(self) -> bool:
-        """Return whether nothing is in flight."""
-        return all(stats.in_flight == 0 for stats in self.routers())
+        """Return whether nothing is in flight, nor waits on an impaired link."""
+        return all(stats.in_flight == 0 for stats in self.routers()) and not any(one["waiting"] for one in self.links())

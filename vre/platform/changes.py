@@ -25,6 +25,7 @@ Each change happens or does not (:mod:`vre.platform.transaction`), in four parts
 | move | sources and tasks pause | clocks and times, tasks on the new core, weights, manifest |
 | add | segments, workers that know it, tasks on cores, a domU, sources | manifest |
 | remove | nothing | all of it (:mod:`vre.platform.departure`) |
+| link | a segment for frames that wait, and processes that map it, if there is none | settings, the old segment |
 | replace | a rehearsal, a segment, workers that know it, a pause of domU and tasks | state, packets, tasks, domU |
 """
 
@@ -48,6 +49,7 @@ from vre.memory.run_queues import attach, place_all
 from vre.memory.state_transfer import Stores, take_over
 from vre.placement.allocate import Demands, Placed, allocate, placement
 from vre.platform.departure import Departure
+from vre.platform.impairments import ImpairmentChanges
 from vre.platform.pause import Rest
 from vre.platform.runtime import Runtime
 from vre.platform.transaction import Finisher, Step, Transaction
@@ -73,6 +75,7 @@ class Changes:
         self._runtime, self._domus, self._demands = runtime, domus, demands
         self.model, self.builder, self.links = runtime.model, runtime.builder, runtime.links
         self.finisher = Finisher(runtime.now, runtime.boundary.note)
+        self.impairments = ImpairmentChanges(runtime, self.finisher)
         # A long capture is read while the platform is supervised.
         self.links.pause = lambda: runtime.wait(_PAUSE_S)
 

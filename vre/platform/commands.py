@@ -7,18 +7,20 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from vre.config.fields import MAX_CORES, boolean, entitlement_text, integer, number
+from vre.config.fields import MAX_CORES, boolean, choice, entitlement_text, integer, number
 from vre.config.model import Router
 from vre.config.reader import from_text, load_model
 from vre.domu.domus import Domus
 from vre.errors import PlatformError, nearest
 from vre.platform import traffic
 from vre.platform.accounts import Reader
-from vre.platform.arguments import described_router, held
+from vre.platform.arguments import described_router, held, optional
 from vre.platform.changes import Changes
 from vre.platform.connections import LONGEST
 from vre.platform.handlers import Handlers
+from vre.platform.impairments import port_of, resolve, settings
 from vre.platform.runtime import Runtime
 from vre.platform.verbs import NAME, text
 from vre.supervision.offload import apart
@@ -188,6 +190,19 @@ class Commands:
         group = next(group for group in graph.groups if tasks[driver] in group)
         with self._changing():
             return self._changes.move(name, group, core)
+
+    @held(port=text(NAME), direction=optional(choice("in", "out")), clear=boolean)
+    def link(self, port: str, direction: str | None, clear: bool, values: dict[str, Any]) -> list[dict[str, Any]]:
+        """Change a port's impairments, if there are values or they are cleared; return what its links do.
+
+        Raises ConfigError, PlatformError.
+        """
+        nic = port_of(self._model, port)
+        if values or clear:
+            way, wanted = resolve(nic, direction, clear, values)
+            with self._changing():
+                self._changes.impairments.change(port, way, wanted)
+        return settings(nic)
 
     @held(router=text(NAME), resting=boolean)
     def rest(self, router: str, resting: bool) -> None:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vre.config.fields import MAX_CORES, choice, integer
+from vre.config.fields import MAX_CORES, boolean, choice, integer
 from vre.errors import PlatformError, why_not
 from vre.platform.commands import Commands
 from vre.platform.connections import LONGEST, Connections, reachable
-from vre.platform.verbs import NAME, VALUE, Verb, parse, text, understand
+from vre.platform.verbs import NAME, VALUE, Verb, parse, table, text, understand
 from vre.supervision.boundary import Boundary
 
 #: Longest answer in bytes.
@@ -75,6 +75,15 @@ def verbs_of(commands: Commands, views: Mapping[str, Callable[[], list[dict[str,
         "move": Verb(
             lambda path, core: {"rested_s": commands.move(path, core)},
             {"path": text(NAME), "core": integer(0, MAX_CORES)},
+        ),
+        "link": Verb(
+            lambda port, direction, clear, values: {"rows": commands.link(port, direction or None, clear, values)},
+            {
+                "port": text(NAME),
+                "direction": choice("", "in", "out"),
+                "clear": boolean,
+                "values": table,
+            },
         ),
         "view": Verb(lambda what: {"rows": views[what]()}, {"what": choice(*views)}),
     }

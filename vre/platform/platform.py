@@ -25,6 +25,7 @@ from vre.platform.arguments import (
 )
 from vre.platform.description import add_port, check, describe_router, empty_model
 from vre.platform.events import Events
+from vre.platform.impairments import port_of, resolve, settings
 from vre.platform.router import RouterHandle
 from vre.platform.running import Running
 from vre.platform.start import start
@@ -339,6 +340,37 @@ class Platform:
     def move(self, path: str, core: int) -> float:
         """Move `"router/task"`, with all tasks that share elements with it, to a core; return its pause in s."""
         return self.parts.commands.move(path, core)
+
+    @held(
+        described,
+        port=text(NAME),
+        direction=optional(fields.choice("in", "out")),
+        clear=fields.boolean,
+    )
+    def link(self, port: str, direction: str | None = None, clear: bool = False, **values: Any) -> list[dict[str, Any]]:
+        """Change what a port's links do to frames, before the start or while it runs; return what they do then.
+
+        Parameters
+        ----------
+        port : str
+        direction : {"in", "out"}, optional
+            Into the port or out of it, if it has links both ways.
+        clear : bool
+            Begin without impairments; else those that are not named stay as they are.
+        values
+            `delay="5ms"`, `loss={"p": "1%", "r": "30%"}` and others, see :mod:`vre.config.impairment`.
+
+        Raises
+        ------
+        ConfigError
+            Everything that is wrong with the values; nothing has changed.
+        """
+        if self._running:
+            return self._running.commands.link(port, direction, clear, values)
+        nic = port_of(self.model, port)
+        if values or clear:
+            way, nic.impaired[way] = resolve(nic, direction, clear, values)
+        return settings(nic)
 
     def rest(self, router: str, resting: bool) -> None:
         """Let the links stop sending to one router, or send again."""

@@ -52,6 +52,13 @@ def text(longest: int) -> Callable[[Any], str]:
     return kind
 
 
+def table(value: Any) -> dict[str, Any]:
+    """Take an object; its values are checked later."""
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")
+    return value
+
+
 def parse(line: bytes) -> dict[str, Any]:
     """Return the JSON object that a line is. Raises RequestError."""
     try:

@@ -12,6 +12,7 @@ from shm.intrinsics import acquire64, kernel, load64, pause, record, relaxed64, 
 from shm.layout import CORE
 from shm.wire_layout import SINK, WIRE
 from workers.core.clock import to_ns
+from workers.wire.impairment import run_link
 from workers.wire.sink import run_sink
 from workers.wire.source import run_source
 
@@ -33,7 +34,10 @@ def run_round(wire, wall):
     moved = 0
     for i in range(state["core_count"]):
         core = load64(state["cores"] + 8 * i)
-        store64(core + CORE["now_served"], relaxed64(core + CORE["clock_ns"]))
+        clock = relaxed64(core + CORE["clock_ns"])
+        store64(core + CORE["now_served"], clock)
+        if clock > state["paced_ns"]:
+            state["paced_ns"] = clock
     count, back = acquire64(wire + WIRE["source_count"]), state["loops"] & 1
     for i in range(count):
         # Alternate the direction, so that the same source is not always served last in a shared ring.
@@ -45,6 +49,8 @@ def run_round(wire, wall):
         wall = wall_ns(state, ticks())
     for i in range(state["sink_count"]):
         moved += run_sink(state["sinks"] + i * SINK.size, state["last_ns"], wall)
+    for i in range(acquire64(wire + WIRE["link_count"])):
+        moved += run_link(load64(state["links"] + 8 * i), wall)
     for i in range(state["core_count"]):
         # Read before the sources ran: all that was due by then has been brought.
         core = load64(state["cores"] + 8 * i)

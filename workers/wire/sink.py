@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from shm.intrinsics import add64, kernel, load16, load64, prefetch_read, record, relaxed64, store64
 from shm.layout import RING, SLOT
-from shm.ring import available, next_pop, pop_to, release
+from shm.ring import available, next_pop, pop_to, release, slot_at, tag_of
 from shm.wire_layout import FCS, FRAME_EXTRA, LINK, LINK_BITS, SINK, SMALLEST, TALLY
 from workers.datapath.headers import ETHER_DST, ETHER_SRC, load_mac
 from workers.datapath.nic import arrive
 from workers.datapath.packet import LARGE_ROOM, frame_address
 from workers.wire.accounts import AHEAD, BATCH, stamp, tally
 from workers.wire.capture import capture_frame
+from workers.wire.delay_line import begin_batch, end_batch
+from workers.wire.impairment import clock_of_link, take_frame
 
 SINK_RECORD = SINK.dtype
 
@@ -60,6 +62,8 @@ def run_sink(sink, since, wall):
         load64(ring + RING["pool"]),
     )
     capture, cable, counts, link = state["capture"], state["cable"], state["counts"], state["line"]
+    if state["impairment"]:
+        return send_impaired(sink, count, since, clock, wall)
     sent = 0
     for i in range(count):
         if i + 2 * AHEAD < count:
@@ -84,6 +88,35 @@ def run_sink(sink, since, wall):
                 frame = frame_address(slot, pool)
                 store64(account + TALLY["stray"], load_mac(frame + ETHER_DST))
         sent += 1
+    pop_to(ring, tail + sent)
+    release(ring)
+    return sent
+
+
+@kernel
+def send_impaired(sink, count, since, clock, wall):
+    """Put `count` frames of a TX ring onto a link that delays or loses some; return how many have left the ring."""
+    state = record(sink, SINK_RECORD)
+    ring, link, impairment = state["ring"], state["line"], state["impairment"]
+    tail, pool = next_pop(ring), load64(ring + RING["pool"])
+    paced = clock_of_link(impairment, wall)
+    batch = begin_batch(impairment)
+    sent = 0
+    for i in range(count):
+        slot = slot_at(ring, tail + i)
+        described = load64(slot + SLOT["time"])
+        length = described >> 32 & 0xFFFF
+        through = clock
+        if link:
+            through = sent_at(link, length, since, clock)
+            if through < 0:
+                break
+        tally(state["counts"], tag_of(ring, tail + i), length, described & 0xFFFFFFFF, stamp(through))
+        # In dilated time `through` is of the sending core's clock, and the link's is another.
+        leaves = paced if state["clock"] else through
+        take_frame(impairment, batch, frame_address(slot, pool), length, 0, leaves)
+        sent += 1
+    end_batch(impairment, batch)
     pop_to(ring, tail + sent)
     release(ring)
     return sent

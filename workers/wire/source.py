@@ -10,6 +10,8 @@ from shm.wire_layout import FRAME, PART_BITS, SOURCE, SOURCE_INTERVAL_BITS
 from workers.datapath.nic import deliver
 from workers.datapath.packet import HEADROOM, LARGE_ROOM
 from workers.wire.accounts import AHEAD, BATCH, stamp
+from workers.wire.delay_line import begin_batch, end_batch
+from workers.wire.impairment import clock_of_link, room_of, take_frame
 
 #: A source that has run for so long begins anew, where a multiple of its interval is: elapsed ns << 16 is a word.
 LONG_NS = 1 << 46
@@ -134,6 +136,37 @@ def account_frames(state, wanted, granted):
 
 
 @kernel
+def send_impaired_frames(state, wanted, clock, wall):
+    """Put the schedule's next `wanted` frames onto a link that delays or loses some; return how many it took.
+
+    A source without a rate sends what the link has room for.
+    """
+    impairment, at = state["impairment"], state["next"]
+    count = wanted if wanted < BATCH else BATCH
+    batch = begin_batch(impairment)
+    if state["interval"] == 0:
+        free = room_of(impairment)
+        count = free if free < count else count
+    leaves = clock_of_link(impairment, wall) if state["clock"] else clock
+    for _ in range(count):
+        frame = state["frames"] + at * FRAME.size
+        length = load64(frame + FRAME["length"])
+        if length > LARGE_ROOM:
+            state["giants"] += 1
+        else:
+            take_frame(impairment, batch, load64(frame + FRAME["address"]), length, state["claim"], leaves)
+            state["placed"] += 1
+            state["bytes"] += length
+        at += 1
+        if at == state["count"]:
+            at = 0
+    end_batch(impairment, batch)
+    state["next"] = at
+    account_frames(state, wanted, count)
+    return count
+
+
+@kernel
 def run_source(source, wall, back):
     """Send what is due; `back`: sources are served from the last to the first. Return how many frames went in."""
     state = record(source, SOURCE_RECORD)
@@ -145,6 +178,8 @@ def run_source(source, wall, back):
         wanted = state["limit"] - state["sent"]
     if wanted <= 0:
         return 0
+    if state["impairment"]:
+        return send_impaired_frames(state, wanted, clock, wall)
     granted = grant(state, wanted if wanted < BATCH else BATCH, back)
     written = write_frames(state, granted, stamp(clock))
     account_frames(state, wanted, granted)
