@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections import deque
 from collections.abc import Callable
 
 from shm.memfd import renew
@@ -45,10 +46,12 @@ def fork(
         domu.log = Log(log)
         theirs.callback(os.close, its_log)
         os.set_blocking(its_log, True)
-        memory = [fd for channel in domu.channels for fd in renew(channel)]
+        memory: list[int] = []
+        # What has been made is closed if the next cannot be.
+        theirs.callback(lambda: deque(map(os.close, memory), maxlen=0))
+        for channel in domu.channels:
+            memory += renew(channel)
         memory += [domu.image.copy()] if domu.image else []
-        for fd in memory:
-            theirs.callback(os.close, fd)
         renewed()
         send(spec, [its_control.fileno(), its_log, *memory])
         domu.asked = True

@@ -65,8 +65,12 @@ class Image:
     def copy(self) -> int:
         """Return the descriptor of a new copy, which the caller closes; the manifest follows the memory."""
         fd = make_memory("vre-graph", len(self.data) + len(self._text))
-        os.pwrite(fd, self.data, 0)
-        os.pwrite(fd, self._text, len(self.data))
+        try:
+            os.pwrite(fd, self.data, 0)
+            os.pwrite(fd, self._text, len(self.data))
+        except BaseException:
+            os.close(fd)
+            raise
         return fd
 
 

@@ -136,6 +136,11 @@ class DomuProcess:
         return list(self.memory.program.channels.values())
 
     @property
+    def descriptors(self) -> int:
+        """How many descriptors this process holds for the present incarnation: its control channel, log and pid."""
+        return (self.control is not None) + (self.log is not None) + (self.pidfd >= 0)
+
+    @property
     def driver(self) -> int:
         """Number of a task that takes its returns."""
         return next(n for n, (kind, _) in enumerate(self.memory.program.graph.tasks) if kind == "domu")

@@ -251,7 +251,7 @@ class DomuSupervisor:
             if time.monotonic() >= end:
                 raise PlatformError(f"the domU of router '{name}' has not ended within {_END_S:g} s")
             wait(0.002)
-            # Without a zygote nobody else does.
+            # While there is no zygote, no look does.
             self.lifecycle.close_further(domu, time.monotonic())
         for channel in domu.channels:
             release(channel)
