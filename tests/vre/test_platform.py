@@ -100,6 +100,9 @@ def test_two_hundred_kills_leak_nothing(monkeypatch):
             while box.worker_pid(0) in (0, victim):
                 box.tend(0.002)
         wait_for(box, lambda: process.num_fds() == descriptors)
+        # The kills that struck one path, three times in ten seconds, were blamed on it.
+        for name in {found.router for found in box.parts.watchdog.quarantined}:
+            box.release(name)
         packets = blue.stats().packets
         wait_for_packets(box, 1, red)
         wait_for(box, lambda: blue.stats().packets > packets)
