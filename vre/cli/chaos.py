@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,17 +35,14 @@ def chaos(
     Each rogue runs in the domU of an additional router. The other routers' losses in windows of 100 ms are checked (of
     those that are overloaded anyhow, their shares of the core), dom0's workers, and that every packet is accounted for.
     """
-    from vre.chaos.runner import chosen, faults, run
+    from vre.chaos.runner import chosen, run
 
     if listing:
-        known = {fault.name: f"{fault.group}: {fault.what}" for fault in faults().values()}
-        click.echo(json.dumps(known) if as_json else "\n".join(f"{name:16} {text}" for name, text in known.items()))
+        _list_faults(as_json)
         return
     if file is None:
         raise click.UsageError("which platform file? 'vre chaos lab.toml'")
     chosen(names)
-    from vre.cli.report import emit
-    from vre.cli.tables import Rows
     from vre.config.reader import load_model
     from vre.supervision.outlet import speaking
 
@@ -52,6 +50,22 @@ def chaos(
     model.sandbox = sandbox or model.sandbox
     with speaking() as say:
         result = run(model, names, (lambda text: None) if as_json else say, seconds, seed)
+    _print_result(result, as_json)
+    sys.exit(0 if result["pass"] else 1)
+
+
+def _list_faults(as_json: bool) -> None:
+    from vre.chaos.runner import faults
+
+    known = {fault.name: f"{fault.group}: {fault.what}" for fault in faults().values()}
+    click.echo(json.dumps(known) if as_json else "\n".join(f"{name:16} {text}" for name, text in known.items()))
+
+
+def _print_result(result: dict[str, Any], as_json: bool) -> None:
+    """Print the verdict on each fault; `result` is as :func:`vre.chaos.runner.run` returns it."""
+    from vre.cli.report import emit
+    from vre.cli.tables import Rows
+
     rows = [
         {
             "fault": f["name"],
@@ -70,4 +84,3 @@ def chaos(
         click.echo(f"{held} of {len(rows)} faults contained, tier {result['tier']}; {len(result['skipped'])} skipped")
         for what in result["left"]:
             click.echo(f"at the end: {what}")
-    sys.exit(0 if result["pass"] else 1)

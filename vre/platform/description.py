@@ -13,6 +13,8 @@ from vre.config.reader import from_text
 from vre.config.validate import validate
 from vre.errors import ConfigError, Problem, nearest
 from vre.language.bridge import problems_inside
+from vre.platform.arguments import described, domu_limits, held, optional, port_claims
+from vre.platform.verbs import NAME, text
 
 
 def empty_model(name: str, cores: int, clock: str, idle: str, quantum: int | None, settings: dict[str, Any]) -> Model:
@@ -34,22 +36,29 @@ def check(model: Model) -> None:
         raise ConfigError(problems)
 
 
-def add_port(
-    model: Model,
+@held(described, name=text(NAME))
+def describe_port(
     name: str,
     link: Link | list[Link] | None = None,
     slots: int | None = None,
     queues: str = "multi",
     speed: float | None = None,
 ) -> Nic:
-    """Add a port with its link; see :class:`vre.config.model.Nic`."""
+    """Return a port with its link; see :class:`vre.config.model.Nic`. Raises ConfigError."""
     links = link if isinstance(link, list | tuple) else [] if link is None else [link]
-    model.nics[name] = Nic(name, tuple(links), RING_SLOTS if slots is None else slots, queues, speed)
-    return model.nics[name]
+    return Nic(name, tuple(links), RING_SLOTS if slots is None else slots, queues, speed)
 
 
+@held(
+    described,
+    name=text(NAME),
+    config=fields.string,
+    ports=optional(port_claims),
+    domu=domu_limits,
+    inside=fields.boolean,
+    direct=fields.boolean,
+)
 def describe_router(
-    model: Model,
     name: str,
     config: str,
     entitlement: float = 1.0,
@@ -61,9 +70,33 @@ def describe_router(
     inside: bool = False,
     direct: bool = False,
 ) -> Router:
-    """Return a router, checked; the parameters are those of :meth:`vre.Platform.router`. Raises ConfigError."""
-    if name in model.routers:
-        raise ConfigError([Problem(None, f"there is a router '{name}' already")])
+    """Return a router, checked by itself.
+
+    Parameters
+    ----------
+    name : str
+    config : str
+        Text in the Click language.
+    entitlement : float
+        Weight against the other routers.
+    ports : dict, optional
+        Port name to `{"mac": "02:...", "vlan": n}`; ports that the text names are added automatically.
+    cores : tuple of int, optional
+        Cores it may run on.
+    cost : float, optional
+        Cycles per packet, if known before.
+    domu : vre.Domu, optional
+        The limits of its domU.
+    deadline : float
+        Seconds that a turn of its paths may take before the watchdog ends it.
+    inside, direct : bool
+        All of `config` runs in the router's domU; packets go there through dom0, or through its own NIC rings.
+
+    Raises
+    ------
+    ConfigError
+        All errors of `config`; another router has the name; a value is out of range.
+    """
     try:
         claims = {nic: _claim(nic, port) for nic, port in (ports or {}).items()}
         weight = fields.entitlement(entitlement)
@@ -78,6 +111,13 @@ def describe_router(
             raise ConfigError(problems)
         router.host_in_domu(direct)
     return router
+
+
+def add_router(model: Model, router: Router) -> None:
+    """Add a router to a model. Raises ConfigError if another one has its name."""
+    if router.name in model.routers:
+        raise ConfigError([Problem(None, f"there is a router '{router.name}' already")])
+    model.routers[router.name] = router
 
 
 def _claim(nic: str, port: dict[str, Any]) -> RouterPort:

@@ -11,23 +11,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from shm.run_directory import sweep
 from vre.config import fields
-from vre.config.model import Domu, Link, Model, Nic, Router
+from vre.config.model import Model, Nic, Router
 from vre.errors import PlatformError, why_not
-from vre.platform.arguments import (
-    described,
-    domu_limits,
-    duration,
-    function,
-    held,
-    is_a,
-    optional,
-    port_claims,
-)
-from vre.platform.description import add_port, check, describe_router, empty_model
+from vre.platform.arguments import described, duration, function, held, is_a, optional
+from vre.platform.commands import Commands
+from vre.platform.description import add_router, check, describe_port, describe_router, empty_model
 from vre.platform.events import Events
 from vre.platform.impairments import port_of, resolve, settings
 from vre.platform.router import RouterHandle
 from vre.platform.running import Running
+from vre.platform.signatures import made_by, of_commands, of_parts
 from vre.platform.start import start
 from vre.platform.verbs import NAME, text
 from vre.supervision.boundary import Boundary
@@ -104,77 +97,22 @@ class Platform:
 
     # Description.
 
-    @held(described, name=text(NAME))
-    def nic(
-        self,
-        name: str,
-        link: Link | list[Link] | None = None,
-        slots: int | None = None,
-        queues: str = "multi",
-        speed: float | None = None,
-    ) -> Nic:
-        """Add a port with its link; see :class:`vre.config.model.Nic`. Raises ConfigError."""
+    @made_by(describe_port)
+    def nic(self, nic: Nic) -> Nic:
+        """Add a port with its link; see :class:`vre.config.model.Nic`. Raises ConfigError, and PlatformError."""
         if self._running:
-            raise PlatformError(f"port '{name}' cannot be added: the platform runs")
-        return add_port(self.model, name, link, slots, queues, speed)
+            raise PlatformError(f"port '{nic.name}' cannot be added: the platform runs")
+        self.model.nics[nic.name] = nic
+        return nic
 
-    @held(
-        described,
-        name=text(NAME),
-        config=fields.string,
-        ports=optional(port_claims),
-        domu=domu_limits,
-        inside=fields.boolean,
-        direct=fields.boolean,
-    )
-    def router(
-        self,
-        name: str,
-        config: str,
-        entitlement: float = 1.0,
-        ports: dict[str, dict[str, Any]] | None = None,
-        cores: tuple[int, ...] | None = None,
-        cost: float | None = None,
-        domu: Domu | None = None,
-        deadline: float = 0.05,
-        inside: bool = False,
-        direct: bool = False,
-    ) -> RouterHandle:
-        """Add a router, also to a running platform.
-
-        Parameters
-        ----------
-        name : str
-        config : str
-            Text in the Click language.
-        entitlement : float
-            Weight against the other routers.
-        ports : dict, optional
-            Port name to `{"mac": "02:...", "vlan": n}`; ports that the text names are added automatically.
-        cores : tuple of int, optional
-            Cores it may run on.
-        cost : float, optional
-            Cycles per packet, if known before.
-        domu : vre.Domu, optional
-            The limits of its domU.
-        deadline : float
-            Seconds that a turn of its paths may take before the watchdog ends it.
-        inside, direct : bool
-            All of `config` runs in the router's domU; packets go there through dom0, or through its own NIC rings.
-
-        Raises
-        ------
-        ConfigError
-            All errors of `config`; another router has the name; a value is out of range.
-        """
-        router = describe_router(
-            self.model, name, config, entitlement, ports, cores, cost, domu, deadline, inside, direct
-        )
+    @made_by(describe_router)
+    def router(self, router: Router) -> RouterHandle:
+        """Add a router, also to a running platform."""
         if self._running:
             self.add(router)
         else:
-            self.model.routers[name] = router
-        return self.handle(name)
+            add_router(self.model, router)
+        return self.handle(router.name)
 
     # Life.
 
@@ -216,19 +154,10 @@ class Platform:
         self.start()
         self.parts.run(seconds, tick)
 
-    @held(seconds=duration)
-    def tend(self, seconds: float) -> None:
-        """Wait, supervise, and serve requests: the platform's own process waits only in this way."""
-        self.parts.tend(seconds)
-
-    @held(seconds=duration)
-    def pause(self, seconds: float = 0.5) -> None:
-        """Stop the traffic and wait, at most `seconds`, until nothing is in flight."""
-        self.parts.pause(seconds)
-
-    def halt(self) -> None:
-        """Stop cores and wire, but keep the memory: accounts can be read exactly."""
-        self.parts.halt()
+    tend = held(seconds=duration)(of_parts(Running.tend))
+    pause = held(seconds=duration)(of_parts(Running.pause))
+    halt = of_parts(Running.halt)
+    finished = of_parts(Running.finished)
 
     def stop(self) -> None:
         """End everything and remove every trace; the figures of the reader and of routers stay readable."""
@@ -277,10 +206,6 @@ class Platform:
         """Return how long the platform has run, in seconds of its time."""
         return self._events.elapsed()
 
-    def finished(self) -> bool:
-        """Return whether every link that has an end has reached it; False while one without end sends."""
-        return self.parts.finished()
-
     @held(name=text(NAME))
     def handle(self, name: str) -> RouterHandle:
         """Return the handle of a router."""
@@ -308,7 +233,7 @@ class Platform:
             self._unread = Counter(self._running.journals.dropped())
         return dict(self._unread + self._lines.dropped + self._voice.dropped)
 
-    # Commands; :class:`vre.platform.commands.Commands` says what each raises.
+    # Commands.
 
     def read(self, what: str) -> str:
         """Return the value of `"router/element.handler"` or `"router.entitlement"`; the latter also after the end."""
@@ -317,29 +242,14 @@ class Platform:
             return f"{self.model.routers[name].entitlement:g}"
         return self.parts.commands.read(what)
 
-    def write(self, what: str, value: str | float) -> None:
-        """Write a handler or an entitlement, or release a router."""
-        self.parts.commands.write(what, value)
-
-    def release(self, name: str) -> None:
-        """End the quarantine of a router's paths and of its domU."""
-        self.parts.commands.release(name)
-
-    def add(self, router: Router) -> None:
-        """Add a router while the platform runs."""
-        self.parts.commands.add(router)
-
-    def remove(self, name: str) -> None:
-        """Remove a router while the platform runs."""
-        self.parts.commands.remove(name)
-
-    def replace(self, name: str, config: str, file: str = "config") -> float:
-        """Replace a router's configuration; return how long it was paused, in seconds."""
-        return self.parts.commands.replace(name, config, file)
-
-    def move(self, path: str, core: int) -> float:
-        """Move `"router/task"`, with all tasks that share elements with it, to a core; return its pause in s."""
-        return self.parts.commands.move(path, core)
+    write = of_commands(Commands.write)
+    release = of_commands(Commands.release)
+    add = of_commands(Commands.add)
+    remove = of_commands(Commands.remove)
+    replace = of_commands(Commands.replace)
+    move = of_commands(Commands.move)
+    rest = of_commands(Commands.rest)
+    set_rate = of_commands(Commands.set_rate)
 
     @held(
         described,
@@ -371,11 +281,3 @@ class Platform:
         if values or clear:
             way, nic.impaired[way] = resolve(nic, direction, clear, values)
         return settings(nic)
-
-    def rest(self, router: str, resting: bool) -> None:
-        """Let the links stop sending to one router, or send again."""
-        self.parts.commands.rest(router, resting)
-
-    def set_rate(self, router: str, rate: float) -> None:
-        """Let the links send to one router at another rate, in packets a second."""
-        self.parts.commands.set_rate(router, rate)

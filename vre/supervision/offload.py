@@ -28,6 +28,12 @@ T = TypeVar("T")
 _CPU_S, _MEMORY, _WAIT_S, _ANSWER = 30, 2 << 30, 60.0, 256 << 20
 _NICE = 5
 _LOOK_S = 0.002
+#: Errors that are raised here as they were there, by what :func:`_outcome` calls them.
+_ERRORS: dict[str, Callable[[Any], Exception]] = {
+    "config": ConfigError,
+    "value": ValueError,
+    "platform": PlatformError,
+}
 
 
 def apart(what: str, wait: Callable[[float], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -52,16 +58,7 @@ def apart(what: str, wait: Callable[[float], None], function: Callable[P, T], *a
     RuntimeError
         It failed in another way.
     """
-    told, tell = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(told, False)
-    parent = os.getpid()
-    with warnings.catch_warnings():
-        # Other threads are not in the child, and it does not need them.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        _work(tell, parent, lambda: function(*args, **kwargs))
-    os.close(tell)
+    told, pid = _fork(lambda: function(*args, **kwargs))
     try:
         said = _hear(told, wait)
     finally:
@@ -72,16 +69,27 @@ def apart(what: str, wait: Callable[[float], None], function: Callable[P, T], *a
     if not said:
         raise PlatformError(f"{what} took too much time or memory (status {status})")
     kind, value = pickle.loads(said)
-    if kind == "config":
-        raise ConfigError(value)
-    if kind == "value":
-        raise ValueError(value)
-    if kind == "platform":
-        raise PlatformError(value)
     if kind == "failed":
         raise RuntimeError(f"{what} failed: {value}")
+    if kind in _ERRORS:
+        raise _ERRORS[kind](value)
     result: T = value
     return result
+
+
+def _fork(function: Callable[[], Any]) -> tuple[int, int]:
+    """Return the end of a pipe that a forked process writes the outcome of `function` to, and its pid."""
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(told, False)
+    parent = os.getpid()
+    with warnings.catch_warnings():
+        # Other threads are not in the child, and it does not need them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        _work(tell, parent, function)
+    os.close(tell)
+    return told, pid
 
 
 def _hear(told: int, wait: Callable[[float], None]) -> bytes | None:
