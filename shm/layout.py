@@ -124,6 +124,7 @@ RING = Layout(
         "next_head": ("i8", 2 * APART),  # producer: slots filled, published at its next commit
         "seen_tail": "i8",  # producer: the consumer's tail when it last looked
         "full": "i8",  # producer: packets that found no room
+        "giants": "i8",  # producer: frames that no buffer holds
         "next_tail": ("i8", 3 * APART),  # consumer: slots claimed, given back at its next commit
         "seen_head": "i8",  # consumer: the producer's head when it last looked
         "slots": ("i8", 4 * APART),  # set once: address of the slots

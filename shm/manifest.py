@@ -269,6 +269,38 @@ class ImpairmentEntry:
 
 
 @dataclass(frozen=True)
+class MappingEntry:
+    """What the wire maps of a descriptor that it inherits: `size` bytes from `offset` on, at an address."""
+
+    address: int
+    size: int
+    descriptor: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class DeviceEntry:
+    """An interface of the operating system at the far end of a port.
+
+    Attributes
+    ----------
+    nic : str
+        The port.
+    address : int
+        Of its DEVICE record.
+    kind, name : str
+        What the link is called in a platform file, and the interface that the user knows.
+    mappings : tuple of MappingEntry
+    """
+
+    nic: str
+    address: int
+    kind: str
+    name: str
+    mappings: tuple[MappingEntry, ...]
+
+
+@dataclass(frozen=True)
 class WireEntry:
     """The wire.
 
@@ -277,6 +309,7 @@ class WireEntry:
     address, controller, journal : int
         Addresses of its WIRE, CONTROLLER and JOURNAL records.
     sources : tuple of SourceEntry
+    devices : tuple of DeviceEntry
     far : dict of str to str
         Port to port at the other end of its cable.
     captures : tuple of CaptureEntry
@@ -288,6 +321,7 @@ class WireEntry:
     controller: int
     journal: int
     sources: tuple[SourceEntry, ...]
+    devices: tuple[DeviceEntry, ...]
     far: dict[str, str]
     captures: tuple[CaptureEntry, ...]
     impaired: tuple[ImpairmentEntry, ...] = ()

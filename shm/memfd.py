@@ -43,13 +43,13 @@ def read_only(fd: int) -> int:
     return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def map_at(address: int, fd: int, size: int, writable: bool = True) -> int:
+def map_at(address: int, fd: int, size: int, writable: bool = True, offset: int = 0) -> int:
     """Map memory at an address, in place of what was there, or at a free one if `address` is 0; return the address."""
     protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
     flags = mmap.MAP_SHARED | (_MAP_FIXED if address else 0)
-    got = _libc.mmap(address or None, size, protection, flags, fd, 0)
+    got = _libc.mmap(address or None, size, protection, flags, fd, offset)
     if got in (None, ctypes.c_void_p(-1).value):
-        raise SegmentError(f"cannot map the memory of an I/O channel: {os.strerror(ctypes.get_errno())}")
+        raise SegmentError(f"cannot map the memory behind a descriptor: {os.strerror(ctypes.get_errno())}")
     return int(got)
 
 

@@ -59,6 +59,7 @@ SINK = Layout(
         "cable": "i8",  # set once: address of a CABLE, or 0
         "line": "i8",  # set once: address of the port's LINK if it has one, else 0
         "impairment": "i8",  # supervisor: address of the IMPAIRMENT of the link out of the port, 0: none
+        "device": "i8",  # set once: address of a DEVICE, see shm.link_layout, or 0
     },
     size=LINE,
 )
@@ -93,7 +94,10 @@ TALLY = Layout(
         "latency_max": "i8",
         "unclaimed": "i8",  # cable: frames that no router at the far end claims
         "stray": "i8",  # cable: destination MAC of the last of them, as an integer
-        "buckets": (f"{TALLY_BUCKETS}*i8", LINE),
+        "link_down": "i8",  # device: frames that it did not take, being down or gone
+        "link_full": "i8",  # device: frames that it had no room for
+        "link_refused": "i8",  # device: frames that it cannot carry: longer than its MTU allows, or without a header
+        "buckets": (f"{TALLY_BUCKETS}*i8", 2 * LINE),
     },
 )
 
@@ -156,6 +160,8 @@ WIRE = Layout(
         "standby": "i8",  # number of the process that is ready to take it over
         "sinks": "i8",
         "sink_count": "i8",
+        "devices": "i8",  # set once: address of a table of DEVICE addresses
+        "device_count": "i8",  # set once
         "cores": "i8",  # set once: addresses of the cores that are served, one i8 each
         "core_count": "i8",
         "epoch_ticks": "i8",

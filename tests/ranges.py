@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from shm import channel, impairment_layout, journal, layout, wire_layout
+from shm import channel, impairment_layout, journal, layout, link_layout, wire_layout
 from shm.intrinsics import add64, load64
 from shm.layout import CLIENTS, IDLE_PASS, TIME_UNIT_NS, Layout
 from vre.memory.address_space import view
@@ -31,7 +31,7 @@ KINDS = {
     layout.HEADER: {"still": "magic version kind size base count"},
     layout.SLOT: {"stamp": "time", "still": "small large length offset"},
     layout.RING: {
-        "count": "head tail next_head seen_tail full next_tail seen_head",
+        "count": "head tail next_head seen_tail full giants next_tail seen_head",
         "still": "slots notes mask capacity pool tags killed",
     },
     layout.NOTE: {"still": "dst net mac entry vlan paint type param_off fix_src device stripped"},
@@ -67,10 +67,10 @@ KINDS = {
         "paused impairment claim",
     },
     wire_layout.FRAME: {"still": "address length time_ns"},
-    wire_layout.SINK: {"still": "ring counts clock capture cable line impairment"},
+    wire_layout.SINK: {"still": "ring counts clock capture cable line impairment device"},
     wire_layout.LINK: {"ns": "free", "still": "byte_time part"},
     wire_layout.TALLY: {
-        "count": "packets bytes latency_count latency_sum unclaimed buckets",
+        "count": "packets bytes latency_count latency_sum unclaimed link_down link_full link_refused buckets",
         "still": "latency_max stray",
     },
     wire_layout.CAPTURE: {
@@ -85,7 +85,8 @@ KINDS = {
         "ticks": "epoch_ticks",
         "ns": "last_ns paced_ns",
         "count": "loops",
-        "still": "stop gate source_count incarnation pid sources left standby sinks sink_count cores core_count "
+        "still": "stop gate source_count incarnation pid sources left standby sinks sink_count devices device_count cores "
+        "core_count "
         "ns_per_tick tick_rate virtual finished patience journal links link_count",
     },
     impairment_layout.IMPAIRMENT: {"still": "seed salt clock claims capture states settings state open line count"},
@@ -102,6 +103,17 @@ KINDS = {
     impairment_layout.DELAY_LINE: {"still": "capacity keys entries buffers"},
     impairment_layout.KEY: {"ns": "due", "count": "order"},
     impairment_layout.WAITING: {"ns": "due", "count": "order left", "still": "length claim serial"},
+    link_layout.DEVICE: {
+        "ns": "retry_ns stalled_ns",
+        "count": "overrun received received_bytes unclaimed completed refusals",
+        # Positions in rings of the operating system, and words of its system calls, begin at 0.
+        "still": "rx tx rx_fd tx_fd claims counts gate timed longest state ring frame_size frame_mask next stray filled "
+        "offered settled places place_mask chunks messages vectors producer consumer descriptors completion_producer "
+        "completion_consumer completions error",
+    },
+    link_layout.PLACE: {"stamp": "time left", "still": "length router busy"},
+    link_layout.MESSAGE: {"still": "name name_size vector vector_count control control_size flags sent"},
+    link_layout.VECTOR: {"still": "start length"},
     channel.CHANNEL: {
         "count": "head next_head freed next_freed tail next_tail faults lost",
         "still": "gifts verdict kept table notes free down up open incarnation owner down_fd up_fd",
@@ -149,7 +161,7 @@ class Shift:
 def unclassified():
     """Return the fields that no kind names, and the names that no field has."""
     found = set()
-    for module in (layout, wire_layout, impairment_layout, channel, journal, held, neighbours):
+    for module in (layout, link_layout, wire_layout, impairment_layout, channel, journal, held, neighbours):
         found |= {f"{one.name}.*" for one in vars(module).values() if isinstance(one, Layout) and one not in KINDS}
     for one, kinds in KINDS.items():
         named = " ".join(kinds.values()).split()

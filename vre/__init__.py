@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vre.config.model import Cable, Capture, Domu, Generator, Replay, Sink
+    from vre.config.model import Cable, Capture, Domu, Generator, Interface, Replay, Sink, Tap, Veth
     from vre.errors import ConfigError, HandlerError, PlatformError, VreError
     from vre.platform.platform import Platform
     from vre.platform.router import RouterHandle
@@ -22,11 +22,14 @@ _MODULES = {
     "Domu": "config.model",
     "Generator": "config.model",
     "HandlerError": "errors",
+    "Interface": "config.model",
     "Platform": "platform.platform",
     "PlatformError": "errors",
     "Replay": "config.model",
     "RouterHandle": "platform.router",
     "Sink": "config.model",
+    "Tap": "config.model",
+    "Veth": "config.model",
     "VreError": "errors",
 }
 __all__ = [
@@ -36,11 +39,14 @@ __all__ = [
     "Domu",
     "Generator",
     "HandlerError",
+    "Interface",
     "Platform",
     "PlatformError",
     "Replay",
     "RouterHandle",
     "Sink",
+    "Tap",
+    "Veth",
     "VreError",
 ]
 

@@ -9,7 +9,8 @@ import pytest
 from shm.channel import CHANNEL
 from shm.intrinsics import store64
 from shm.layout import RING, TASK
-from shm.wire_layout import SOURCE
+from shm.link_layout import DEVICE, PLACE
+from shm.wire_layout import SOURCE, TALLY
 from vre.platform import packet_account
 from vre.platform.packet_account import dropped, in_flight, made, received
 
@@ -40,12 +41,14 @@ def memory():
 
 def router_of(**more):
     empty = {"rx": {}, "rings": (), "channels": (), "elements": (), "tasks": (), "carried": {}, "carried_made": 0}
+    empty["tallies"] = {}
     return SimpleNamespace(name="red", index=INDEX, **(empty | more))
 
 
-def manifest_of(classifiers=(), tx=(), sources=()):
+def manifest_of(classifiers=(), tx=(), sources=(), devices=()):
     rings = [[SimpleNamespace(ring=ring) for ring in some] for some in (classifiers, tx)]
     wire = SimpleNamespace(sources=[SimpleNamespace(router=name, address=address) for name, address in sources])
+    wire.devices = [SimpleNamespace(address=address) for address in devices]
     return SimpleNamespace(classifiers=rings[0], tx=rings[1], wire=wire)
 
 
@@ -59,6 +62,17 @@ def test_own_rings_hold_what_has_come_and_count_what_had_no_room(memory):
     assert received(manifest_of(), router) == 14 and in_flight(manifest_of(), router) == 5
     assert dropped(manifest_of(), router) == {"rx_ring_full": 4}
     assert balance(manifest_of(), router, forwarded=5) == 0
+
+
+def test_what_an_interface_has_not_taken_is_in_flight_and_what_it_refused_is_dropped(memory):
+    places = (ctypes.c_uint32 * (4 * PLACE.size // 4))()
+    for i, router in enumerate((INDEX, 1, INDEX, INDEX)):
+        places[(i * PLACE.size + PLACE["router"]) // 4] = router
+    at = ctypes.addressof(places)
+    device = memory(DEVICE, filled=6, offered=5, settled=3, places=at, place_mask=3)
+    router = router_of(tallies={"eth0": memory(TALLY, packets=7, link_down=2, link_full=1, link_refused=4)})
+    assert in_flight(manifest_of(devices=(device,)), router) == 2
+    assert dropped(manifest_of(), router) == {"link_down": 2, "link_full": 1, "link_refused": 4}
 
 
 def test_of_a_shared_ring_only_its_own_packets_are_counted(memory):

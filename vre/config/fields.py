@@ -8,6 +8,7 @@ from typing import Any
 
 from shm.wire_layout import FCS, SMALLEST
 from workers.arguments import BITS, RATES, ether, prefix, rate, scaled, seconds
+from workers.datapath.headers import ETHER_SIZE, VLAN_TAG_SIZE
 from workers.datapath.packet import LARGE_ROOM
 from workers.ranges import shown
 
@@ -17,6 +18,9 @@ MAX_CORES = 256
 WEIGHTS, PERCENT = (1e-3, 1e6), (1e-3, 100.0)
 #: Bits a second of a port; memory accesses a second; cycles a packet; bytes of a domU.
 SPEEDS, ACCESSES, CYCLES, MEMORY = (1e3, 1e12), (1e3, 1e12), (1.0, 1e9), (64 << 20, 1 << 40)
+
+#: Least MTU of a link (RFC 791), and the longest name of an interface (IFNAMSIZ, less a NUL).
+LEAST_MTU, LONGEST_INTERFACE = 68, 15
 
 
 def anything(value: Any) -> Any:
@@ -104,6 +108,24 @@ def destinations(value: Any) -> tuple[str, ...]:
     for one in value:
         prefix(string(one))
     return tuple(value)
+
+
+def mtu(value: Any) -> int:
+    """Take the length of the largest packet of a link: at least what IPv4 needs, at most what a buffer holds."""
+    return integer(LEAST_MTU, LARGE_ROOM - ETHER_SIZE - VLAN_TAG_SIZE)(value)
+
+
+def sending(value: Any) -> str:
+    """Take how frames are sent."""
+    return choice("auto", "xdp", "messages")(value)
+
+
+def interface(value: Any) -> str:
+    """Take the name of an interface, as Linux does: up to 15 bytes, no white space, no "/" and no ":"."""
+    name = string(value)
+    if not 0 < len(name.encode()) <= LONGEST_INTERFACE or set(name) & set("/: \t\n") or name in (".", ".."):
+        raise ValueError(f'must be the name of an interface, as in "eth1", not {shown(repr(value))}')
+    return name
 
 
 def mac(value: Any) -> int | None:

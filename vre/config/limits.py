@@ -8,7 +8,20 @@ from typing import Any
 
 from vre.config import fields
 from vre.config.machines import MACHINES
-from vre.config.model import Cable, Capture, Generator, Link, Model, Replay, Router, RouterPort, Sink
+from vre.config.model import (
+    Cable,
+    Capture,
+    Generator,
+    Interface,
+    Link,
+    Model,
+    Replay,
+    Router,
+    RouterPort,
+    Sink,
+    Tap,
+    Veth,
+)
 from vre.errors import Problem
 from workers.core.stride import DISCIPLINES
 from workers.sandbox.jail import TIERS
@@ -101,6 +114,14 @@ _LINKS: dict[type[Any], dict[str, Kind]] = {
     Capture: {"capture": fields.string, "overwrite": fields.boolean},
     Cable: {"to": fields.string},
     Sink: {},
+    Veth: {"netns": fields.string, "name": _optional(fields.interface), "mtu": fields.mtu, "send": fields.sending},
+    Interface: {
+        "interface": fields.interface,
+        "netns": _optional(fields.string),
+        "force": fields.boolean,
+        "send": fields.sending,
+    },
+    Tap: {"tap": fields.interface, "netns": _optional(fields.string), "mtu": fields.mtu},
 }
 
 
@@ -122,7 +143,7 @@ def _misfits(model: Model) -> Iterator[tuple[tuple[str, ...], str]]:
 def _link(link: Link, *path: str) -> Iterator[tuple[tuple[str, ...], str]]:
     kinds = _LINKS.get(type(link))
     if kinds is None:
-        yield path, "must be a Generator, Replay, Capture, Cable or Sink"
+        yield path, "must be a Generator, Replay, Capture, Cable, Sink, Veth, Interface or Tap"
     else:
         yield from _each(link, kinds, *path)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vre.config import fields
-from vre.config.model import Cable, Capture, Generator, Link, Replay, Sink
+from vre.config.model import Cable, Capture, Generator, Interface, Link, Replay, Sink, Tap, Veth
 from vre.config.tables import Tables
 from workers.files import place
 from workers.wire.capture_reader import CaptureError, Findings, read_records
@@ -64,6 +64,12 @@ def _kinds(folder: Path) -> dict[str, tuple[Callable[..., Link], Kinds]]:
         ),
         "capture": (Capture, {"capture": lambda value: _output(value, folder), "overwrite": fields.boolean}),
         "to": (Cable, {"to": fields.string}),
+        "veth": (_veth, {"veth": fields.string, "name": fields.interface, "mtu": fields.mtu, "send": fields.sending}),
+        "interface": (
+            Interface,
+            {"interface": fields.interface, "netns": fields.string, "force": fields.boolean, "send": fields.sending},
+        ),
+        "tap": (Tap, {"tap": fields.interface, "netns": fields.string, "mtu": fields.mtu}),
     }
 
 
@@ -83,6 +89,10 @@ _GENERATOR: Kinds = {
 
 def _generator(sink: bool = False, **values: Any) -> Link:
     return Sink() if sink else Generator(**values)
+
+
+def _veth(veth: str, **values: Any) -> Link:
+    return Veth(veth, **values)
 
 
 def _file(value: Any, folder: Path) -> str:

@@ -98,7 +98,70 @@ class Sink:
     """A link whose far end only counts."""
 
 
-Link = Generator | Replay | Capture | Cable | Sink
+@dataclass(frozen=True)
+class Veth:
+    """A link into a network namespace: a pair of interfaces is made, and goes with the platform.
+
+    Parameters
+    ----------
+    netns : str
+        Name of the namespace, as of `ip netns`, or a path to one.
+    name : str, optional
+        Of the interface there [the port's name].
+    mtu : int
+        Bytes of the largest packet, Ethernet header not included.
+    send : {"auto", "xdp", "messages"}
+        How frames are sent: by an AF_XDP socket, by sendmmsg, or by what there is.
+    """
+
+    netns: str
+    name: str | None = None
+    mtu: int = 1500
+    send: str = "auto"
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A link that is an interface which is there already.
+
+    Parameters
+    ----------
+    interface : str
+    netns : str, optional
+        The namespace that it is in [the platform's].
+    force : bool
+        Take it although the host's default route leads through it.
+    send : {"auto", "xdp", "messages"}
+        As of :class:`Veth`.
+    """
+
+    interface: str
+    netns: str | None = None
+    force: bool = False
+    send: str = "auto"
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A link that is a TAP device, which is made, or taken if it is there and free; it goes with the platform.
+
+    Parameters
+    ----------
+    tap : str
+    netns : str, optional
+        The namespace that it is in [the platform's].
+    mtu : int
+        Bytes of the largest packet, Ethernet header not included.
+    """
+
+    tap: str
+    netns: str | None = None
+    mtu: int = 1500
+
+
+#: Links that lead out of the platform: what is at the far end is an interface of the operating system.
+World = Veth | Interface | Tap
+Link = Generator | Replay | Capture | Cable | Sink | World
 
 
 class PortClassifier(str):
@@ -120,7 +183,8 @@ class PortClassifier(str):
 class Nic:
     """A port of the platform.
 
-    `links` may hold one that sends to the port (generator or replay) and one that takes from it. `queues` is
+    `links` may hold one that sends to the port (generator or replay) and one that takes from it, or one that leads out
+    of the platform and does both; a capture may be beside that. `queues` is
     "multi" (one RX queue for each router, VMDq) or "single" (one for all, demultiplexed in software); `speed` in bits a
     second, None for no limit. `impaired` has what is done to frames on their way "out" of the port and "in".
     """
@@ -137,6 +201,11 @@ class Nic:
         """The directions in which its links carry frames: a port without links sends what is only counted."""
         found = {"in" if isinstance(link, Generator | Replay) else "out" for link in self.links}
         return tuple(sorted(found, reverse=True)) or ("out",)
+
+    @property
+    def world(self) -> World | None:
+        """Its link out of the platform, if it has one."""
+        return next((link for link in self.links if isinstance(link, World)), None)
 
     @property
     def classifier(self) -> PortClassifier | None:

@@ -9,10 +9,10 @@ from itertools import count
 from shm.layout import CLIENTS
 from shm.run_directory import why_no_name
 from vre.config.captures import clashes
-from vre.config.fields import Percent
+from vre.config.fields import LONGEST_INTERFACE, Percent
 from vre.config.limits import misfits
 from vre.config.machines import MACHINES
-from vre.config.model import Cable, Capture, Generator, Model, Replay, RouterPort, Sink
+from vre.config.model import Cable, Capture, Generator, Interface, Model, Replay, RouterPort, Sink, Tap, Veth, World
 from vre.errors import Problem, nearest
 from workers.arguments import show_ether
 
@@ -78,6 +78,7 @@ def validate(model: Model, problem: Place) -> list[Problem]:
     found += _check_devices(model, problem)
     found += _check_claims(model, problem)
     found += _check_links(model, problem)
+    found += _check_interfaces(model, problem)
     found += _check_machine(model, problem)
     found += _check_entitlements(model, problem)
     found += _check_pins(model, problem)
@@ -198,13 +199,36 @@ def _check_claims(model: Model, problem: Place) -> list[Problem]:
 def _check_links(model: Model, problem: Place) -> list[Problem]:
     found = [problem(message, "nics", name, "link") for name, message in clashes(model)]
     for nic in model.nics.values():
-        senders = [one for one in nic.links if isinstance(one, Generator | Replay)]
+        senders = [one for one in nic.links if isinstance(one, Generator | Replay | World)]
         takers = [one for one in nic.links if isinstance(one, Capture | Cable | Sink)]
-        if len(senders) > 1 or len(takers) > 1:
+        # A capture beside a link out of the platform writes what the port sends there.
+        both_ways = [one for one in nic.links if isinstance(one, World) or not isinstance(one, Capture)]
+        if len(senders) > 1 or len(takers) > 1 or (nic.world and len(both_ways) > 1):
             found.append(problem(f"port '{nic.name}' has two links the same way", "nics", nic.name, "link"))
+        if nic.world and model.clock == "virtual":
+            message = f"port '{nic.name}' leads out of the platform, which cannot be in virtual time: the world is not"
+            found.append(problem(message, "nics", nic.name, "link"))
         found += [
             problem(f"there is no port '{one.to}'{nearest(one.to, model.nics)}", "nics", nic.name, "link", "to")
             for one in takers
             if isinstance(one, Cable) and one.to not in model.nics
         ]
+    return found
+
+
+def _check_interfaces(model: Model, problem: Place) -> list[Problem]:
+    """Return what is wrong between ports that lead out: an interface can be that of one port only."""
+    found, taken = [], dict[tuple[str | None, str], str]()
+    for nic in model.nics.values():
+        match nic.world:
+            case Interface(name, netns) | Tap(name, netns) | Veth(netns, str(name)):
+                pass
+            case Veth(netns):
+                name = nic.name[:LONGEST_INTERFACE]
+            case _:
+                continue
+        other = taken.setdefault((netns, name), nic.name)
+        if other != nic.name:
+            message = f"ports '{other}' and '{nic.name}' both lead to interface '{name}': give each its own"
+            found.append(problem(message, "nics", nic.name, "link"))
     return found

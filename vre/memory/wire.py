@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Laying out the wire: sources, sinks, accounts, captures and cables."""
+"""Laying out the wire: sources, sinks, accounts, captures, cables and devices."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from vre.config.impairment import Impairment
 from vre.config.model import Cable, Capture, Generator, Replay
 from vre.errors import PlatformError
 from vre.memory.address_space import view
+from vre.memory.devices import plan_device
 from vre.memory.impairments import ImpairedLinks
 from vre.memory.layout import Builder
 from vre.memory.router import RouterMemory, receives
@@ -72,6 +73,9 @@ class Links:
                 elif isinstance(link, Cable):
                     self.cables[nic.name] = arena.take(CABLE.size)
         self.impaired = ImpairedLinks(arena, list(model.nics), model.seed)
+        self.device_table = arena.take(8 * max(1, len(model.nics)))
+        planned = {name: plan_device(space, nic) for name, nic in model.nics.items()}
+        self.devices = {name: plan for name, plan in planned.items() if plan}
         for nic in model.nics.values():
             for way, wanted in nic.impaired.items():
                 self.impaired.lines[nic.name, way] = self.impaired.plan(space, nic.name, way, wanted.limit)
@@ -105,6 +109,10 @@ class Links:
         wire["sources"], wire["sinks"] = self.table, self.sink_base
         wire["sink_count"] = self.sinks = len(builder.ports) * len(builder.cores)
         wire["cores"] = self.core_list
+        wire["devices"], wire["device_count"] = self.device_table, len(self.devices)
+        for i, (nic, device) in enumerate(self.devices.items()):
+            store64(self.device_table + 8 * i, device.address)
+            device.fill(builder.ports[nic].claims, self.accounts[nic], self.wire + WIRE["gate"], self.dilated)
         wire["journal"] = self.journal
         journal.set_up(self.journal, journal.WIRE_BYTES)
         paced = builder.cores[: builder.model.cores]
@@ -129,6 +137,7 @@ class Links:
             sink["capture"] = self.captures[nic][0] if nic in self.captures else 0
             sink["cable"] = self.cables.get(nic, 0)
             sink["line"] = self.speeds.get(nic, 0)
+            sink["device"] = self.devices[nic].address if nic in self.devices else 0
         for address, buffer, _ in self.captures.values():
             capture = view(address, CAPTURE.dtype)[0]
             capture["buffer"], capture["size"] = buffer, CAPTURE_BYTES
@@ -249,6 +258,7 @@ class Links:
             self.controller,
             self.journal,
             sources=tuple(plan.entry() for plan in self.sources),
+            devices=tuple(plan.entry() for plan in self.devices.values()),
             far={nic: self.far(nic) for nic in self.cables},
             captures=tuple(
                 CaptureEntry(nic, address, link.capture, link.overwrite)

@@ -13,6 +13,7 @@ import numpy as np
 
 from shm.intrinsics import load64
 from shm.layout import CLIENT, CORE, DECISION, DECISIONS, TASK, TIME_UNIT_NS
+from shm.link_layout import DEVICE
 from shm.manifest import CurrentManifest, Manifest, RouterEntry
 from shm.wire_layout import SOURCE, SUB_BITS, TALLY, TALLY_BUCKETS
 from vre.config.captures import row
@@ -250,7 +251,9 @@ class Reader:
         streams = [source.address for source in self.manifest.wire.sources if source.router is None]
         total = sum(load64(address + SOURCE["sent"]) for address in streams)
         cables = (at + TALLY["unclaimed"] for router in self.manifest.routers for at in router.tallies.values())
-        return total + sum(load64(address) for address in cables) + sum(one["unclaimed"] for one in self.links())
+        devices = (device.address + DEVICE["unclaimed"] for device in self.manifest.wire.devices)
+        direct = sum(load64(address) for address in (*cables, *devices))
+        return total + direct + sum(one["unclaimed"] for one in self.links())
 
     def strays(self) -> dict[str, list[int]]:
         """Return port to destination MACs of unclaimed frames, a few of them, the most frequent first."""
@@ -264,6 +267,9 @@ class Reader:
                     found.setdefault(self.manifest.wire.far[nic], []).append(load64(at + TALLY["stray"]))
         for nic, macs in strays(self.manifest).items():
             found.setdefault(nic, []).extend(macs)
+        for device in self.manifest.wire.devices:
+            if load64(device.address + DEVICE["unclaimed"]):
+                found.setdefault(device.nic, []).append(load64(device.address + DEVICE["stray"]))
         return {nic: list(dict.fromkeys(macs)) for nic, macs in found.items()}
 
     def claims(self) -> dict[str, dict[str, list[Any]]]:

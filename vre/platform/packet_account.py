@@ -6,14 +6,18 @@ from __future__ import annotations
 from collections import Counter
 
 from shm.channel import CHANNEL, lent
-from shm.intrinsics import load16, load64
+from shm.intrinsics import load16, load32, load64
 from shm.layout import RING, TASK
+from shm.link_layout import DEVICE, PLACE
 from shm.manifest import Manifest, RouterEntry
 from shm.ring import length
-from shm.wire_layout import SOURCE
+from shm.wire_layout import SOURCE, TALLY
 from workers.datapath.turn import DROPS, MADE
 from workers.element import load
 from workers.graph.shape import reasons
+
+#: Why a device did not take a frame: fields of TALLY.
+_OF_LINKS = ("link_down", "link_full", "link_refused")
 
 
 def received(manifest: Manifest, router: RouterEntry) -> int:
@@ -39,6 +43,8 @@ def dropped(manifest: Manifest, router: RouterEntry) -> dict[str, int]:
     found["killed"] += sum(_killed_in(port.ring, router.index) for port in manifest.classifiers)
     found["rx_ring_full"] += sum(load64(ring + RING["full"]) for ring in router.rx.values())
     found["too_long_for_port"] += _giants(manifest, router)
+    for reason in _OF_LINKS:
+        found[reason] += sum(load64(tally + TALLY[reason]) for tally in router.tallies.values())
     found["domu_lost"] += sum(load64(channel + CHANNEL["lost"]) for channel in router.channels)
     return {reason: count for reason, count in sorted(found.items()) if count}
 
@@ -51,6 +57,7 @@ def in_flight(manifest: Manifest, router: RouterEntry) -> int:
         sum(length(ring) for ring in rings)
         + sum(_waiting_in(ring, router.index) for ring in shared)
         + sum(lent(channel) for channel in router.channels)
+        + sum(_on_device(device.address, router.index) for device in manifest.wire.devices)
     )
 
 
@@ -66,7 +73,15 @@ def _killed_in(ring: int, index: int) -> int:
     return load64(load64(ring + RING["killed"]) + 8 * index)
 
 
+def _on_device(device: int, index: int) -> int:
+    """Return how many packets of a router an interface has not taken yet."""
+    places, mask = load64(device + DEVICE["places"]), load64(device + DEVICE["place_mask"])
+    waiting = range(load64(device + DEVICE["settled"]), load64(device + DEVICE["filled"]))
+    return sum(load32(places + (i & mask) * PLACE.size + PLACE["router"]) == index for i in waiting)
+
+
 def _giants(manifest: Manifest, router: RouterEntry) -> int:
     """Return how many frames for a router were longer than a port takes."""
     sources = [source for source in manifest.wire.sources if source.router == router.name]
-    return sum(load64(source.address + SOURCE["giants"]) for source in sources)
+    generated = sum(load64(source.address + SOURCE["giants"]) for source in sources)
+    return generated + sum(load64(ring + RING["giants"]) for ring in router.rx.values())

@@ -107,6 +107,7 @@ class Running:
             self.read_words()
             self.domus.look()
             self.watchdog.look(self.runtime.now())
+            self.runtime.devices.look()
             if self._wire_watch:
                 self._wire_watch.look(self.runtime.now())
             if self.commands.changing:
@@ -123,6 +124,7 @@ class Running:
     def halt(self) -> None:
         """Stop cores and wire, but keep the memory: accounts can be read exactly."""
         self.runtime.engine.halt()
+        self.runtime.devices.look(now=True)
         self._captures.look()
         for _ in range(_LAST_LOOKS):
             if not self.journals.look():

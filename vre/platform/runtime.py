@@ -12,6 +12,7 @@ from shm.segment import SegmentError
 from shm.wire_layout import WIRE
 from vre.config.model import Model
 from vre.errors import PlatformError
+from vre.links.devices import Devices
 from vre.memory.layout import Builder
 from vre.memory.placed import Placement
 from vre.memory.wire import Links
@@ -42,6 +43,8 @@ class Runtime:
 
     Attributes
     ----------
+    devices : Devices
+        The open links out of the platform.
     placement : Placement
         Which group of tasks is on which core.
     report : callable
@@ -52,6 +55,7 @@ class Runtime:
     plan: cpus.Plan
     builder: Builder
     links: Links
+    devices: Devices
     placement: Placement
     publication: Publication
     engine: Engine

@@ -20,6 +20,7 @@ from vre.domu.domus import Domus
 from vre.domu.modelled import ModelledDomus
 from vre.domu.supervisor import DomuSupervisor
 from vre.errors import ConfigError, PlatformError, Problem
+from vre.links.devices import Devices
 from vre.memory.layout import Builder
 from vre.memory.placed import lay_out
 from vre.memory.wire import Links
@@ -140,15 +141,18 @@ def lay_out_memory(
     builder.fill()
     placement = lay_out(builder)
     links.fill()
+    # From here on interfaces of the system are held: they go after the processes that use them.
+    devices = Devices(links.devices, report)
+    cleanup.callback(devices.close)
     publication = Publication(directory, links)
     publication.write()
     engine: Engine
     if model.clock == "virtual":
         engine = Simulation(publication.manifest, model, say)
     else:
-        engine = ProcessGroup(publication.manifest, plan, say, report)
+        engine = ProcessGroup(publication.manifest, plan, say, report, devices.descriptors)
     cleanup.callback(engine.end)
-    return Runtime(model, plan, builder, links, placement, publication, engine, boundary, report)
+    return Runtime(model, plan, builder, links, devices, placement, publication, engine, boundary, report)
 
 
 def _let_go(builder: Builder) -> None:

@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,12 +48,17 @@ class ProcessGroup:
         Which processor runs what.
     say, report : callable
         Told of progress, and of events.
+    descriptors : sequence of int
+        What every process inherits: of links out of the platform.
     """
 
-    def __init__(self, manifest: CurrentManifest, plan: Plan, say: Say, report: Say) -> None:
+    def __init__(
+        self, manifest: CurrentManifest, plan: Plan, say: Say, report: Say, descriptors: Sequence[int] = ()
+    ) -> None:
         self.manifest, self.plan, self._say, self._report = manifest, plan, say, report
         #: The manifest that the processes have, as text: a zygote that is started again gets the same.
         self._served = ""
+        self._descriptors = list(descriptors)
         self._launched = self._changing = False
         #: Called every _LOOK_S.
         self.watch: Callable[[], None] = lambda: None
@@ -71,7 +76,7 @@ class ProcessGroup:
     def launch(self, path: Path) -> None:
         """Start the zygote, and from it all workers and the wire."""
         self._served = path.read_text()
-        self.link.start()
+        self.link.start(self._descriptors)
         self.link.send(messages.Start(str(path), self.plan.wire_cpu))
         self._await_ready()
         self._writers.start(self.plan.wire_cpu)
@@ -195,7 +200,7 @@ class ProcessGroup:
             manifest.write(known.to_json())
             manifest.flush()
             try:
-                self.link.start([manifest.fileno()])
+                self.link.start([manifest.fileno(), *self._descriptors])
             except OSError as error:
                 raise PlatformEnded(f"{why}, and cannot be started again: {error.strerror}") from None
             self.link.send(messages.Start(f"/proc/self/fd/{manifest.fileno()}", self.plan.wire_cpu, again=True))

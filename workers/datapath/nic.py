@@ -87,7 +87,9 @@ def take_in(claim, frame, length, time):
     """Put a frame into the ring of a CLAIM's router, or into the port's if it has a single one."""
     ring, queue = load64(claim + CLAIM["ring"]), load64(claim + CLAIM["queue"])
     target, router = queue if queue else ring, load64(claim + CLAIM["router"])
-    if room(target, 1) == 0:
+    if unlikely(length > LARGE_ROOM):
+        add64(ring + RING["giants"], 1)
+    elif room(target, 1) == 0:
         add64(ring + RING["full"], 1)
     elif queue == 0 and comes_untagged(claim, frame, length):
         # Demultiplexing by VLAN removes the tag.
@@ -104,11 +106,9 @@ def arrive(claims, frame, length, time):
     """Receive a frame at the port with these CLAIMS; return how many routers it was for.
 
     A group or broadcast frame is for every router of its VLAN, or for the router that takes the rest if no router is on
-    it; a frame that fits no buffer, or has no header, is unclaimed. Replayed frames are demultiplexed alike:
-    :mod:`workers.wire.replay`.
+    it; a frame without a header is unclaimed, and one that fits no buffer is counted for its router. Replayed frames
+    are demultiplexed alike: :mod:`workers.wire.replay`.
     """
-    if length > LARGE_ROOM:
-        return 0
     if length >= ETHER_SIZE and load8(frame) & 1:
         vlan, found = vlan_of(frame, length), 0
         for i in range(acquire64(claims + CLAIMS["count"])):

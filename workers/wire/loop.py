@@ -3,7 +3,8 @@
 
 A source writes frames into an RX ring at its rate, and counts those for which the ring has no room. A sink
 empties a TX ring: it keeps each router's account and latency histogram, writes captures, and carries
-frames over cables to other ports. One compiled loop serves all of a wire process.
+frames over cables to other ports. A device is both, at the far end of a port that leads out of the platform. One
+compiled loop serves all of a wire process.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from shm.intrinsics import acquire64, kernel, load64, pause, record, relaxed64, 
 from shm.layout import CORE
 from shm.wire_layout import SINK, WIRE
 from workers.core.clock import to_ns
+from workers.wire.devices import flush, receive, send_out
 from workers.wire.impairment import run_link
 from workers.wire.sink import run_sink
 from workers.wire.source import run_source
@@ -44,11 +46,19 @@ def run_round(wire, wall):
         source = acquire64(state["sources"] + 8 * (count - 1 - i if back else i))
         if source:
             moved += run_source(source, wall, back)
+    for i in range(state["device_count"]):
+        device = load64(state["devices"] + 8 * i)
+        moved += receive(device, wall)
+        flush(device, wall)
     if state["virtual"] == 0:
         # Sources took their time: what left since then did not leave when they began.
         wall = wall_ns(state, ticks())
     for i in range(state["sink_count"]):
-        moved += run_sink(state["sinks"] + i * SINK.size, state["last_ns"], wall)
+        sink = state["sinks"] + i * SINK.size
+        if load64(sink + SINK["device"]):
+            moved += send_out(sink, state["last_ns"], wall)
+        else:
+            moved += run_sink(sink, state["last_ns"], wall)
     for i in range(acquire64(wire + WIRE["link_count"])):
         moved += run_link(load64(state["links"] + 8 * i), wall)
     for i in range(state["core_count"]):

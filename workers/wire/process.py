@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from shm.intrinsics import acquire64, load64, release64, store64
 from shm.manifest import Manifest
+from shm.memfd import map_at
 from shm.wire_layout import SOURCE, WIRE
 from workers.core.worker import Worker
 from workers.process import take_processor
@@ -34,6 +35,8 @@ def run_wire_process(
     `nic` is the NIC's own core, where routers are mapped directly.
     """
     address, settings = manifest.wire.address, manifest.settings
+    for mapping in (mapping for device in manifest.wire.devices for mapping in device.mappings):
+        map_at(mapping.address, mapping.descriptor, mapping.size, offset=mapping.offset)
     finite = [source.address for source in manifest.wire.sources if source.finite]
     slice_ticks, nic_ticks = (round(ns / manifest.ns_per_tick) for ns in (_SLICE_NS, _NIC_NS))
     busy = settings.dilated or settings.poll

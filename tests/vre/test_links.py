@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: MIT
+"""Links out of the platform: hosts in network namespaces, real packets through a router between them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import vre
+from shm.run_directory import sweep
+from tests.vre.hosts import Host, need, why_no_hosts
+from tests.vre.platforms import assert_accounts, wait_for
+from vre.links.namespaces import inside, open_namespace
+
+ROUTER = Path(__file__).with_name("router.click").read_text()
+MACS = ("02:00:00:00:01:01", "02:00:00:00:02:01")
+EVERYTHING = 3
+
+
+class Network:
+    """Two hosts, each on a port of a platform with one router between them."""
+
+    def __init__(self, config=ROUTER, macs=MACS, **link):
+        need()
+        self.events = []
+        self.hosts = [Host(), Host()]
+        self.box = vre.Platform(cores=1, name=f"links{os.getpid()}", say=self.events.append)
+        for i, host in enumerate(self.hosts):
+            self.box.nic(f"eth{i}", link=vre.Veth(host.netns, **link))
+        ports = {f"eth{i}": {"mac": mac} for i, mac in enumerate(macs)}
+        self.router = self.box.router("r", config=config, ports=ports)
+
+    def __enter__(self):
+        self.box.start()
+        for i, host in enumerate(self.hosts):
+            host.address(f"eth{i}", f"10.{i + 1}.0.2/24", f"10.{i + 1}.0.1")
+        return self
+
+    def __exit__(self, *exception):
+        self.box.stop()
+        for host in self.hosts:
+            host.end()
+
+    def ask(self, command, host=0, ends=True):
+        """Run a command at a host while the platform runs; return what it wrote."""
+        with self.hosts[host].start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            wait_for(self.box, lambda: process.poll() is not None, 60)
+            said = process.stdout.read()
+        assert process.returncode == 0 or not ends, (command, said)
+        return said
+
+    def settle(self):
+        """Let what is on its way arrive; every packet is accounted for."""
+        self.box.parts.pause()
+        self.box.halt()
+        assert_accounts(self.box)
+        return self.router.stats()
+
+
+class Wire:
+    """A packet socket at a host's interface: what a stack would not send, and all that comes."""
+
+    def __init__(self, host, device):
+        namespace = open_namespace(host.netns)
+        try:
+            self._socket = inside(namespace, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+        finally:
+            os.close(namespace)
+        self._socket.bind((device, EVERYTHING))
+        self._socket.setsockopt(263, 8, 1)  # PACKET_AUXDATA: a tag comes beside its frame
+        self._socket.setblocking(False)
+        self._found = []
+        self.send = self._socket.send
+        self.close = self._socket.close
+
+    def received(self):
+        """Return all frames that have come so far, as they were on the wire."""
+        found = self._found
+        while True:
+            try:
+                data, extra, _, sender = self._socket.recvmsg(65536, 256)
+            except BlockingIOError:
+                return found
+            if sender[2] == socket.PACKET_OUTGOING:
+                continue
+            for _, kind, value in extra:
+                status, _, _, _, _, tag, tag_type = struct.unpack("IIIHHHH", value) if kind == 8 else (0,) * 7
+                if status & 0x10:
+                    data = data[:12] + struct.pack(">HH", tag_type, tag) + data[12:]
+            found.append(data)
+
+
+@pytest.mark.parametrize("send", ["auto", "messages"])
+def test_hosts_ping_each_other_and_traceroute_names_the_router(send):
+    need("ping", "traceroute", "curl")
+    with Network(send=send) as net:
+        assert "4 received" in net.ask("ping -c 4 -i 0.05 -W 5 10.2.0.2")
+        hops = net.ask("traceroute -n -q 1 -w 2 10.2.0.2").splitlines()[1:]
+        assert [line.split()[1] for line in hops] == ["10.1.0.1", "10.2.0.2"]
+        # A stack sends with a checksum that its interface is to compute, and frames that it is to cut.
+        (server,) = [
+            net.hosts[1].start(
+                [sys.executable, "-m", "http.server", "-d", str(Path(__file__).parent), "80"], stderr=subprocess.DEVNULL
+            )
+        ]
+        try:
+            assert (
+                net.ask("curl -s --retry-connrefused --retry 20 --retry-delay 1 http://10.2.0.2/router.click") == ROUTER
+            )
+        finally:
+            server.kill()
+            server.wait()
+        stats = net.settle()
+        assert stats.forwarded > 12 and "link_down" not in stats.dropped
+        assert not [event for event in net.events if "refused" in event]
+
+
+def udp(ttl=9, size=60, tag=b"", source="10.1.0.2", target="10.2.0.2"):
+    """Return a frame from the first host to the router, of `size` bytes without the tag."""
+    payload = bytes(size - 42)
+    udp_header = struct.pack(">HHHH", 4000, 9, 8 + len(payload), 0)
+    header = struct.pack(
+        ">BBHHHBBH4s4s",
+        0x45,
+        0,
+        28 + len(payload),
+        1,
+        0,
+        ttl,
+        17,
+        0,
+        socket.inet_aton(source),
+        socket.inet_aton(target),
+    )
+    total = sum(struct.unpack(">10H", header))
+    total = (total & 0xFFFF) + (total >> 16)
+    header = header[:10] + struct.pack(">H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + header[12:]
+    return (
+        bytes.fromhex(MACS[0].replace(":", ""))
+        + bytes.fromhex("02aaaaaaaaaa")
+        + tag
+        + b"\x08\0"
+        + header
+        + udp_header
+        + payload
+    )
+
+
+MIRROR = "FromDevice(eth0) -> ToDevice(eth1); FromDevice(eth1) -> ToDevice(eth0);"
+
+
+def test_frames_pass_as_they_are():
+    """Tags, tags in tags, the longest frame and the shortest: nothing is stripped, cut or made up."""
+    with Network(MIRROR, macs=("*", "*")) as net:
+        near, far = Wire(net.hosts[0], "eth0"), Wire(net.hosts[1], "eth1")
+        sent = [
+            udp(),
+            udp(tag=bytes.fromhex("8100e005")),
+            udp(size=1514),
+            udp(size=1514, tag=bytes.fromhex("81000fff")),
+            udp(tag=bytes.fromhex("88a80005810000070800")[:8]),
+            udp()[:14],
+        ]
+        for frame in sent:
+            near.send(frame)
+
+        def mine():
+            return [frame for frame in far.received() if frame[6:12] == sent[0][6:12]]
+
+        wait_for(net.box, lambda: len(mine()) >= len(sent), 20)
+        assert mine() == sent
+        # A tag that says a priority and no VLAN is no router's: it goes where the port sorts frames.
+        near.send(udp(ttl=8, tag=bytes.fromhex("8100e000")))
+        wait_for(net.box, lambda: udp(ttl=8) in far.received(), 20)
+        near.close()
+        far.close()
+        net.settle()
+
+
+def test_an_interface_that_goes_down_costs_its_own_frames_and_comes_back():
+    with Network(MIRROR) as net:
+        near, far = Wire(net.hosts[0], "eth0"), Wire(net.hosts[1], "eth1")
+        net.hosts[1].run("ip link set eth1 down")
+        wait_for(net.box, lambda: any("is down" in event for event in net.events))
+
+        def lost():
+            near.send(udp())
+            return net.router.stats().dropped.get("link_down", 0) >= 5
+
+        wait_for(net.box, lost)
+        net.hosts[1].run("ip link set eth1 up")
+        wait_for(net.box, lambda: any("up again" in event for event in net.events))
+        far.close()
+        far = Wire(net.hosts[1], "eth1")
+
+        def passes():
+            near.send(udp())
+            return udp() in far.received()
+
+        wait_for(net.box, passes)
+        net.hosts[1].run("ip link del eth1")
+        wait_for(net.box, lambda: sum("is gone" in event or "up again" in event for event in net.events) >= 3)
+        net.hosts[1].address("eth1", "10.2.0.2/24")
+        far.close()
+        far = Wire(net.hosts[1], "eth1")
+        wait_for(net.box, passes)
+        near.close()
+        far.close()
+        assert net.settle().dropped["link_down"] >= 5
+
+
+def test_a_platform_that_is_killed_leaves_no_interface(tmp_path):
+    need()
+    host = Host()
+    script = f"""
+import vre
+box = vre.Platform(cores=1, name="killed{os.getpid()}")
+box.nic("eth0", link=vre.Veth({host.netns!r}))
+box.router("r", config="FromDevice(eth0) -> ToDevice(eth0);")
+box.start()
+print("up", flush=True)
+box.run(600)
+"""
+    root = str(Path(__file__).resolve().parents[2])
+    environment = os.environ | {"PYTHONPATH": root}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
+    ) as platform:
+        assert platform.stdout.readline() == "up\n"
+        assert "eth0" in host.run("ip -br link")
+        platform.kill()
+    end = time.monotonic() + 20
+    while "eth0" in host.run("ip -br link") and time.monotonic() < end:
+        time.sleep(0.02)
+    assert "eth0" not in host.run("ip -br link")
+    assert f"killed{os.getpid()}" in sweep(), "the next command removes the rest"
+    host.end()
+
+
+@pytest.mark.skipif(bool(why_no_hosts()), reason="needs hosts in namespaces")
+def test_what_cannot_be_opened_is_said_all_at_once():
+    host = Host()
+    host.run("ip link add taken type veth peer name other")
+    box = vre.Platform(cores=1, name=f"links{os.getpid()}")
+    box.nic("a", link=vre.Veth("nowhere-at-all"))
+    box.nic("b", link=vre.Veth(host.netns, name="taken"))
+    box.nic("c", link=vre.Interface("absent", netns=host.netns))
+    box.nic("d", link=vre.Interface("other", netns=host.netns))
+    box.router("r", config="FromDevice(a) -> ToDevice(b);")
+    with pytest.raises(vre.ConfigError) as caught, box:
+        box.start()
+    said = [problem.message for problem in caught.value.problems]
+    assert len(said) == 4
+    for text, words in zip(
+        said,
+        (
+            "ip netns add nowhere-at-all",
+            "set 'name' to another",
+            "there is no interface 'absent'",
+            "ip link set other up",
+        ),
+        strict=True,
+    ):
+        assert words in text
+    host.end()
