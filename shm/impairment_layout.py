@@ -103,9 +103,7 @@ DELAY_LINE = Layout(
     size=LINE,
 )
 #: The next frame to leave is the least key: by due time, then in the order in which frames came.
-KEY = Layout("key", {"due": "i8", "order": "i8"}, size=16)
-#: KEY.order has the entry's index in its lowest bits.
-ENTRY_BITS = 20
+KEY = Layout("key", {"due": "i8", "order": "i8", "entry": "i8"}, size=24)
 
 #: A frame in a delay line. It is there if `order` has taken effect and `left` has not.
 WAITING = Layout(

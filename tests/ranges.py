@@ -101,7 +101,7 @@ KINDS = {
         "still": "sample losing duplicating reordering corrupting bad part stray",
     },
     impairment_layout.DELAY_LINE: {"still": "capacity keys entries buffers"},
-    impairment_layout.KEY: {"ns": "due", "count": "order"},
+    impairment_layout.KEY: {"ns": "due", "count": "order", "still": "entry"},
     impairment_layout.WAITING: {"ns": "due", "count": "order left", "still": "length claim serial"},
     link_layout.DEVICE: {
         "ns": "retry_ns stalled_ns",
@@ -197,6 +197,11 @@ def records(box):
     yield layout.CONTROLLER, wire.controller, 1
     yield from ((wire_layout.SOURCE, source.address, 1) for source in wire.sources)
     yield from ((wire_layout.LINK, address, 1) for address in links.speeds.values())
+    for key, line in links.impaired.lines.items():
+        state = load64(links.impaired.records[key] + impairment_layout.IMPAIRMENT["state"])
+        yield impairment_layout.LINK_STATE, state, 1
+        yield impairment_layout.KEY, line.keys, line.capacity
+        yield impairment_layout.WAITING, line.entries, line.capacity
     for state, node, _ in elements(box):
         if node.cls.__name__ == "ARPQuerier":
             for name, one, count in (
@@ -267,7 +272,7 @@ def later(stamp, ns):
 
 
 #: Times that are less than this as long as there is none.
-_FIRST = {"start_ns": 0, "fresh_until": 1, "valid_until": 1, "asked": 1, "learnt": 1}
+_FIRST = {"order": 1, "left": 1, "due": 1, "start_ns": 0, "fresh_until": 1, "valid_until": 1, "asked": 1, "learnt": 1}
 
 
 def snapshot(box):

@@ -7,11 +7,10 @@ one store of :func:`end_batch`: a line that was left in the middle of a batch is
 
 from __future__ import annotations
 
-from shm.impairment_layout import DELAY_LINE, ENTRY_BITS, IMPAIRMENT, KEY, LINK_SETTINGS, LINK_STATE, WAITING
+from shm.impairment_layout import DELAY_LINE, IMPAIRMENT, KEY, LINK_SETTINGS, LINK_STATE, WAITING
 from shm.intrinsics import add64, copy, kernel, load64, record, release64, settle, store64
 from workers.datapath.packet import LARGE_ROOM
 
-ENTRY_MASK = (1 << ENTRY_BITS) - 1
 IMPAIRMENT_RECORD, STATE_RECORD, LINE_RECORD = IMPAIRMENT.dtype, LINK_STATE.dtype, DELAY_LINE.dtype
 ENTRY_RECORD = WAITING.dtype
 
@@ -36,26 +35,27 @@ def is_before(key, due, order):
 
 
 @kernel
-def put_key(key, due, order):
-    """Write a key."""
+def put_key(key, due, order, entry):
+    """Write a key; `entry` is the index of its entry."""
     store64(key, due)
     store64(key + KEY["order"], order)
+    store64(key + KEY["entry"], entry)
 
 
 @kernel
-def rise(keys, at, due, order):
+def rise(keys, at, due, order, entry):
     """Insert a key into the heap, which has `at` others; see Cormen et al., Introduction to Algorithms, chapter 6."""
     while at > 0:
         above = keys + ((at - 1) >> 1) * KEY.size
         if is_before(above, due, order):
             break
-        put_key(keys + at * KEY.size, load64(above), load64(above + KEY["order"]))
+        copy(keys + at * KEY.size, above, KEY.size)
         at = (at - 1) >> 1
-    put_key(keys + at * KEY.size, due, order)
+    put_key(keys + at * KEY.size, due, order, entry)
 
 
 @kernel
-def sink_down(keys, count, due, order):
+def sink_down(keys, count, due, order, entry):
     """Insert a key at the root of a heap of `count` keys, whose root is free."""
     at = 0
     while 2 * at + 1 < count:
@@ -66,9 +66,9 @@ def sink_down(keys, count, due, order):
             step = 2
         if not is_before(below, due, order):
             break
-        put_key(keys + at * KEY.size, load64(below), load64(below + KEY["order"]))
+        copy(keys + at * KEY.size, below, KEY.size)
         at = 2 * at + step
-    put_key(keys + at * KEY.size, due, order)
+    put_key(keys + at * KEY.size, due, order, entry)
 
 
 @kernel
@@ -77,12 +77,12 @@ def push(impairment, state, due, frame, length):
     link = record(impairment, IMPAIRMENT_RECORD)
     line, count = link["line"], link["count"]
     keys = load64(line + DELAY_LINE["keys"])
-    index = load64(keys + count * KEY.size + KEY["order"]) & ENTRY_MASK
+    index = load64(keys + count * KEY.size + KEY["entry"])
     entry = record(entry_at(line, index), ENTRY_RECORD)
     state["order"] += 1
     entry["order"], entry["left"], entry["due"], entry["length"] = state["order"], 0, due, length
     copy(buffer_at(line, index), frame, length)
-    rise(keys, count, due, state["order"] << ENTRY_BITS | index)
+    rise(keys, count, due, state["order"], index)
     link["count"] = count + 1
     return index
 
@@ -104,11 +104,10 @@ def pop(impairment, batch):
     link = record(impairment, IMPAIRMENT_RECORD)
     line, count = link["line"], link["count"] - 1
     keys = load64(line + DELAY_LINE["keys"])
-    index = load64(keys + KEY["order"]) & ENTRY_MASK
+    index = load64(keys + KEY["entry"])
     last = keys + count * KEY.size
-    due, order = load64(last), load64(last + KEY["order"])
-    sink_down(keys, count, due, order)
-    put_key(last, 0, index)
+    sink_down(keys, count, load64(last), load64(last + KEY["order"]), load64(last + KEY["entry"]))
+    put_key(last, 0, 0, index)
     store64(entry_at(line, index) + WAITING["left"], batch)
     link["count"] = count
     return index
@@ -185,13 +184,13 @@ def mend(impairment):
         entry = record(entry_at(line, index), ENTRY_RECORD)
         if is_there(entry, state):
             entry["left"] = 0
-            rise(keys, count, entry["due"], entry["order"] << ENTRY_BITS | index)
+            rise(keys, count, entry["due"], entry["order"], index)
             count += 1
         else:
             entry["order"] = 0
     free = count
     for index in range(capacity):
         if load64(entry_at(line, index)) == 0:
-            put_key(keys + free * KEY.size, 0, index)
+            put_key(keys + free * KEY.size, 0, 0, index)
             free += 1
     link["count"] = count
