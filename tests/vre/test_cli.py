@@ -319,6 +319,10 @@ def test_a_running_platform_is_changed_from_the_command_line(tmp_path):
             text=True,
         )
         assert json.loads(watcher.stdout.readline())
+        assert vre("link", "eth0", "delay=2ms", "loss=10%", *live).stdout == "eth0 in: delay=2ms loss.p=0.1\n"
+        assert vre("link", "eth0", "loss.r=50%", *live).stdout == "eth0 in: delay=2ms loss.p=0.1 loss.r=0.5\n"
+        (impaired,) = json.loads(vre("show", "links", "--json", *live).stdout)
+        assert impaired["sent"] > 0 and (impaired["port"], impaired["direction"]) == ("eth0", "in")
         assert "green is removed" in vre("remove", "green", *live).stdout
         for wrong, message in (
             (("write", "rde.entitlement", "1"), "did you mean red"),
@@ -328,6 +332,9 @@ def test_a_running_platform_is_changed_from_the_command_line(tmp_path):
             (("move", "red/FromDevice@1", "7"), "there is no core 7"),
             (("add", more, "violet"), "has no router 'violet'"),
             (("remove", "green"), "no router 'green'"),
+            (("link", "eth0", "loss=2", "delay=5"), "error: link eth0: loss: 2 is not from 0 to 1"),
+            (("link", "eth0", "loss"), "'loss' is not KEY=VALUE"),
+            (("link", "eth7"), "no port 'eth7'"),
         ):
             done = vre(*wrong, *live)
             assert done.returncode == 2 and message in done.stderr, done.stderr

@@ -214,3 +214,25 @@ def test_real_processes_and_requests_over_the_socket():
         assert box.reader.router("blue").injected == links["eth1", "out"]["arrived"]
         assert_accounts(box)
         assert not box.boundary.unexpected
+
+
+def test_in_dilated_time_a_delay_is_one_of_the_cores_clocks():
+    with vre.Platform(cores=2, name=f"slowly{os.getpid()}", clock="cpu", rebalance=False) as box:
+        box.nic("eth0", link=vre.Generator(rate=50_000))
+        box.nic("eth1")
+        box.router("red", FORWARD, cores=(0,))
+        box.router("blue", FORWARD, cores=(1,))
+        box.link("eth0", delay="3ms", loss="5%")
+        box.link("eth1", delay="3ms")
+        box.start()
+        wait_for(box, lambda: balance(box)["eth1", "out"]["arrived"] > 1000)
+        clock = max(core["clock_ns"] for core in box.reader.cores())
+        into = balance(box)["eth0", "in"]
+        assert into["sent"] <= clock / 1e9 * 50_000 + 1000 and into["waiting"] > 0
+        box.pause(5)
+        box.halt()
+        links = balance(box)
+        assert sum(s.injected for s in box.reader.routers()) == links["eth0", "in"]["arrived"]
+        assert sum(s.forwarded for s in box.reader.routers()) == links["eth1", "out"]["sent"]
+        assert links["eth0", "in"]["waiting"] == links["eth1", "out"]["waiting"] == 0
+        assert_accounts(box)

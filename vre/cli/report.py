@@ -117,6 +117,18 @@ def capture_lines(captures: list[dict[str, Any]]) -> str:
     )
 
 
+def link_lines(links: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each impaired link: where all frames went that were sent over it."""
+    names = {"lost": "lost", "over_limit": "without room", "waiting": "on their way"}
+    found = []
+    for link in links:
+        parts = [f"{link[name]:,} {said}" for name, said in names.items() if link[name]]
+        twice = f", {link['duplicated']:,} of them twice" if link["duplicated"] else ""
+        said = ", ".join([f"{link['arrived']:,} arrivals", *parts])
+        found.append(f"link {link['port']} {link['direction']}: of {link['sent']:,} frames{twice}: {said}")
+    return found
+
+
 def stray_line(nic: str, macs: list[int], claims: dict[str, list[Any]]) -> str:
     """Return a line that lists the addresses of a port's unclaimed frames, and how to claim them."""
     few = ", ".join(show_ether(mac) for mac in macs[:4]) + (", ..." if len(macs) > 4 else "")

@@ -18,6 +18,7 @@ from vre.cli.report import (
     capture_lines,
     drop_lines,
     emit,
+    link_lines,
     lost_line,
     number,
     routers_json,
@@ -114,6 +115,7 @@ def _report(box: Platform, elapsed: float, as_json: bool) -> None:
         "strays": {nic: [show_ether(mac) for mac in macs] for nic, macs in strays.items()},
         "lost_lines": lost,
         "captures": captures,
+        "links": reader.links(),
         "events": list(box.events),
     }
     emit(data, routers_table(stats, elapsed), as_json)
@@ -122,6 +124,7 @@ def _report(box: Platform, elapsed: float, as_json: bool) -> None:
     claims = reader.claims()
     lines = [*contest_lines(stats, reader.cores()), *drop_lines(stats), balance_line(stats, reader.unclaimed())]
     lines += [stray_line(nic, macs, claims.get(nic, {})) for nic, macs in strays.items()]
+    lines += link_lines(reader.links())
     lines += [lost_line(lost)] if lost else []
     lines += [capture_lines(captures)] if any(one["lost"] for one in captures) else []
     for line in lines:
