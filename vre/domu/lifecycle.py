@@ -38,6 +38,7 @@ from vre.domu.policy import (
     Loans,
 )
 from vre.domu.process import DomuProcess
+from vre.domu.ration import Ration
 from vre.domu.supervised_zygote import SupervisedZygote
 from vre.errors import PlatformEnded, PlatformError
 from vre.supervision.attention import Attention
@@ -47,6 +48,8 @@ from vre.supervision.restart_policy import cause
 from workers.zygote.domu_messages import Exited, Forked, FromZygote, Unforked
 
 _TICK_S = 0.1
+#: Messages of one domU that a look handles.
+_MESSAGES = 2
 #: How long a killed domU is waited for; one that hangs in the kernel longer is abandoned.
 _LONGEST_DEATH_S = 10.0
 
@@ -209,6 +212,7 @@ class DomuLifecycle:
 
     def _exited(self, domu: DomuProcess, status: int) -> None:
         # Its last messages may say more than its status.
+        domu.ration = Ration()
         self._listen_to(domu)
         domu.died()
         hostile = status == -signal.SIGSYS
@@ -314,7 +318,9 @@ class DomuLifecycle:
     # Its messages, and its processor time.
 
     def _listen_to(self, domu: DomuProcess) -> None:
-        domu.messages(2, lambda message: self._answer(domu, message))
+        for _ in range(_MESSAGES):
+            if domu.ration.due(time.monotonic()):
+                domu.messages(1, lambda message: self._answer(domu, message))
 
     def _answer(self, domu: DomuProcess, message: dict[str, Any]) -> dict[str, Any] | None:
         if domu.closing is not None:
@@ -331,7 +337,11 @@ class DomuLifecycle:
             elif "failed" in message:
                 self.close(domu, FAILED, f"cannot load its elements: {escape(str(message['failed']))}")
             return None
-        return self._reply(domu.name, message)
+        begun = time.thread_time()
+        try:
+            return self._reply(domu.name, message)
+        finally:
+            domu.ration.spent(time.thread_time() - begun, time.monotonic(), len(self.domus))
 
     def pass_on(self, domu: DomuProcess, ended: bool = False) -> None:
         """Report what a domU has written to its log; all of it if it has `ended`."""

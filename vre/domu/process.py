@@ -24,6 +24,7 @@ from vre.domu.cpu_shares import Part
 from vre.domu.image import Image
 from vre.domu.log import Log
 from vre.domu.policy import KIND_BITS, QUARANTINED, IllegalTransition, Loans, Policy
+from vre.domu.ration import Ration
 from vre.language.bridge import clusters
 from vre.memory.router import RouterMemory
 from vre.supervision.progress import Progress
@@ -81,6 +82,8 @@ class DomuProcess:
         Processor time of all its incarnations.
     got : float
         Fraction of a processor that it has had in the last second or so.
+    ration : Ration
+        When its next request is handled.
     share : Part
         How its share is enforced; `excess` is for how many seconds it has had more all the same.
     """
@@ -117,6 +120,7 @@ class DomuProcess:
     got: float = 0.0
     schedstat: Schedstat = field(default_factory=lambda: Schedstat(0))
     past: deque[tuple[float, int]] = field(default_factory=deque)
+    ration: Ration = field(default_factory=Ration)
     faults_seen: int = 0
     faults_at: float = 0.0
 

@@ -99,9 +99,10 @@ class Commands:
         else:
             self.write_handler(name, handler, value)
 
-    def read_handler(self, name: str, handler: str) -> str:
-        """Return the value of a router's `element.handler`. Raises HandlerError."""
-        return self._runtime.boundary.call("read", f"router {name}", self._handlers.read, name, handler)
+    @held(most=optional(integer(0, 1 << 62)))
+    def read_handler(self, name: str, handler: str, most: int | None = None) -> str:
+        """Return the value of a router's `element.handler`, or its first `most` characters. Raises HandlerError."""
+        return self._runtime.boundary.call("read", f"router {name}", self._handlers.read, name, handler, most)
 
     def write_handler(self, name: str, handler: str, value: str) -> None:
         """Write a router's `element.handler`. Raises HandlerError."""

@@ -47,7 +47,7 @@ def _set_address(router: RouterHandle, element: str, address: str) -> None:
 
 
 def _read(router: RouterHandle, handler: str) -> dict[str, Any]:
-    value = router.read(handler)[:2000]
+    value = router.read(handler, 2000)
     # As JSON it must fit a message; a character may take six bytes.
     while len(json.dumps(value)) > _LONGEST_VALUE:
         value = value[: len(value) // 2]

@@ -45,8 +45,11 @@ class Handlers:
         cls = load()[element.class_name]
         return element, cls, view(element.state, cls.layout().dtype)[0], what
 
-    def read(self, router: str, handler: str) -> str:
-        """Return the value of `element.handler`."""
+    def read(self, router: str, handler: str, most: int | None = None) -> str:
+        """Return the value of `element.handler`, or its first `most` characters."""
+        return self._read(router, handler, most)[:most]
+
+    def _read(self, router: str, handler: str, most: int | None) -> str:
         element, cls, state, what = self._find(router, handler)
         fib = self._fib(router, element.name)
         fixed = {"name": element.name, "class": element.class_name, "config": element.config}
@@ -54,7 +57,7 @@ class Handlers:
             return fixed[what]
         readers = {field: cap(field) for field in cls.live()} | cls.read_handlers
         if fib is not None:
-            readers["table"] = lambda _: show_table(fib)
+            readers["table"] = lambda _: show_table(fib, most)
         if what == "handlers":
             reads, writes = cls.handlers()
             return "".join(f"{name}\n" for name in sorted({*fixed, *reads, *writes, "handlers"}))

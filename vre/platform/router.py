@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vre.config.fields import integer
 from vre.platform.accounts import Reader, RouterStats
+from vre.platform.arguments import held, optional
 from vre.platform.commands import Commands
 
 
@@ -36,9 +38,13 @@ class RouterHandle:
         """Return its fraction of all routers' CPU time."""
         return self.stats().share
 
-    def read(self, handler: str) -> str:
-        """Return a handler's value: `"element.handler"`. Raises HandlerError, and PlatformError if nothing runs."""
-        return self._commands().read_handler(self.name, str(handler))
+    @held(most=optional(integer(0, 1 << 62)))
+    def read(self, handler: str, most: int | None = None) -> str:
+        """Return a handler's value, `"element.handler"`, or its first `most` characters.
+
+        Raises HandlerError, and PlatformError if nothing runs.
+        """
+        return self._commands().read_handler(self.name, str(handler), most)
 
     def write(self, handler: str, value: str | float) -> None:
         """Write a handler, with a number or a text. Raises HandlerError, and PlatformError if nothing runs."""

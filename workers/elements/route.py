@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from heapq import nsmallest
 from typing import Any
 
 from shm.intrinsics import load32, unlikely
@@ -13,6 +14,8 @@ from workers.datapath.flow import flow_hash
 from workers.datapath.packet import DROP
 from workers.element import Element, Needs
 
+#: Characters of the shortest line of a table.
+_SHORTEST = len("0.0.0.0/0\t-\t-\n")
 #: Chunks kept free for routes added while the router runs.
 _HEADROOM = 256
 
@@ -104,15 +107,19 @@ class DirectIPLookup(RadixIPLookup):
     """
 
 
-def show_table(fib: Any) -> str:
-    """Return the routes of a table, one a line, longest prefixes last; of a route with several next hops, each."""
-    lines = []
+def show_table(fib: Any, most: int | None = None) -> str:
+    """Return the routes of a table, one a line, longest prefixes last; of a route with several next hops, each.
+
+    If only the first `most` characters are wanted, no more lines than these need are made, whatever the table holds.
+    """
+    lines: list[str] = []
     for length, level in enumerate(fib.routes):
-        for address, hop in sorted(level.items()):
+        left = None if most is None else most // _SHORTEST + 1 - len(lines)
+        for address, hop in sorted(level.items()) if left is None else nsmallest(left, level.items()):
             for gateway, output in fib.members(hop):
                 where = "-" if output == NOWHERE else output
                 lines.append(f"{show_ip(address)}/{length}\t{show_ip(gateway) if gateway else '-'}\t{where}\n")
-    return "".join(lines)
+    return "".join(lines)[:most]
 
 
 def control(fib: Any, outputs: int, name: str, text: str) -> None:
