@@ -18,6 +18,7 @@ IMPAIRMENT = Layout(
         "clock": "i8",  # set once: address of the clock that due times are of, 0: wall
         "claims": "i8",  # set once: CLAIMS at the far end, 0 if frames end there
         "capture": "i8",  # set once: address of a CAPTURE at the far end, or 0
+        "device": "i8",  # set once: address of the DEVICE at the far end, or 0
         "states": "i8",  # set once: address of the two LINK_STATEs, one behind the other
         "settings": "i8",  # supervisor: address of the LINK_SETTINGS in force; 0 as long as it has never been impaired
         "state": ("i8", APART),  # wire: address of the LINK_STATE in force

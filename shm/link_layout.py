@@ -43,6 +43,9 @@ DEVICE = Layout(
         "unclaimed": "i8",  # of these, frames that no router claims
         "stray": "i8",  # destination MAC of the last of them, as an integer
         "completed": "i8",  # of these, frames that came with a checksum to be completed
+        "impairment": "i8",  # supervisor: address of the IMPAIRMENT of frames that come, 0: none
+        "batch": "i8",  # the LINK_STATE of its batch while frames are received, else 0
+        "batch_ns": "i8",  # on the link's clock
         # Transmission.
         "filled": ("i8", 2 * APART),
         "offered": "i8",

@@ -261,11 +261,15 @@ class CaptureEntry:
 
 @dataclass(frozen=True)
 class ImpairmentEntry:
-    """A link that is impaired: its port, `out` of it or `in`, and the address of its IMPAIRMENT record."""
+    """A link that is impaired: its port, `out` of it or `in`, and the address of its IMPAIRMENT record.
+
+    `tally` is the address of the TALLY of what its device has taken and has not, 0 if no device is at its far end.
+    """
 
     nic: str
     direction: str
     address: int
+    tally: int
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ KINDS = {
         "core_count "
         "ns_per_tick tick_rate virtual finished patience journal links link_count",
     },
-    impairment_layout.IMPAIRMENT: {"still": "seed salt clock claims capture states settings state open line count"},
+    impairment_layout.IMPAIRMENT: {
+        "still": "seed salt clock claims capture device states settings state open line count"
+    },
     impairment_layout.LINK_SETTINGS: {
         "still": "line limit delay jitter table correlation loss loss_correlation recovery loss_good loss_bad duplicate "
         "duplicate_correlation reorder reorder_correlation gap corrupt corrupt_correlation byte_time burst_ns overhead",
@@ -108,7 +110,7 @@ KINDS = {
         "count": "overrun received received_bytes unclaimed completed refusals",
         # Positions in rings of the operating system, and words of its system calls, begin at 0.
         "still": "rx tx rx_fd tx_fd claims counts gate timed longest state ring frame_size frame_mask next stray filled "
-        "offered settled places place_mask chunks messages vectors producer consumer descriptors completion_producer "
+        "impairment batch batch_ns offered settled places place_mask chunks messages vectors producer consumer descriptors completion_producer "
         "completion_consumer completions error",
     },
     link_layout.PLACE: {"stamp": "time left", "still": "length router busy"},

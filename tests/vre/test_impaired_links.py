@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 
 import vre
 from tests.vre.platforms import assert_accounts, wait_for
+from tests.vre.test_links import Network
 from vre.config.impairment import Impairment
 from vre.config.reader import load_model
 from vre.errors import ConfigError, PlatformError
@@ -27,6 +29,18 @@ link = { to = "eth2", delay = "5ms", jitter = "1ms", distribution = "normal", co
 [routers.red]
 config = "FromDevice(eth0) -> ToDevice(eth1);"
 """
+
+
+def test_a_link_out_of_the_platform_has_a_table_for_the_way_in(tmp_path):
+    text = '[nics.eth0]\nlink = {{ tap = "x", delay = "1ms", in = {} }}\n[routers.red]\nconfig = "FromDevice(eth0) -> ToDevice(eth0);"\n'
+    (tmp_path / "lab.toml").write_text(text.format('{ delay = "2ms" }'))
+    impaired = load_model(tmp_path / "lab.toml").nics["eth0"].impaired
+    assert impaired == {"out": Impairment(delay=1_000_000), "in": Impairment(delay=2_000_000)}
+    for wrong, column, message in (("5", 36, "in: must be a table"), ('{ loss = "x" }', 43, "loss: 'x' is not")):
+        (tmp_path / "lab.toml").write_text(text.format(wrong))
+        with pytest.raises(ConfigError, match=message) as caught:
+            load_model(tmp_path / "lab.toml")
+        assert (caught.value.problems[0].where.line, caught.value.problems[0].where.column) == (2, column)
 
 
 def test_a_link_s_table_has_impairments_beside_what_the_link_is(tmp_path):
@@ -98,7 +112,8 @@ def balance(box):
     """Hold each link to its account; return the accounts by port and direction."""
     found = {}
     for row in box.reader.links():
-        assert row["sent"] + row["duplicated"] == row["arrived"] + row["waiting"] + row["lost"] + row["over_limit"]
+        gone = row["lost"] + row["over_limit"] + row["refused"]
+        assert row["sent"] + row["duplicated"] == row["arrived"] + row["waiting"] + gone
         found[row["port"], row["direction"]] = row
     return found
 
@@ -236,3 +251,25 @@ def test_in_dilated_time_a_delay_is_one_of_the_cores_clocks():
         assert sum(s.forwarded for s in box.reader.routers()) == links["eth1", "out"]["sent"]
         assert links["eth0", "in"]["waiting"] == links["eth1", "out"]["waiting"] == 0
         assert_accounts(box)
+
+
+def test_real_frames_are_delayed_and_lost_both_ways():
+    """A ping waits on the first link's way in, and on the second one's way out; its answer does not wait."""
+    network = Network()
+    network.box.link("eth0", direction="in", delay="5ms")
+    network.box.link("eth1", delay="10ms")
+    with network:
+        said = network.ask("ping -c 5 -i 0.02 10.2.0.2")
+        assert all(float(time) >= 15 for time in re.findall(r"time=([\d.]+)", said)) and " 0% packet loss" in said
+        network.box.link("eth1", loss="100%")
+        assert "100% packet loss" in network.ask("ping -c 3 -i 0.02 -W 1 10.2.0.2", ends=False)
+        network.box.link("eth1", loss=0, limit=2, delay="1s")
+        network.ask("ping -c 9 -f -W 1 10.2.0.2", ends=False)
+        network.settle()
+        links = balance(network.box)
+        assert links["eth1", "out"]["lost"] >= 3 and links["eth1", "out"]["over_limit"] >= 5
+        assert links["eth1", "out"]["arrived"] >= 5 and links["eth0", "in"]["arrived"] >= 17
+        assert network.box.link("eth0") == [
+            {"port": "eth0", "direction": "in", "delay": 5_000_000},
+            {"port": "eth0", "direction": "out"},
+        ]

@@ -122,7 +122,10 @@ class Link:
     def account(self):
         """Return the link's account; nothing is missing from it."""
         (row,) = rows(self.links.manifest())
-        assert row["sent"] + row["duplicated"] == row["arrived"] + row["waiting"] + row["lost"] + row["over_limit"]
+        assert (
+            row["sent"] + row["duplicated"]
+            == row["arrived"] + row["waiting"] + row["lost"] + row["over_limit"] + row["refused"]
+        )
         address = self.links.impaired.records["eth1", "out"]
         assert row["waiting"] == load64(address + IMPAIRMENT["count"])
         return row

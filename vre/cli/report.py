@@ -119,7 +119,7 @@ def capture_lines(captures: list[dict[str, Any]]) -> str:
 
 def link_lines(links: list[dict[str, Any]]) -> list[str]:
     """Return a line for each impaired link: where all frames went that were sent over it."""
-    names = {"lost": "lost", "over_limit": "without room", "waiting": "on their way"}
+    names = {"lost": "lost", "over_limit": "without room", "refused": "not taken", "waiting": "on their way"}
     found = []
     for link in links:
         parts = [f"{link[name]:,} {said}" for name, said in names.items() if link[name]]

@@ -8,8 +8,9 @@ from typing import Any
 from vre.config.impairment import KEYS, Impairment, changed
 from vre.config.tables import Tables
 
-#: Keys that make a link one out of the port; any other link sends to it.
-_OUTWARD = ("capture", "to", "sink", "veth", "interface", "xdp", "tap", "vxlan")
+#: Keys that make a link one out of the platform, which brings frames, too; and one out of the port. Others send to it.
+_WORLD = ("veth", "interface", "xdp", "tap", "vxlan")
+_OUTWARD = ("capture", "to", "sink", *_WORLD)
 #: Keys of generators and replays that say something else there: packets a second, packets back to back.
 _OF_SENDERS = ("rate", "burst")
 
@@ -41,4 +42,12 @@ def _take(tables: Tables, table: Any, path: tuple[str, ...], found: dict[str, Im
         for place, message in wrong:
             tables.problem(message, *path, *place)
         found[direction] = wanted
+    if "in" in table and any(key in table for key in _WORLD):
+        keys.append("in")
+        if not isinstance(table["in"], dict):
+            tables.problem('in: must be a table, as in in = { delay = "5ms" }', *path, "in")
+            return {key: value for key, value in table.items() if key not in keys}
+        found["in"], wrong = changed(Impairment(), table["in"])
+        for place, message in wrong:
+            tables.problem(message, *path, "in", *place)
     return {key: value for key, value in table.items() if key not in keys}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shm.impairment_layout import (
@@ -20,7 +21,7 @@ from shm.impairment_layout import (
 from shm.intrinsics import load64, release64, store64
 from shm.manifest import ImpairmentEntry
 from shm.segment import Arena
-from shm.wire_layout import LINK_BITS
+from shm.wire_layout import LINK_BITS, TALLY
 from vre.config.distributions import DISTRIBUTIONS, inverse
 from vre.config.impairment import Impairment
 from vre.memory.address_space import AddressSpace, view
@@ -28,6 +29,8 @@ from workers.datapath.packet import LARGE_ROOM
 
 #: Frames that a new delay line has room for at least, so that a later, higher limit needs no new one.
 _LEAST = 256
+#: A port, and "out" or "in".
+Key = tuple[str, str]
 
 
 @dataclass
@@ -56,15 +59,18 @@ class ImpairedLinks:
     arena : Arena
         The wire's memory.
     nics : list of str
+    devices : iterable of str
+        Those of them that lead out of the platform.
     seed : int
         The platform's.
     """
 
-    def __init__(self, arena: Arena, nics: list[str], seed: int) -> None:
+    def __init__(self, arena: Arena, nics: list[str], devices: Iterable[str], seed: int) -> None:
         self._seed = seed
         keys = [(nic, direction) for nic in nics for direction in ("out", "in")]
         self.table = arena.take(8 * len(keys) + 8)
         self.records = {key: arena.take(IMPAIRMENT.size) for key in keys}
+        self.tallies = {nic: arena.take(TALLY.size) for nic in devices}
         self._states = {key: arena.take(2 * LINK_STATE.size) for key in keys}
         self._settings = {key: arena.take(2 * LINK_SETTINGS.size) for key in keys}
         self._tables = {name: arena.take(8 * (TABLE_SIZE + 1)) for name in DISTRIBUTIONS}
@@ -87,17 +93,17 @@ class ImpairedLinks:
             arena.take(capacity * LARGE_ROOM),
         )
 
-    def fill(self, clock: int, claims: dict[str, int], captures: dict[str, int]) -> None:
+    def fill(self, clock: int, claims: dict[Key, int], captures: dict[str, int], devices: dict[str, int]) -> None:
         """Write the first values.
 
         Parameters
         ----------
         clock : int
             Address of the clock of due times, 0 for the wall clock.
-        claims : dict of str to int
-            Port to address of the CLAIMS at the far end of its cable.
-        captures : dict of str to int
-            Port to address of its CAPTURE.
+        claims : dict of (str, str) to int
+            Port and direction to address of the CLAIMS where frames arrive.
+        captures, devices : dict of str to int
+            Port to address of its CAPTURE, or DEVICE.
         """
         for (nic, direction), address in self.records.items():
             link = view(address, IMPAIRMENT.dtype)[0]
@@ -106,8 +112,9 @@ class ImpairedLinks:
             link["salt"] = int.from_bytes(digest[4:], "little") >> 1
             link["clock"] = clock
             link["states"] = link["state"] = self._states[nic, direction]
+            link["claims"] = claims.get((nic, direction), 0)
             if direction == "out":
-                link["claims"], link["capture"] = claims.get(nic, 0), captures.get(nic, 0)
+                link["capture"], link["device"] = captures.get(nic, 0), devices.get(nic, 0)
         for name, at in self._tables.items():
             view(at, "i8", TABLE_SIZE + 1)[:] = [round(x * (1 << SAMPLE_BITS)) for x in inverse(name, TABLE_SIZE)]
 
@@ -136,7 +143,10 @@ class ImpairedLinks:
 
     def entries(self) -> tuple[ImpairmentEntry, ...]:
         """Return the links that have a delay line, for a manifest."""
-        return tuple(ImpairmentEntry(nic, way, self.records[nic, way]) for nic, way in self.lines)
+        return tuple(
+            ImpairmentEntry(nic, way, self.records[nic, way], self.tallies.get(nic, 0) if way == "out" else 0)
+            for nic, way in self.lines
+        )
 
 
 def _words(wanted: Impairment) -> dict[str, int]:

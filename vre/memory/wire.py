@@ -10,6 +10,7 @@ from typing import Any
 from shm import journal
 from shm.intrinsics import load64, release64, store64
 from shm.layout import CLIENTS, CONTROLLER, CORE, RING
+from shm.link_layout import DEVICE
 from shm.manifest import CaptureEntry, HostedEntry, Manifest, RouterEntry, WireEntry
 from shm.wire_layout import (
     CABLE,
@@ -63,7 +64,7 @@ class Links:
         self.table = arena.take(8 * SOURCES)
         self.journal = arena.take(journal.footprint(journal.WIRE_BYTES))
         self.sink_base = arena.take(max(1, len(model.nics) * model.places) * SINK.size)
-        self.accounts = {nic: arena.take(8 * CLIENTS) for nic in model.nics}
+        self.accounts = {nic: arena.take(8 * (CLIENTS + 1)) for nic in model.nics}
         for nic in model.nics.values():
             if nic.speed:
                 self.speeds[nic.name] = arena.take(LINK.size)
@@ -72,7 +73,8 @@ class Links:
                     self.captures[nic.name] = (arena.take(CAPTURE.size), arena.take(CAPTURE_BYTES), link)
                 elif isinstance(link, Cable):
                     self.cables[nic.name] = arena.take(CABLE.size)
-        self.impaired = ImpairedLinks(arena, list(model.nics), model.seed)
+        outside = [name for name, nic in model.nics.items() if nic.world]
+        self.impaired = ImpairedLinks(arena, list(model.nics), outside, model.seed)
         self.device_table = arena.take(8 * max(1, len(model.nics)))
         planned = {name: plan_device(space, nic) for name, nic in model.nics.items()}
         self.devices = {name: plan for name, plan in planned.items() if plan}
@@ -125,7 +127,12 @@ class Links:
         wire["links"] = self.impaired.table
         claims = {nic: builder.ports[self.far(nic)].claims for nic in self.cables}
         captures = {nic: address for nic, (address, _, _) in self.captures.items()}
-        self.impaired.fill(self.wire + WIRE["paced_ns"] if self.dilated else 0, claims, captures)
+        devices = {nic: plan.address for nic, plan in self.devices.items()}
+        for nic, account in self.impaired.tallies.items():
+            store64(self.accounts[nic] + 8 * CLIENTS, account)
+        arrivals = {(nic, "out"): at for nic, at in claims.items()}
+        arrivals |= {(nic, "in"): builder.ports[nic].claims for nic in devices}
+        self.impaired.fill(self.wire + WIRE["paced_ns"] if self.dilated else 0, arrivals, captures, devices)
         for plan in self.sources:
             self.fill_source(plan)
         for memory in builder.routers.values():
@@ -156,6 +163,8 @@ class Links:
             for plan in self.sources:
                 if plan.nic == nic and plan.router:
                     store64(plan.address + SOURCE["impairment"], address)
+            if nic in self.devices:
+                store64(self.devices[nic].address + DEVICE["impairment"], address)
             return
         rings = {ring.address for ring in self.builder.ports[nic].tx.values()}
         for at in range(self.sink_base, self.sink_base + self.sinks * SINK.size, SINK.size):

@@ -10,6 +10,7 @@ from typing import Any
 from shm.impairment_layout import IMPAIRMENT, LINK_STATE
 from shm.intrinsics import acquire64
 from shm.manifest import Manifest
+from shm.wire_layout import TALLY
 from vre.config.impairment import Impairment, changed
 from vre.config.model import Model, Nic
 from vre.errors import ConfigError, PlatformError, Problem, nearest
@@ -67,12 +68,20 @@ def settings(nic: Nic) -> list[dict[str, Any]]:
 
 
 def rows(manifest: Manifest) -> list[dict[str, Any]]:
-    """Return the account of each impaired link: sent + duplicated = arrived + waiting + lost + over_limit."""
+    """Return the account of each impaired link: sent + duplicated = arrived + waiting + lost + over_limit + refused.
+
+    What a device has not taken is refused; what it has not taken yet is waiting.
+    """
     found = []
     for link in manifest.wire.impaired:
         state = view(acquire64(link.address + IMPAIRMENT["state"]), LINK_STATE.dtype)[0].copy()
         count = {name: int(state[name]) for name in ("frames", "arrived", *COUNTS)}
-        gone = count["arrived"] + count["lost"] + count["over_limit"]
+        refused = 0
+        if link.tally:
+            account = view(link.tally, TALLY.dtype)[0]
+            count["arrived"] = int(account["packets"])
+            refused = sum(int(account[reason]) for reason in ("link_down", "link_full", "link_refused"))
+        gone = count["arrived"] + count["lost"] + count["over_limit"] + refused
         found.append(
             {
                 "port": link.nic,
@@ -82,6 +91,7 @@ def rows(manifest: Manifest) -> list[dict[str, Any]]:
                 "waiting": count["frames"] + count["duplicated"] - gone,
             }
             | {name: count[name] for name in COUNTS}
+            | {"refused": refused}
         )
     return found
 
@@ -92,7 +102,7 @@ def strays(manifest: Manifest) -> dict[str, list[int]]:
     for link in manifest.wire.impaired:
         state = view(acquire64(link.address + IMPAIRMENT["state"]), LINK_STATE.dtype)[0]
         if state["stray"]:
-            found.setdefault(manifest.wire.far[link.nic], []).append(int(state["stray"]))
+            found.setdefault(manifest.wire.far.get(link.nic, link.nic), []).append(int(state["stray"]))
     return found
 
 

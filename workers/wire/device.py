@@ -14,6 +14,7 @@ from shm.wire_layout import TALLY
 from workers.datapath.headers import ETHER_DST, ETHER_SIZE, load_mac
 from workers.datapath.nic import arrive
 from workers.wire.accounts import stamp, tally
+from workers.wire.impairment import take_frame
 
 DEVICE_RECORD = DEVICE.dtype
 #: Frames that a device receives before the next has its turn.
@@ -33,7 +34,9 @@ def take(device, frame, length, time):
     state = record(device, DEVICE_RECORD)
     state["received"] += 1
     state["received_bytes"] += length
-    if arrive(state["claims"], frame, length, time) == 0:
+    if state["batch"]:
+        take_frame(state["impairment"], state["batch"], frame, length, 0, state["batch_ns"])
+    elif arrive(state["claims"], frame, length, time) == 0:
         state["unclaimed"] += 1
         if length >= ETHER_SIZE:
             state["stray"] = load_mac(frame + ETHER_DST)

@@ -14,10 +14,12 @@ from shm.ring import available, next_pop, pop_to, release
 from workers.datapath.packet import frame_address
 from workers.wire.accounts import AHEAD, BATCH, stamp
 from workers.wire.capture import capture_frame
+from workers.wire.delay_line import begin_batch, end_batch
 from workers.wire.device import DEVICE_RECORD, put, refuse, vacant
+from workers.wire.impairment import clock_of_link
 from workers.wire.messages import send_messages
 from workers.wire.packet_socket import receive_packets
-from workers.wire.sink import SINK_RECORD, sent_at
+from workers.wire.sink import SINK_RECORD, run_sink, sent_at
 from workers.wire.tap import receive_tap, send_tap
 from workers.wire.xdp_socket import reap, send_xdp
 
@@ -28,11 +30,18 @@ def receive(device, wall):
     state = record(device, DEVICE_RECORD)
     if load64(state["gate"]) == 0:
         return 0
+    impairment, count = state["impairment"], 0
+    if impairment:
+        state["batch_ns"] = clock_of_link(impairment, wall)
+        state["batch"] = begin_batch(impairment)
     if state["rx"] == PACKET_RING:
-        return receive_packets(device, wall)
-    if state["rx"] == TAP:
-        return receive_tap(device, wall)
-    return 0
+        count = receive_packets(device, wall)
+    elif state["rx"] == TAP:
+        count = receive_tap(device, wall)
+    if impairment:
+        end_batch(impairment, state["batch"])
+        state["batch"] = 0
+    return count
 
 
 @kernel
@@ -63,6 +72,8 @@ def room_of(device, wanted):
 def send_out(sink, since, wall):
     """Send what a TX ring holds to its device, as :func:`workers.wire.sink.run_sink` does to other ends."""
     state = record(sink, SINK_RECORD)
+    if state["impairment"]:
+        return run_sink(sink, since, wall)
     ring, device, line, capture = state["ring"], state["device"], state["line"], state["capture"]
     count = available(ring, BATCH)
     if count == 0:

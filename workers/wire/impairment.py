@@ -20,13 +20,9 @@ from shm.impairment_layout import (
     TABLE_BITS,
     WAITING,
 )
-from shm.intrinsics import acquire64, kernel, load8, load64, record, store8
+from shm.intrinsics import kernel, load8, load64, record, store8
 from shm.wire_layout import CLAIM, LINK_BITS
-from workers.datapath.headers import ETHER_DST, ETHER_SRC, load_mac
-from workers.datapath.nic import arrive, take_in
-from workers.wire.accounts import BATCH, stamp
-from workers.wire.capture import capture_frame
-from workers.wire.delay_line import begin_batch, buffer_at, end_batch, entry_at, first_due, is_ready, pop, push
+from workers.wire.delay_line import buffer_at, entry_at, push
 
 SETTINGS_RECORD, STATE_RECORD, ENTRY_RECORD = LINK_SETTINGS.dtype, LINK_STATE.dtype, WAITING.dtype
 WORD = (1 << CHANCE_BITS) - 1
@@ -193,48 +189,3 @@ def clock_of_link(impairment, wall):
     """Return the clock that a link's due times are of; see WIRE.paced_ns."""
     clock = load64(impairment + IMPAIRMENT["clock"])
     return load64(clock) if clock else wall
-
-
-@kernel
-def hand_over(impairment, state, entry, frame, due, wall):
-    """Let a frame arrive at the link's far end at `due`."""
-    length, claim = entry["length"], entry["claim"]
-    state["arrived"] += 1
-    state["arrived_bytes"] += length
-    capture, claims = load64(impairment + IMPAIRMENT["capture"]), load64(impairment + IMPAIRMENT["claims"])
-    if capture:
-        capture_frame(capture, frame, length, wall)
-    if claim:
-        # The router may have gone, and another one have its place.
-        if acquire64(claim + CLAIM["ring"]) and load64(claim + CLAIM["serial"]) == entry["serial"]:
-            take_in(claim, frame, length, stamp(due))
-        else:
-            state["unclaimed"] += 1
-    elif claims and arrive(claims, frame, length, stamp(due)) == 0:
-        state["unclaimed"] += 1
-        if length >= ETHER_SRC:
-            state["stray"] = load_mac(frame + ETHER_DST)
-
-
-@kernel
-def run_link(impairment, wall):
-    """Let the frames arrive that are due; return how many."""
-    if load64(impairment + IMPAIRMENT["settings"]) == 0:
-        return 0
-    clock, next_due = clock_of_link(impairment, wall), first_due(impairment)
-    if is_ready(impairment) and (next_due < 0 or next_due > clock):
-        return 0
-    state = begin_batch(impairment)
-    changed = record(state, STATE_RECORD)
-    line = load64(impairment + IMPAIRMENT["line"])
-    moved = 0
-    while moved < BATCH:
-        due = first_due(impairment)
-        if due < 0 or due > clock:
-            break
-        index = pop(impairment, changed["batch"])
-        shown = wall if load64(impairment + IMPAIRMENT["clock"]) else due
-        hand_over(impairment, changed, record(entry_at(line, index), ENTRY_RECORD), buffer_at(line, index), due, shown)
-        moved += 1
-    end_batch(impairment, state)
-    return moved

@@ -14,7 +14,7 @@ from shm.layout import CORE
 from shm.wire_layout import SINK, WIRE
 from workers.core.clock import to_ns
 from workers.wire.devices import flush, receive, send_out
-from workers.wire.impairment import run_link
+from workers.wire.far_end import run_link
 from workers.wire.sink import run_sink
 from workers.wire.source import run_source
 
