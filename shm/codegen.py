@@ -300,7 +300,7 @@ def register_kernels() -> None:
     """Make every function marked with :func:`shm.intrinsics.kernel` so far callable from compiled code."""
     global _registered
     for function in intrinsics.KERNELS[_registered:]:
-        register_jitable(**UNCALLED)(function)
+        register_jitable(forceinline=function in intrinsics.INLINED, **UNCALLED)(function)
     _registered = len(intrinsics.KERNELS)
 
 

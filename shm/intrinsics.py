@@ -20,11 +20,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: Every function that kernels call and that is compiled with them. Filled by :func:`kernel`.
 KERNELS: list[Callable[..., Any]] = []
+#: Those of them that are parts of their only caller. Filled by :func:`inlined`.
+INLINED: set[Callable[..., Any]] = set()
 
 
 def kernel(function: F) -> F:
     """Mark a plain function as callable from compiled code; called from Python it stays itself."""
     KERNELS.append(function)
+    return function
+
+
+def inlined(function: F) -> F:
+    """Mark a kernel as a part of its only caller: it is inlined, however large, as the compiler would not by itself."""
+    INLINED.add(function)
     return function
 
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The slice: the compiled loop that runs a core between two visits to the interpreter.
 
-Pick a task, stamp the watchdog, run the path, read the clock, charge. Nothing per packet or per batch
-happens anywhere else.
+Pick a task, run its path, account for the turn. Nothing per packet or per batch happens anywhere else.
+
+The parts of :func:`run_slice` are marked `inlined`: it is the same machine code as if they stood in it. The compiler
+would call those that have grown large, and save the loop's values around each call.
 """
 
 from __future__ import annotations
@@ -13,21 +15,20 @@ from shm.intrinsics import (
     add64,
     call,
     cpu_time_ns,
+    inlined,
     kernel,
     load64,
-    pause,
     record,
     settle,
-    store32,
     store64,
     ticks,
 )
-from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, CORE, DECISION, DECISIONS, IDLE_PASS, MODEL_BITS, TASK
+from shm.layout import ALWAYS, CHANNEL_ENDS, CLIENT, CORE, IDLE_PASS, TASK
 from shm.ring import is_waiting
 from workers.core.clock import to_ns
 from workers.core.contest import close_window
-from workers.core.cost_model import modelled
-from workers.core.stride import MEASURED, REBASE, adopt, charge, join, leave, move_back, pick, price, sample
+from workers.core.stride import REBASE, adopt, join, leave, move_back, pick
+from workers.core.turn_account import account_turn, consumed, idle, now_after
 
 CORE_RECORD = CORE.dtype
 #: How far a dilated core's clock may run ahead of its traffic: less than a ring holds at 10 Mp/s.
@@ -126,61 +127,46 @@ def publish_clock(core, now):
 
 
 @kernel
-def consumed(core, elapsed):
-    """Return the ticks of CPU time behind `elapsed` ticks: less, if the worker was preempted."""
+@inlined
+def is_ahead(core):
+    """Return whether a dilated core is ahead of its traffic, which a dedicated one never is."""
+    return (
+        load64(core + CORE["dilated"])
+        and load64(core + CORE["clock_ns"]) - acquire64(core + CORE["served_ns"]) > LEAD_NS
+    )
+
+
+@kernel
+@inlined
+def begin_slice(core):
+    """Begin a slice's accounts; return the time."""
     state = record(core, CORE_RECORD)
-    if elapsed <= state["preempt_ticks"] or state["virtual"]:
-        return elapsed
-    in_slice = int((cpu_time_ns() - state["slice_cpu_ns"]) / state["ns_per_tick"])
-    real = in_slice - state["slice_ticks"]
-    if real >= elapsed:
-        return elapsed
-    state["preemptions"] += 1
-    return real if real > 0 else 0
+    state["slice_cpu_ns"] = cpu_time_ns()
+    state["slice_ticks"] = 0
+    state["clock_base"] = state["clock_ns"]
+    return state["now"] if state["virtual"] else ticks()
 
 
 @kernel
-def now_after(core, task, begun, packets):
-    """Return the time after a turn (task 0: after an idle look round) that began at `begun`."""
-    if load64(core + CORE["virtual"]):
-        return modelled(core, task, begun, packets)
-    return ticks()
+@inlined
+def is_paced(core, now):
+    """Return whether a core has had its share of the memory's accesses: it idles until the next one is due."""
+    return load64(core + CORE["line_pace"]) and load64(core + CORE["line_due"]) > now
 
 
 @kernel
-def remember(core, number, now, task, weight_pass, elapsed, packets):
-    """Write a decision into the flight recorder."""
-    at = load64(core + CORE["recorder"]) + (number & (DECISIONS - 1)) * DECISION.size
-    store64(at, now)
-    store64(at + DECISION["task"], task)
-    store64(at + DECISION["pass"], weight_pass)
-    store32(at + DECISION["ticks"], elapsed if elapsed < 0xFFFFFFFF else 0xFFFFFFFF)
-    store32(at + DECISION["packets"], packets)
-
-
-@kernel
-def account(core, task, elapsed, packets):
-    """Add a turn to its task's account; return what its memory accesses are worth in ticks."""
-    add64(task + TASK["used_ticks"], elapsed)
-    add64(task + TASK["turns"], 1)
-    if packets == 0:
-        add64(task + TASK["empty_turns"], 1)
-        return elapsed
-    lines = packets * load64(task + TASK["lines"]) >> MODEL_BITS
-    add64(task + TASK["packets"], packets)
-    add64(task + TASK["used_lines"], lines)
-    return lines * load64(core + CORE["line_ticks"]) >> MODEL_BITS
-
-
-@kernel
-def make_due(state, now, lines):
-    """Set when the next memory access is due, after `lines` (MODEL_BITS after the point) from `now` on."""
-    if state["line_due"] < now:
-        state["line_due"] = now
-        state["line_part"] = 0
-    part = state["line_part"] + (lines * state["line_pace"] >> MODEL_BITS)
-    state["line_due"] += part >> MODEL_BITS
-    state["line_part"] = part & (1 << MODEL_BITS) - 1
+@inlined
+def run_turn(core, task, now):
+    """Take a turn of a task, stamped for the watchdog; return how many packets it handled."""
+    store64(core + CORE["since"], now)
+    store64(core + CORE["task"], task)
+    settle()
+    done = call(
+        load64(task + TASK["function"]), load64(task + TASK["block"]), core, task, load64(task + TASK["quantum"])
+    )
+    settle()
+    store64(core + CORE["task"], 0)
+    return done
 
 
 def run_slice(core: int, until: int) -> int:
@@ -192,76 +178,41 @@ def run_slice(core: int, until: int) -> int:
         Turns taken that moved packets.
     """
     state = record(core, CORE_RECORD)
-    clients, passes = state["clients"], state["passes"]
-    count, discipline, by_memory = state["client_count"], state["discipline"], state["by_memory"]
-    state["slice_cpu_ns"] = cpu_time_ns()
-    state["slice_ticks"] = 0
-    state["clock_base"] = state["clock_ns"]
-    moved = 0
-    now = state["now"] if state["virtual"] else ticks()
+    clients, passes, count = state["clients"], state["passes"], state["client_count"]
+    moved, now = 0, begin_slice(core)
     idle_since = now
     while now < until:
         publish_clock(core, now)
-        if state["dilated"] and state["clock_ns"] - acquire64(core + CORE["served_ns"]) > LEAD_NS:
-            # The core is ahead of its traffic, which a dedicated one never is. The wait does not count.
+        if is_ahead(core):
+            # The wait does not count.
             break
         if now >= state["next_poll"]:
             wake(core, clients, count, passes)
             state["next_poll"] = now + state["poll_ticks"]
         # Pick.
-        # A core that has had its share of the memory's accesses idles until the next one is due.
-        rests = state["line_pace"] and state["line_due"] > now
-        chosen = -1 if rests else pick(passes, count)
+        chosen = -1 if is_paced(core, now) else pick(passes, count)
         if chosen < 0:
-            pause()
-            state["next_poll"] = now
-            after = now_after(core, 0, now, 0)
-            elapsed = consumed(core, after - now)
-            state["idle_ticks"] += elapsed
-            state["slice_ticks"] += elapsed
-            now = after
+            now = idle(core, now)
             if state["spin_ticks"] and now - idle_since > state["spin_ticks"]:
                 break
             continue
         client, slot = load64(clients + 8 * chosen), passes + 8 * chosen
-        least_pass = load64(slot)
-        state["least_pass"] = least_pass
+        state["least_pass"] = load64(slot)
         task = next_task(client)
         if task == 0:
             # Its last task here has been unlinked.
             leave(client, slot)
             continue
-        # Stamp.
-        store64(core + CORE["since"], now)
-        store64(core + CORE["task"], task)
-        settle()
         # Run.
-        done = call(
-            load64(task + TASK["function"]), load64(task + TASK["block"]), core, task, load64(task + TASK["quantum"])
-        )
-        settle()
-        store64(core + CORE["task"], 0)
+        begun = now
+        done = run_turn(core, task, begun)
+        now = now_after(core, task, begun, done)
         # Account.
-        after = now_after(core, task, now, done)
-        elapsed = consumed(core, after - now)
-        by_lines = account(core, task, elapsed, done)
-        if done and discipline == MEASURED:
-            sample(task, state["sample"], elapsed, done)
-        if state["line_pace"] and done:
-            make_due(state, now, done * load64(task + TASK["lines"]))
-        amount = by_lines if by_memory else price(discipline, task, elapsed, done)
-        charge(client, slot, amount, elapsed)
-        remember(core, state["decisions"], now, task, least_pass, elapsed, done)
-        state["slice_ticks"] += elapsed
-        state["decisions"] += 1
-        now = after
+        account_turn(core, client, slot, task, begun, consumed(core, now - begun), done)
         if done:
-            state["busy_ticks"] += elapsed
-            add64(client + CLIENT["used_lines"], (done * load64(task + TASK["lines"]) >> MODEL_BITS))
             moved += 1
             idle_since = now
         else:
-            state["idle_ticks"] += elapsed
             store64(task + TASK["runnable"], 0)
             if next_task(client) == 0:
                 leave(client, slot)
