@@ -332,6 +332,44 @@ class WireEntry:
 
 
 @dataclass(frozen=True)
+class TapEntry:
+    """A port of a router's control plane.
+
+    Attributes
+    ----------
+    name : str
+        Of the TAP in the namespace.
+    up, down : int
+        Addresses of the rings to it, and from it to the router.
+    """
+
+    name: str
+    up: int
+    down: int
+
+
+@dataclass(frozen=True)
+class ControlEntry:
+    """A router's control plane.
+
+    Attributes
+    ----------
+    router : str
+    namespace : int
+        The descriptor of its network namespace, in the platform's own process.
+    feed, pump : int
+        Addresses of its FEED and PUMP records.
+    taps : tuple of TapEntry
+    """
+
+    router: str
+    namespace: int
+    feed: int
+    pump: int
+    taps: tuple[TapEntry, ...]
+
+
+@dataclass(frozen=True)
 class CoreSettings:
     """How cores work, all alike.
 
@@ -442,6 +480,8 @@ class Manifest(MemoryMap):
         Routers as they are going to be: configurations to get ready for.
     ns_per_tick : float
         How long a tick of the cores' clocks takes, in ns; 0 until it is measured.
+    controls : tuple of ControlEntry
+        By number.
     """
 
     wire: WireEntry
@@ -449,6 +489,7 @@ class Manifest(MemoryMap):
     hosted: tuple[HostedEntry, ...] = ()
     upcoming: tuple[RouterEntry, ...] = ()
     ns_per_tick: float = 0.0
+    controls: tuple[ControlEntry, ...] = ()
 
     def with_upcoming(self) -> Manifest:
         """Return it with the upcoming routers among the routers."""

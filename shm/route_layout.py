@@ -73,3 +73,33 @@ FEED = Layout(
     },
     size=4 * APART,
 )
+
+#: One TAP of a control plane; those of a PUMP lie in a row.
+PUMP_PORT = Layout(
+    "pump_port",
+    {
+        "up": "i8",  # set once: ring of frames for the TAP
+        "down": "i8",  # set once: the router's RX ring
+        "tap": "i8",  # pump: its descriptor of the TAP
+        "sent": "i8",  # pump: frames written to the TAP
+        "refused": "i8",  # pump: frames that the TAP did not take
+        "received": "i8",  # pump: frames read from it, for which there was room
+    },
+    size=64,
+)
+
+#: What moves frames between a router and the TAPs of its control plane.
+PUMP = Layout(
+    "pump",
+    {
+        "stop": ("i8", 0),  # platform: the process is to end
+        "ports": "i8",  # set once: address of its PUMP_PORTs
+        "count": "i8",  # set once
+        "buffer": "i8",  # set once: room for a frame
+        "epoll": ("i8", APART),  # pump: descriptor of the epoll instance of all TAPs
+        "idle": "i8",  # pump: rounds in a row that have moved nothing
+        "rounds": "i8",  # pump
+        "events": "8*i8",  # pump: what epoll returns
+    },
+    size=3 * APART,
+)

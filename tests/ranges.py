@@ -132,13 +132,13 @@ KINDS = {
 }
 #: Fields of elements' states: a name means the same in all of them, but where the class is named, too.
 STATES = {
-    "count": "made drops count byte_count queries responses",
-    "ns": "due_ns now_ns next_ns",
+    "count": "made drops count byte_count queries responses punted",
+    "ns": "due_ns now_ns next_ns filled_ns",
     "still": "ip eth broadcast table notes polls timeout_ns poll_ns entry_packet_capacity hold links lost commands "
     "owed_first owed_last cursor offset checksum hashes bad good bad_count good_count length color nodes active "
     "multicast hops chunks first last src dst addr ring mac device vlan type code mtu pmtu set_fix_anno identification "
     "honor_df myaddr others other_count frame size limit stop area mask seed maxlength contents label capacity "
-    "highwater interval due_part output ports router burst channel free rounds",
+    "highwater interval due_part output ports router burst channel free rounds addresses address_count rate tokens",
 }
 STILL_HERE = {("ARPResponder", "count")}
 

@@ -45,6 +45,7 @@ _FAMILIES = (
     "source",
     "schedule",
     "untrusted",
+    "punt",
 )
 
 #: Why an element that is not the platform's own drops packets, besides what it says itself: see workers.compiler.guard.

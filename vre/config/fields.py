@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from shm.wire_layout import FCS, SMALLEST
@@ -14,6 +15,8 @@ from workers.ranges import shown
 
 #: Most cores of a platform: a bound against mistakes, not of the design.
 MAX_CORES = 256
+#: Addresses of one port.
+_ADDRESSES = 8
 #: Weights that an entitlement can be, and shares in percent: strides keep their digits over such a ratio.
 WEIGHTS, PERCENT = (1e-3, 1e6), (1e-3, 100.0)
 #: Bits a second of a port; memory accesses a second; cycles a packet; bytes of a domU.
@@ -224,3 +227,35 @@ def deadline_ns(value: Any) -> int:
     if not 1_000_000 <= found <= 10_000_000_000:
         raise ValueError(f"must be from 1ms to 10s, not {shown(repr(value))}")
     return found
+
+
+def addresses(value: Any) -> tuple[str, ...]:
+    """Return addresses of a port, IPv4 or IPv6, each with its network's length."""
+    listed = value if isinstance(value, list) else [value]
+    if len(listed) > _ADDRESSES:
+        raise ValueError(f"at most {_ADDRESSES} addresses")
+    for one in listed:
+        text = string(one)
+        if "/" not in text:
+            raise ValueError(f"'{text}' has no length, as in \"10.0.0.1/24\"")
+        try:
+            ip_interface(text)
+        except ValueError:
+            raise ValueError(f'\'{text}\' is not ADDRESS/LENGTH, as in "10.0.0.1/24" or "fd00::1/64"') from None
+    return tuple(listed)
+
+
+def static_routes(value: Any) -> tuple[str, ...]:
+    """Return routes of the form "NETWORK via GATEWAY"."""
+    if not isinstance(value, list):
+        raise ValueError('must be a list, as in ["20.0.0.0/8 via 10.0.0.2"]')
+    for one in value:
+        parts = string(one).split()
+        try:
+            if len(parts) != 3 or parts[1] != "via":
+                raise ValueError
+            ip_network(parts[0])
+            ip_address(parts[2])
+        except ValueError:
+            raise ValueError(f"'{one}' is not NETWORK via GATEWAY, as in \"20.0.0.0/8 via 10.0.0.2\"") from None
+    return tuple(value)

@@ -11,6 +11,7 @@ from vre.config.machines import MACHINES
 from vre.config.model import (
     Cable,
     Capture,
+    ControlLink,
     Generator,
     Interface,
     Link,
@@ -122,6 +123,7 @@ _LINKS: dict[type[Any], dict[str, Kind]] = {
         "send": fields.sending,
     },
     Tap: {"tap": fields.interface, "netns": _optional(fields.string), "mtu": fields.mtu},
+    ControlLink: {},
 }
 
 

@@ -159,9 +159,17 @@ class Tap:
     mtu: int = 1500
 
 
+@dataclass(frozen=True)
+class ControlLink:
+    """A link into the namespace of a router's control plane: a TAP there has the name of the router's port `port`."""
+
+    router: str
+    port: str
+
+
 #: Links that lead out of the platform: what is at the far end is an interface of the operating system.
 World = Veth | Interface | Tap
-Link = Generator | Replay | Capture | Cable | Sink | World
+Link = Generator | Replay | Capture | Cable | Sink | ControlLink | World
 
 
 class PortClassifier(str):
@@ -227,17 +235,50 @@ class Domu:
     core: int | None = None
 
 
+@dataclass(frozen=True)
+class Control:
+    """A router's control plane.
+
+    Attributes
+    ----------
+    kind : str
+        "bird", "frr", or "static": no daemon, `routes` only.
+    config : str or None
+        The daemon's configuration; None: OSPF on all ports.
+    config_file : str
+        Where that came from.
+    routes : tuple of str
+        Routes from the platform file, as in "20.0.0.0/8 via 10.0.0.2".
+    most_routes : int
+        Most routes that it may have.
+    punt_rate : int
+        Most packets a second that are for the router itself, all ports together.
+    hold_s : float
+        For so long after a daemon is back its routes stay that it has not announced again.
+    """
+
+    kind: str
+    config: str | None = None
+    config_file: str = ""
+    routes: tuple[str, ...] = ()
+    most_routes: int = 5_000
+    punt_rate: int = 10_000
+    hold_s: float = 30.0
+
+
 @dataclass
 class RouterPort:
     """A router's claim at a port: it gets the frames for its MAC, on its VLAN; mac None takes the rest.
 
-    If mac is -1, it is assigned one, `automatic`ally, when all routers are known.
+    If mac is -1, it is assigned one, `automatic`ally, when all routers are known. `addresses` are the router's own
+    there, with their networks' lengths, where it has a control plane.
     """
 
     nic: str
     mac: int | None
     vlan: int = -1
     automatic: bool = False
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass
@@ -248,7 +289,8 @@ class Router:
     configuration's StaticThreadSched and ScheduleInfo; `cost` is declared, in cycles a packet. A turn of its paths that
     takes longer than `deadline_ns` is ended by the watchdog. If the whole graph runs in its domU, it is
     `hosted_graph`, and `graph` is the bridge to it; with `direct` the bridge is run by the NIC and uses no core time.
-    `names` are its own names of ports, as its configurations have them, to the platform's.
+    `names` are its own names of ports, as its configurations have them, to the platform's. `control` is its control
+    plane, if it has one.
     """
 
     name: str
@@ -262,6 +304,11 @@ class Router:
     hosted_graph: Graph | None = None
     direct: bool = False
     names: dict[str, str] = field(default_factory=dict)
+    control: Control | None = None
+
+    def own_name(self, nic: str) -> str:
+        """Return what the router itself calls a port of the platform."""
+        return next((name for name, port in self.names.items() if port == nic), nic)
 
     def host_in_domu(self, direct: bool) -> None:
         """Let its graph run in its domU."""

@@ -14,10 +14,11 @@ from typing import Any
 
 from shm.run_directory import name_of
 from vre.config import fields
+from vre.config.control import CONTROL_KEYS, read_control
 from vre.config.impaired_links import take_impairments
 from vre.config.links import read_links
 from vre.config.machines import MACHINES
-from vre.config.model import Domu, Model, Nic, Router, RouterPort
+from vre.config.model import Control, Domu, Model, Nic, Router, RouterPort
 from vre.config.tables import Tables
 from vre.config.toml import Document
 from vre.config.validate import validate
@@ -134,7 +135,7 @@ class Reader(Tables):
                 "direct": fields.boolean,
             },
         )
-        domu, domu_config = self._domu(values.get("domu", {}), (*path, "domu"))
+        domu, domu_config, control = self._domu(values.get("domu", {}), (*path, "domu"))
         direct = values.get("direct", False)
         graph = self._graph(values.get("config"), domu_config, direct, values.get("define", {}), path)
         ports, names = self._ports(values, path)
@@ -144,7 +145,7 @@ class Reader(Tables):
             name, values.get("entitlement", 1.0), graph, ports, values.get("cores"), values.get("cost"), domu
         )
         router.deadline_ns = values.get("deadline", Router.deadline_ns)
-        router.names = names
+        router.names, router.control = names, control
         graph.rename_ports(names)
         if domu_config is not None or direct:
             router.host_in_domu(direct)
@@ -157,6 +158,7 @@ class Reader(Tables):
             "nic": fields.string,
             "mac": fields.mac,
             "vlan": fields.integer(0, 4094),
+            "address": fields.addresses,
         }
         for name, port in self.tables(values, "ports", *path).items():
             found = self.take(port, (*path, "ports", name), kinds)
@@ -166,21 +168,24 @@ class Reader(Tables):
             if nic != name:
                 names[name] = nic
             ports[nic] = RouterPort(nic, found.get("mac", -1), found.get("vlan", -1))
+            ports[nic].addresses = found.get("address", ())
         return ports, names
 
-    def _domu(self, table: Any, path: tuple[str, ...]) -> tuple[Domu, str | None]:
-        """Return a domU's limits, and the configuration that runs in it, if any."""
+    def _domu(self, table: Any, path: tuple[str, ...]) -> tuple[Domu, str | None, Control | None]:
+        """Return a domU's limits, the configuration that runs in it, if any, and the router's control plane, if any."""
         kinds: dict[str, Callable[[Any], Any]] = {
             "memory": fields.memory,
             "deadline": fields.deadline_ns,
             "start": fields.start_time,
             "core": fields.integer(0, fields.MAX_CORES - 1),
             "config": fields.string,
+            **CONTROL_KEYS,
         }
         names = {"memory": "memory", "deadline": "deadline_ns", "start": "start_s", "core": "core"}
         values = self.take(table, path, kinds)
         config = values.pop("config", None)
-        return Domu(**{names[key]: value for key, value in values.items()}), config
+        control = read_control(self, values, path, self.folder)
+        return Domu(**{names[key]: value for key, value in values.items()}), config, control
 
     def _graph(
         self, config: str | None, domu_config: str | None, direct: bool, define: dict[str, str], path: tuple[str, ...]

@@ -9,6 +9,7 @@ from itertools import count
 from shm.layout import CLIENTS
 from shm.run_directory import why_no_name
 from vre.config.captures import clashes
+from vre.config.control_ports import ControlPort, connect_control
 from vre.config.fields import LONGEST_INTERFACE, Percent
 from vre.config.limits import misfits
 from vre.config.machines import MACHINES
@@ -34,6 +35,8 @@ def complete(model: Model) -> None:
             if node.cls.is_port and node.values["devname"] in model.nics:
                 router.ports.setdefault(node.values["devname"], RouterPort(node.values["devname"], -1))
     _give_addresses(model)
+    for router in model.routers.values():
+        connect_control(model, router)
 
 
 def _give_addresses(model: Model) -> None:
@@ -65,6 +68,8 @@ def validate(model: Model, problem: Place) -> list[Problem]:
         found.append(Problem(None, why))
     for kind, names in (("nics", model.nics), ("routers", model.routers)):
         for name in names:
+            if isinstance(name, ControlPort):
+                continue
             if not isinstance(name, str) or not name or not set(name) <= _NAME_CHARS:
                 found.append(problem(f"'{name}' is not a name: letters, digits, _ and - only", kind, str(name)))
             elif len(name) > LONGEST_NAME:
@@ -82,6 +87,27 @@ def validate(model: Model, problem: Place) -> list[Problem]:
     found += _check_machine(model, problem)
     found += _check_entitlements(model, problem)
     found += _check_pins(model, problem)
+    found += _check_control(model, problem)
+    return found
+
+
+def _check_control(model: Model, problem: Place) -> list[Problem]:
+    found = []
+    for router in model.routers.values():
+        path = ("routers", router.name, "domu", "control")
+        if router.control is None:
+            addressed = [nic for nic, port in router.ports.items() if port.addresses]
+            for nic in addressed:
+                message = f"address: router '{router.name}' has no control plane that would use it"
+                found.append(problem(message, "routers", router.name, "ports", nic, "address"))
+            continue
+        if model.clock == "virtual":
+            found.append(problem('a control plane needs real time: no clock = "virtual"', *path))
+        if router.hosted_graph:
+            found.append(problem("a router whose graph runs in its domU can have no control plane", *path))
+        elif not any(node.cls.fib for node in router.graph.nodes):
+            message = f"router '{router.name}' has no element for its routes, as RadixIPLookup"
+            found.append(problem(message, *path))
     return found
 
 

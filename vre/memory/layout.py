@@ -29,6 +29,7 @@ from shm.wire_layout import CLAIM, CLAIMS, CLASSIFIER
 from vre.config.model import Model, Nic, PortClassifier, Router
 from vre.errors import PlatformError
 from vre.memory.address_space import AddressSpace, RingPlan, view
+from vre.memory.control import ControlMemory
 from vre.memory.router import RouterMemory, fill_router, plan_router
 
 #: Cache lines that classifying a packet touches: its descriptor, its header, the router's descriptor.
@@ -171,6 +172,7 @@ class Builder:
         self.routers: dict[str, RouterMemory] = {}
         for router in model.routers.values():
             self.plan(router)
+        self.controls = {m.name: ControlMemory(space, model, m) for m in self.routers.values() if m.router.control}
         self.cores = [CorePlan(self.space, self.space.part("core", str(n))) for n in range(model.places)]
 
     def plan(self, router: Router) -> RouterMemory:
@@ -190,6 +192,8 @@ class Builder:
             core.fill(self.space.base)
         for memory in self.routers.values():
             self.fill_router(memory)
+        for control in self.controls.values():
+            control.fill()
 
     def fill_router(self, memory: RouterMemory) -> None:
         """Write the first values of a router, and its claims to the ports."""

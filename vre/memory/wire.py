@@ -23,8 +23,9 @@ from shm.wire_layout import (
     SOURCE_INTERVAL_BITS,
     WIRE,
 )
+from vre.config.control_ports import ControlPort
 from vre.config.impairment import Impairment
-from vre.config.model import Cable, Capture, Generator, Replay
+from vre.config.model import Cable, Capture, ControlLink, Generator, Replay
 from vre.errors import PlatformError
 from vre.memory.address_space import view
 from vre.memory.devices import plan_device
@@ -71,7 +72,7 @@ class Links:
             for link in nic.links:
                 if isinstance(link, Capture):
                     self.captures[nic.name] = (arena.take(CAPTURE.size), arena.take(CAPTURE_BYTES), link)
-                elif isinstance(link, Cable):
+                elif isinstance(link, Cable | ControlLink):
                     self.cables[nic.name] = arena.take(CABLE.size)
         outside = [name for name, nic in model.nics.items() if nic.world]
         self.impaired = ImpairedLinks(arena, list(model.nics), outside, model.seed)
@@ -125,7 +126,7 @@ class Links:
             assert speed
             view(address, LINK.dtype)[0]["byte_time"] = round(8e9 / speed * (1 << LINK_BITS))
         wire["links"] = self.impaired.table
-        claims = {nic: builder.ports[self.far(nic)].claims for nic in self.cables}
+        claims = {nic: self._claims_beyond(nic) for nic in self.cables}
         captures = {nic: address for nic, (address, _, _) in self.captures.items()}
         devices = {nic: plan.address for nic, plan in self.devices.items()}
         for nic, account in self.impaired.tallies.items():
@@ -256,6 +257,13 @@ class Links:
         self.sources = [plan for plan in self.sources if plan.router != name]
         return gone
 
+    def _claims_beyond(self, nic: str) -> int:
+        """Return the CLAIMS at the other end of a port's cable, or in its router's control plane."""
+        for link in self.builder.model.nics[nic].links:
+            if isinstance(link, ControlLink):
+                return self.builder.controls[link.router].claims[nic]
+        return self.builder.ports[self.far(nic)].claims
+
     def far(self, nic: str) -> str:
         """Return the port at the other end of a port's cable."""
         return next(link.to for link in self.builder.model.nics[nic].links if isinstance(link, Cable))
@@ -268,7 +276,7 @@ class Links:
             self.journal,
             sources=tuple(plan.entry() for plan in self.sources),
             devices=tuple(plan.entry() for plan in self.devices.values()),
-            far={nic: self.far(nic) for nic in self.cables},
+            far={nic: self.far(nic) for nic in self.cables if not isinstance(nic, ControlPort)},
             captures=tuple(
                 CaptureEntry(nic, address, link.capture, link.overwrite)
                 for nic, (address, _, link) in self.captures.items()
@@ -287,6 +295,7 @@ class Links:
                 HostedEntry(router.name, router.hosted_graph.shape.wiring) for router in routers if router.hosted_graph
             ),
             upcoming=upcoming,
+            controls=tuple(control.entry() for control in self.builder.controls.values()),
         )
 
 

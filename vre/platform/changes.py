@@ -220,6 +220,7 @@ class Changes:
         name, runtime, space = router.name, self._runtime, self.builder.space
         if name in self.model.routers:
             raise ConfigError([Problem(None, f"there is a router '{name}' already")])
+        _refuse_control(router)
         before = self.now_placed()
         with self._change(name) as change:
             change.undo(lambda: self.model.routers.pop(name, None))
@@ -253,6 +254,7 @@ class Changes:
 
     def remove(self, name: str) -> None:
         """Remove a router with the packets that wait in its rings. Raises PlatformError."""
+        _refuse_control(self.model.routers[name])
         with self._change(name) as change:
             if set(self.model.routers) <= {name, *self.finisher.unfinished}:
                 raise PlatformError(f"'{name}' is the only router: end the platform instead")
@@ -265,6 +267,7 @@ class Changes:
 
     def replace(self, name: str, graph: Graph) -> float:
         """Replace a router's configuration; return how long it was paused, in seconds. Raises ConfigError."""
+        _refuse_control(self.model.routers[name])
         memory, runtime, space = self.builder.routers[name], self._runtime, self.builder.space
         old, cores = memory.program, dict(memory.cores)
         with self._change(name) as change:
@@ -362,3 +365,11 @@ def _shift_times(stores: Stores, plan: RingPlan, units: int) -> None:
         if slots["time"][at]:
             slots["time"][at] = (int(slots["time"][at]) + units) & 0xFFFFFFFF | 1
     stores.add(plan.slots, slots.tobytes())
+
+
+def _refuse_control(router: Router) -> None:
+    """Refuse a change of a router with a control plane: its namespace is made before the platform's processes are."""
+    if router.control:
+        raise PlatformError(
+            f"router '{router.name}' has a control plane: it comes and goes with the platform, with its configuration"
+        )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vre.config.captures import Captures
+from vre.control_plane.planes import ControlPlanes
 from vre.domu.domus import Domus
 from vre.errors import HandlerError
 from vre.platform import traffic
@@ -31,7 +32,7 @@ class Running:
 
     Attributes
     ----------
-    runtime, reader, handlers, domus, watchdog, changes, commands
+    runtime, reader, handlers, domus, watchdog, changes, commands, planes
         See the classes.
     """
 
@@ -49,11 +50,12 @@ class Running:
         commands: Commands,
         reader: Reader,
         control: ControlServer,
+        planes: ControlPlanes,
     ) -> None:
         self.runtime, self.handlers, self.domus, self.watchdog = runtime, handlers, domus, watchdog
         self.changes, self.commands, self.reader, self.control = changes, commands, reader, control
         self.journals, self._captures, self._rebalancer = journals, captures, rebalancer
-        self._wire_watch = wire_watch
+        self._wire_watch, self.planes = wire_watch, planes
         self._looking = False
         handlers.await_readers = self._await_readers
 
@@ -108,6 +110,7 @@ class Running:
             self.domus.look()
             self.watchdog.look(self.runtime.now())
             self.runtime.devices.look()
+            self.planes.look(self.runtime.now())
             if self._wire_watch:
                 self._wire_watch.look(self.runtime.now())
             if self.commands.changing:

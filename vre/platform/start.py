@@ -14,6 +14,7 @@ from shm.segment import SegmentError, claim_window, free_window
 from vre.config.captures import Captures, obstacles
 from vre.config.machines import MACHINES
 from vre.config.model import RING_SLOTS, Model
+from vre.control_plane.planes import ControlPlanes
 from vre.domu.accounting import CpuShares
 from vre.domu.cpu_shares import Shares
 from vre.domu.domus import Domus
@@ -81,14 +82,19 @@ def start(
     if plan.dilated:
         say(f"dilated time: {plan.why}")
     directory = open_directory(model, cleanup)
-    runtime = lay_out_memory(model, plan, directory, cleanup, boundary, events.report, say)
+    planes = ControlPlanes(model, events.report)
+    cleanup.callback(planes.end)
+    planes.open()
+    runtime = lay_out_memory(model, plan, directory, cleanup, boundary, events.report, say, planes)
     events.begin(runtime.engine.now)
     watchdog, wire_watch = watch_processes(runtime)
     domus = prepare_domus(runtime, directory, cleanup, say)
     runtime.engine.launch(runtime.publication.path)
     runtime.publication.write()
-    running = assemble(runtime, domus, watchdog, wire_watch, directory, cleanup, events, show)
+    planes.attach(runtime.builder, runtime.engine.nudge)
+    running = assemble(runtime, domus, watchdog, wire_watch, directory, cleanup, events, show, planes)
     watch(running)
+    planes.begin(runtime.now())
     domus.begin(list(runtime.builder.routers.values()), runtime.wait)
     traffic.let_in(runtime, True)
     for plugin, why in BROKEN.items():
@@ -128,6 +134,7 @@ def lay_out_memory(
     boundary: Boundary,
     report: Say,
     say: Say,
+    planes: ControlPlanes,
 ) -> Runtime:
     """Return a runtime whose memory is filled and published, and whose engine waits to be launched."""
     from vre.memory.address_space import AddressSpace
@@ -135,6 +142,7 @@ def lay_out_memory(
     base = claim_window(model.name)
     cleanup.callback(free_window, base)
     builder = Builder(model, AddressSpace(base, directory.prefix))
+    planes.name_namespaces(builder)
     links = Links(builder, plan.dilated)
     cleanup.callback(_let_go, builder)
     make_room(builder)
@@ -203,6 +211,7 @@ def assemble(
     cleanup: contextlib.ExitStack,
     events: Events,
     show: Callable[[str, str], None],
+    planes: ControlPlanes,
 ) -> Running:
     """Return the parts of a platform whose engine runs; its control socket is open."""
     from vre.platform.accounts import Reader
@@ -211,7 +220,7 @@ def assemble(
     handlers, reader, costs = Handlers(runtime.model, runtime.builder), Reader(manifest), PathCosts(runtime)
     changes = Changes(runtime, domus, lambda: costs.demands)
     commands = Commands(runtime, changes, handlers, domus, watchdog, reader)
-    verbs = verbs_of(commands, {"events": events.rows, "domus": domus.rows})
+    verbs = verbs_of(commands, {"events": events.rows, "domus": domus.rows, "planes": planes.rows})
     control = ControlServer(directory.path / "control", runtime.boundary, verbs)
     cleanup.callback(control.close)
     return Running(
@@ -227,6 +236,7 @@ def assemble(
         commands,
         reader,
         control,
+        planes,
     )
 
 

@@ -19,6 +19,7 @@ from shm.wire_layout import WIRE
 from vre.errors import PlatformEnded, PlatformError
 from vre.supervision.capture_writers import CaptureWriters
 from vre.supervision.children import Children
+from vre.supervision.control_processes import ControlProcesses
 from vre.supervision.cpus import Plan
 from vre.supervision.exits import Exits
 from vre.supervision.incarnations import Incarnations
@@ -72,6 +73,7 @@ class ProcessGroup:
         )
         self.exits = Exits(manifest, plan, self.supervisor, self.incarnations, self.standbys, report)
         self._writers = CaptureWriters(manifest, self.link.send)
+        self._controls = ControlProcesses(manifest, self.link.send, report)
 
     def launch(self, path: Path) -> None:
         """Start the zygote, and from it all workers and the wire."""
@@ -80,6 +82,7 @@ class ProcessGroup:
         self.link.send(messages.Start(str(path), self.plan.wire_cpu))
         self._await_ready()
         self._writers.start(self.plan.wire_cpu)
+        self._controls.start()
         self.standbys.start()
         self.standbys.take_over([])
         beats = [core + CORE["heartbeat"] for core in self.incarnations.cores]
@@ -117,6 +120,7 @@ class ProcessGroup:
         while (left := end - time.monotonic()) > 0:
             self._listen(min(left, _LOOK_S))
             self.standbys.ask_again()
+            self._controls.ask_again()
             self.watch()
 
     def quiesce(self, counters: list[int], steps: int) -> None:
@@ -152,7 +156,9 @@ class ProcessGroup:
         for message in received:
             self._handle(message)
         for pid, status in self._children.ended():
-            if not self._writers.ended(pid, status) and pid in self.incarnations.numbers:
+            if self._writers.ended(pid, status) or self._controls.ended(pid, status):
+                continue
+            if pid in self.incarnations.numbers:
                 self.exits.exited(pid, status)
         return received
 
@@ -168,6 +174,8 @@ class ProcessGroup:
                 raise kind(f"cannot start: {why}")
             case messages.Forked(pid, asked):
                 self._forked(pid, asked)
+            case messages.Unforked(_, asked) if asked.kind == "control":
+                self._controls.not_forked(asked.place)
             case messages.Unforked(why, asked):
                 self.standbys.not_forked(why, asked)
 
@@ -175,6 +183,9 @@ class ProcessGroup:
         self._children.watch(pid)
         if asked.kind == "capture":
             self._writers.forked(pid, asked.place)
+            return
+        if asked.kind == "control":
+            self._controls.forked(pid, asked.place)
             return
         self.standbys.forked()
         self.incarnations.numbers[pid] = asked.number
@@ -240,6 +251,7 @@ class ProcessGroup:
     def halt(self) -> None:
         """Stop cores and wire: from then on no packet moves."""
         self.supervisor.stopping = True
+        self._controls.stop()
         with contextlib.suppress(PlatformError):
             self.standbys.dismiss()
         for core in self.incarnations.cores:

@@ -50,11 +50,14 @@ def compile_as(signature: Any, function: Callable[..., Any]) -> Callable[..., An
     return through_cache(lambda kept: numba.njit(signature, cache=kept, error_model="numpy")(function))
 
 
-def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `function` compiled for int64 arguments, from the cache where it is there."""
+def compile_kernel(function: Callable[..., Any], nogil: bool = False) -> Callable[..., Any]:
+    """Return `function` compiled for int64 arguments, from the cache where it is there.
+
+    With `nogil`, other threads of the interpreter run meanwhile.
+    """
 
     def make(kept: bool) -> Callable[..., Any]:
-        kernel = numba.njit(cache=kept, error_model="numpy")(function)
+        kernel = numba.njit(cache=kept, nogil=nogil, error_model="numpy")(function)
         kernel.compile((numba.int64,) * function.__code__.co_argcount)
         return kernel
 

@@ -15,6 +15,8 @@ from shm.intrinsics import store64
 from shm.layout import TASK
 from shm.manifest import HostedEntry, Manifest, MemoryMap, RouterEntry
 from workers.compiler.compile import compile_kernel, compile_shape, compile_task, warm
+from workers.control.pump import run_pump
+from workers.control.route_messages import parse_messages
 from workers.core.clock import read_ticks
 from workers.core.echo import echo
 from workers.core.slice import run_slice
@@ -31,6 +33,8 @@ _KERNELS: dict[str, tuple[str, Callable[[], Any]]] = {
     "classifier": ("the classifier", partial(compile_task, classify)),
     "ticks": ("the clock", partial(compile_kernel, read_ticks)),
     "bridge": ("the bridge into domUs", compile_bridge),
+    "routes": ("the parser of routes", partial(compile_kernel, parse_messages)),
+    "pump": ("the pump of control planes", partial(compile_kernel, run_pump, nogil=True)),
     "echo": ("modelled domUs", partial(compile_task, echo)),
 }
 
@@ -55,7 +59,8 @@ class Code:
         self._paths: dict[str, list[Any]] = {}
 
     def _needed(self, manifest: MemoryMap) -> list[str]:
-        return [*self._names, *(["classifier"] if manifest.classifiers else [])]
+        control = ["routes", "pump"] if isinstance(manifest, Manifest) and manifest.controls else []
+        return [*self._names, *(["classifier"] if manifest.classifiers else []), *control]
 
     def warm(self, manifest: Manifest, say: Callable[[str], None]) -> None:
         """Compile what the cache lacks, what takes longest first: so all processors end together."""

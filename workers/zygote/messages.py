@@ -47,9 +47,9 @@ class Fork:
     Attributes
     ----------
     kind : str
-        "core": a worker, "wire": the wire, "capture": a capture's writer.
+        "core": a worker, "wire": the wire, "capture": a capture's writer, "control": what serves a control plane.
     place : int
-        The number of the core or the capture; 0 for the wire.
+        The number of the core, the capture or the control plane; 0 for the wire.
     cpu : int or None
         The processor that it runs on; None if it does not matter.
     number : int

@@ -20,6 +20,7 @@ from typing import Any
 
 from shm.manifest import Manifest
 from shm.segment import Segment, attach_only
+from workers.control.process import run_control
 from workers.core.worker import Worker
 from workers.process import follow_parent, fork_sibling, settle_in, take_processor, wakings
 from workers.wire.capture_writer import run_writer
@@ -194,6 +195,10 @@ class Zygote:
         if kind == "capture":
             os.sched_setaffinity(0, self._processors)
             run_writer(manifest.wire.captures[place], place, asked.cpu)
+            return
+        if kind == "control":
+            os.sched_setaffinity(0, self._processors)
+            run_control(manifest.controls[place], kernels["routes"], kernels["pump"])
             return
         settle_in(f"vre-{kind}-{place}", manifest.segments, asked.gently)
         speak_into((manifest.cores[place] if kind == "core" else manifest.wire).journal)
