@@ -67,13 +67,13 @@ def name_of(file: Path) -> str:
 
 
 class RunDirectory:
-    """The directory of one platform. Raises SegmentError if `name` cannot be a platform's."""
+    """The directory of one platform, below `root`. Raises SegmentError if `name` cannot be a platform's."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, root: Path | None = None) -> None:
         if why := why_no_name(name):
             raise SegmentError(why)
         self.name = name
-        self.path = run_root() / name
+        self.path = (root or run_root()) / name
         self._lock: int | None = None
         self._folder = -1
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "doctor": ("vre.cli.doctor", "Report what this host offers, and what would improve it."),
     "chaos": ("vre.cli.chaos", "Run rogue elements beside a platform's routers."),
     "experiment": ("vre.cli.experiment", "Run one of the paper's experiments."),
+    "lab": ("vre.cli.lab", "Run routers, hosts and links from one topology file."),
     "bench": ("vre.cli.bench", "Measure the whole platform against its own limit."),
 }
 
