@@ -24,7 +24,7 @@ from shm.intrinsics import add64, load64
 from shm.layout import CLIENTS, IDLE_PASS, TIME_UNIT_NS, Layout
 from vre.memory.address_space import view
 from workers.core.clock import RATE_BITS
-from workers.datapath import held, neighbours
+from workers.datapath import held, neighbour_table
 from workers.element import load
 
 KINDS = {
@@ -125,10 +125,10 @@ KINDS = {
     journal.JOURNAL: {"count": "head dropped tail", "still": "text size dropped_by"},
     held.QUEUE: {"still": "first last count"},
     held.LINK: {"still": "next before queue"},
-    neighbours.ENTRY: {"ns": "fresh_until valid_until", "still": "address mac"},
-    neighbours.NOTES: {"ns": "asked learnt", "still": "first last count owed next_owed"},
-    neighbours.POLLS: {"count": "head tail", "still": "addresses"},
-    neighbours.COMMANDS: {"count": "head tail", "still": "words"},
+    neighbour_table.ENTRY: {"ns": "fresh_until valid_until", "still": "address mac"},
+    neighbour_table.NOTES: {"ns": "asked learnt", "still": "first last count owed next_owed"},
+    neighbour_table.POLLS: {"count": "head tail", "still": "addresses"},
+    neighbour_table.COMMANDS: {"count": "head tail", "still": "words"},
 }
 #: Fields of elements' states: a name means the same in all of them, but where the class is named, too.
 STATES = {
@@ -163,7 +163,7 @@ class Shift:
 def unclassified():
     """Return the fields that no kind names, and the names that no field has."""
     found = set()
-    for module in (layout, link_layout, wire_layout, impairment_layout, channel, journal, held, neighbours):
+    for module in (layout, link_layout, wire_layout, impairment_layout, channel, journal, held, neighbour_table):
         found |= {f"{one.name}.*" for one in vars(module).values() if isinstance(one, Layout) and one not in KINDS}
     for one, kinds in KINDS.items():
         named = " ".join(kinds.values()).split()
@@ -207,10 +207,10 @@ def records(box):
     for state, node, _ in elements(box):
         if node.cls.__name__ == "ARPQuerier":
             for name, one, count in (
-                ("table", neighbours.ENTRY, neighbours.SLOTS),
-                ("notes", neighbours.NOTES, neighbours.SLOTS),
-                ("polls", neighbours.POLLS, 1),
-                ("commands", neighbours.COMMANDS, 1),
+                ("table", neighbour_table.ENTRY, neighbour_table.SLOTS),
+                ("notes", neighbour_table.NOTES, neighbour_table.SLOTS),
+                ("polls", neighbour_table.POLLS, 1),
+                ("commands", neighbour_table.COMMANDS, 1),
             ):
                 yield one, int(state[name]), count
 

@@ -14,7 +14,7 @@ from shm.ring import length
 from tests.workers.frames import HOST, MAC, arp, ip_of, udp
 from vre.platform.handlers import HandlerError, Handlers
 from workers.arguments import show_ip
-from workers.datapath.neighbours import AT_ONCE, PROBES, SLOTS, first_place
+from workers.datapath.neighbour_table import AT_ONCE, PROBES, SLOTS, first_place
 
 SECOND = 1_000_000_000
 DEAD, ALIVE = "10.0.0.7", "10.0.0.8"

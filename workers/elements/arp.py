@@ -43,7 +43,7 @@ from workers.datapath.headers import (
     store_mac,
 )
 from workers.datapath.held import QUEUE, links_bytes
-from workers.datapath.neighbours import (
+from workers.datapath.neighbour_table import (
     CLEAR,
     COMMANDS,
     DELETE,
@@ -53,12 +53,12 @@ from workers.datapath.neighbours import (
     NOTES,
     POLLS,
     SLOTS,
-    Neighbours,
     due,
     neighbour,
     not_fresh,
     request,
 )
+from workers.datapath.neighbours import Neighbours
 from workers.datapath.packet import DROP, PUNT, headroom
 from workers.element import Drop, Element, Needs, cap
 from workers.elements.ether import encapsulate, put_addresses
