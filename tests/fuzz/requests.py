@@ -75,6 +75,25 @@ VALUES = [
     "add 1/8 0\nremove 1/8",
     "10.0.0.9 02:00:00:00:00:09",
 ]
+IMPAIRMENTS = [
+    ("delay", "2ms"),
+    ("jitter", "1ms"),
+    ("distribution", "pareto"),
+    ("loss", "20%"),
+    ("loss.r", "30%"),
+    ("loss", {"p": 0.1, "correlation": 0.5}),
+    ("duplicate", "50%"),
+    ("reorder", {"p": "50%", "gap": 3}),
+    ("corrupt", 0.2),
+    ("rate", "100Mbps"),
+    ("burst", "5000"),
+    ("limit", 20),
+    ("limit", 2000),
+    ("limit", "0"),
+    ("delay", 5),
+    ("loss", None),
+    ("los", "1%"),
+]
 ODD = [None, True, 0, 1, -1, 256, 10**40, 1.5, 1e308, [], [[]], {}, {"do": "read"}, "x" * 2000, "\x00", "\ud800", "é", "\x1b[31m"]  # fmt: skip
 
 
@@ -89,6 +108,10 @@ def request(verbs, files, chance):
                 (PLAIN, ROUTES, "", "Idle;", "((", damaged(ROUTES, [PLAIN, ROUTES], chance))
             ),
             "core": lambda: chance.choice((0, 1, 7)),
+            "port": lambda: chance.choice(("eth0", "eth1", "eth9")),
+            "direction": lambda: chance.choice(("", "in", "out")),
+            "clear": lambda: chance.random() < 0.2,
+            "values": lambda: dict(chance.choice(IMPAIRMENTS) for _ in range(chance.randrange(4))),
         }.get(field, lambda field=field: chance.choice(VALUES if field in ("value", "route", "address") else NAMES))()
     if chance.random() < 0.4:
         made[chance.choice([*made, "more", "", "Do"])] = chance.choice([*ODD, *NAMES, *VALUES])

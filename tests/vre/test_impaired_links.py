@@ -15,6 +15,7 @@ from tests.vre.test_links import Network
 from vre.config.impairment import Impairment
 from vre.config.reader import load_model
 from vre.errors import ConfigError, PlatformError
+from vre.supervision import cpus
 
 FORWARD = "FromDevice(eth0) -> ToDevice(eth1);"
 ENDED = "FromDevice(eth2) -> c :: Counter -> ToDevice(eth3);"
@@ -143,7 +144,7 @@ def test_a_pause_counts_what_is_still_on_its_way():
         assert red.balance == 0 and not box.reader.drained()
 
 
-def test_live_changes_keep_the_rest_and_what_waits(tmp_path):
+def test_live_changes_keep_the_rest_and_what_waits(monkeypatch):
     with box_of() as box:
         box.start()
         box.tend(0.005)
@@ -164,6 +165,10 @@ def test_live_changes_keep_the_rest_and_what_waits(tmp_path):
             box.link("eth1", dealy="9ms")
         with pytest.raises(PlatformError, match="no port 'eth9'"):
             box.link("eth9", delay="1ms")
+        monkeypatch.setattr(cpus, "shm_free", lambda: 1 << 20)
+        with pytest.raises(PlatformError, match="bytes of shared memory; /dev/shm has 1048576 free"):
+            box.link("eth1", limit=100_000)
+        monkeypatch.undo()
         assert box.link("eth1") == [row]
         assert box.link("eth1", clear=True, loss="10%") == [{"port": "eth1", "direction": "out", "loss.p": 0.1}]
         box.tend(0.005)
