@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -115,11 +116,14 @@ def test_random_faults_among_four_routers(tmp_path, seconds):
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory):
-    """Return an ordinary user's home: what one test has compiled is there for the next."""
-    folder = tmp_path_factory.mktemp("home")
-    folder.chmod(0o777)
-    return folder
+def home():
+    """Return an ordinary user's home: what one test has compiled is there for the next.
+
+    It is none of pytest's folders: another run of it shuts the one that all of them are in.
+    """
+    with tempfile.TemporaryDirectory(prefix="vre-home-") as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -137,8 +141,9 @@ def as_user(tmp_path, home):
     paths = [str(REPOSITORY)]
     for number, path in enumerate(path for path in sys.path if path.endswith("-packages")):
         # By a symbolic link: in their jails, too, they are found as they are named here.
-        paths.append(f"{tmp_path}/{number}-packages")
-        os.symlink(path, paths[-1])
+        paths.append(f"{home}/{number}-packages")
+        if not os.path.lexists(paths[-1]):
+            os.symlink(path, paths[-1])
     environment = {"HOME": str(home), "VRE_CACHE": f"{home}/cache", "VRE_RUN": f"{home}/run"}
     environment |= {"PYTHONPATH": ":".join(paths), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"}
     user = [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups", str(python)]
