@@ -31,13 +31,13 @@ DEVICE = Layout(
         "gate": "i8",  # set once: address of a word that is 0 while no traffic is let in
         "timed": "i8",  # set once: latencies are told: cores have no clocks of their own
         "longest": "i8",  # supervisor: bytes of the longest frame that it takes
-        "overrun": "i8",  # supervisor: frames for which the operating system's RX ring had no room
+        "overrun": "i8",  # supervisor: frames for which the ring of the first of its queues had no room
         "state": "i8",  # supervisor
         # Reception.
-        "ring": ("i8", APART),  # set once: address of the RX ring
-        "frame_size": "i8",  # set once: bytes from one frame of it to the next
-        "frame_mask": "i8",  # set once: frames in it, a power of two, less one
-        "next": "i8",  # frames taken from it
+        "queues": ("i8", APART),  # set once: address of its QUEUEs
+        "queue_count": "i8",  # set once
+        "buffer": "i8",  # set once: TAP: address of what a frame is read into
+        "buffer_size": "i8",  # set once
         "received": "i8",  # frames that came, all together
         "received_bytes": "i8",
         "unclaimed": "i8",  # of these, frames that no router claims
@@ -67,6 +67,24 @@ DEVICE = Layout(
         "stalled_ns": "i8",  # wall clock when it began to take nothing, 0 while it takes frames
     },
     size=4 * APART,
+)
+
+#: A packet socket and its ring, which the kernel fills: one for each router that claims a MAC, as a NIC with VMDq has,
+#: behind one for all other frames.
+QUEUE = Layout(
+    "queue",
+    {
+        "fd": ("i8", 0),  # set once
+        "ring": "i8",  # set once: address of the ring
+        "frame_size": "i8",  # set once: bytes from one frame of it to the next
+        "frame_mask": "i8",  # set once: frames in it, a power of two, less one
+        "claim": "i8",  # set once: address of the CLAIM whose frames these are, 0: all others
+        "next": ("i8", APART),  # frames taken from the ring
+        "looked_ns": "i8",  # wall clock when the kernel was asked what had no room
+        "statistics": "i8",  # what it said: `struct tpacket_stats`
+        "statistics_size": "i8",
+    },
+    size=2 * APART,
 )
 
 #: Bytes of a frame in a place: the chunk of an AF_XDP socket.

@@ -109,9 +109,14 @@ KINDS = {
         "ns": "retry_ns stalled_ns",
         "count": "overrun received received_bytes unclaimed completed refusals",
         # Positions in rings of the operating system, and words of its system calls, begin at 0.
-        "still": "rx tx rx_fd tx_fd claims counts gate timed longest state ring frame_size frame_mask next stray filled "
-        "impairment batch batch_ns offered settled places place_mask chunks messages vectors producer consumer descriptors completion_producer "
+        "still": "rx tx rx_fd tx_fd claims counts gate timed longest state queues queue_count buffer buffer_size stray "
+        "impairment batch batch_ns offered settled places place_mask chunks messages vectors producer consumer "
+        "filled descriptors completion_producer "
         "completion_consumer completions error",
+    },
+    link_layout.QUEUE: {
+        "ns": "looked_ns",
+        "still": "fd ring frame_size frame_mask claim next statistics statistics_size",
     },
     link_layout.PLACE: {"stamp": "time left", "still": "length router busy"},
     link_layout.MESSAGE: {"still": "name name_size vector vector_count control control_size flags sent"},

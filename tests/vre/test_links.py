@@ -18,6 +18,8 @@ from shm.run_directory import sweep
 from tests.vre.hosts import Host, need, why_no_hosts
 from tests.vre.platforms import assert_accounts, wait_for
 from vre.links.namespaces import inside, open_namespace
+from vre.links.ownership import claim_interface
+from vre.platform import traffic
 
 ROUTER = Path(__file__).with_name("router.click").read_text()
 MACS = ("02:00:00:00:01:01", "02:00:00:00:02:01")
@@ -216,6 +218,105 @@ def test_an_interface_that_goes_down_costs_its_own_frames_and_comes_back():
         assert net.settle().dropped["link_down"] >= 5
 
 
+@pytest.mark.parametrize("queues", ["multi", "single"])
+def test_what_overflows_for_one_router_is_dropped_in_its_own_queue(queues):
+    """While no frame is let in, a flood for one router fills the kernel's rings: all, or its own only."""
+    need()
+    hosts, macs = [Host(), Host()], ("02:00:00:00:0a:01", "02:00:00:00:0b:01")
+    box = vre.Platform(cores=1, name=f"links{os.getpid()}")
+    # No stack shall send anything by itself.
+    hosts[0].run(["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6"])
+    hosts[0].run("ip link add out type veth peer name in")
+    for end in ("in", "out"):
+        hosts[0].run(f"ip link set {end} up")
+    box.nic("shared", link=vre.Interface("in", netns=hosts[0].netns), queues=queues, slots=64)
+    box.nic("away", link=vre.Veth(hosts[1].netns))
+    for name, mac in zip("ab", macs, strict=True):
+        box.router(name, config="FromDevice(shared) -> ToDevice(away);", ports={"shared": {"mac": mac}})
+    wire = Wire(hosts[0], "out")
+    with box:
+        box.start()
+        traffic.let_in(box.parts.runtime, False)
+        box.tend(0.05)
+        frames = {name: bytes.fromhex(mac.replace(":", "")) + udp()[6:] for name, mac in zip("ab", macs, strict=True)}
+        before = {name: box.handle(name).stats().injected for name in "ab"}
+        for frame in [frames["a"]] * 200 + [frames["b"]] * 10:
+            wire.send(frame)
+        box.tend(0.1)
+        traffic.let_in(box.parts.runtime, True)
+        first = {"multi": 210, "single": 0}[queues]
+
+        def came():
+            return sum(box.handle(name).stats().injected - before[name] for name in "ab")
+
+        wait_for(box, lambda: came() >= first + (64 if queues == "single" else 0))
+        box.tend(0.1)
+        box.parts.pause()
+        box.halt()
+        a, b = (box.handle(name).stats() for name in "ab")
+        (shared, _) = box.reader.interfaces()
+        assert a.balance == b.balance == 0
+        if queues == "multi":
+            assert_accounts(box)
+            assert a.dropped["rx_ring_full"] >= 200 - 64 and "rx_ring_full" not in b.dropped
+            assert b.forwarded >= 10 and came() >= 210
+        else:
+            assert shared["overrun"] >= 146 and b.injected == before["b"]
+    wire.close()
+    for host in hosts:
+        host.end()
+
+
+def test_a_tap_is_a_cable_to_this_host():
+    """The host's own stack is at the far end: it resolves, and its ping comes back with addresses exchanged."""
+    need("ping")
+    host = Host()
+    box = vre.Platform(cores=1, name=f"links{os.getpid()}")
+    box.nic("t", link=vre.Tap("tapvre", netns=host.netns, mtu=576))
+    box.router(
+        "r",
+        ports={"t": {"mac": "02:00:00:00:0c:01"}},
+        config="""c :: Classifier(12/0806 20/0001, 12/0800, -); FromDevice(t) -> c; c[2] -> Discard;
+          out :: Queue(64) -> ToDevice(t); c[0] -> ARPResponder(10.9.0.1 02:00:00:00:0c:01) -> out;
+          c[1] -> Strip(14) -> CheckIPHeader -> ICMPPingResponder
+          -> arp :: ARPQuerier(10.9.0.1, 02:00:00:00:0c:01) -> out; Idle -> [1]arp;""",
+    )
+    with box:
+        box.start()
+        host.address("tapvre", "10.9.0.2/24")
+        assert "mtu 576" in host.run("ip link show tapvre")
+        box.write("r/arp.insert", "10.9.0.2 " + host.run("ip -br link show tapvre").split()[2])
+        with host.start("ping -c 3 -i 0.05 -W 5 -s 548 10.9.0.1", stdout=subprocess.PIPE) as ping:
+            wait_for(box, lambda: ping.poll() is not None, 60)
+            assert "3 received" in ping.stdout.read()
+        box.parts.pause()
+        box.halt()
+        assert_accounts(box)
+    assert "tapvre" not in host.run("ip -br link")
+    host.end()
+
+
+def test_the_wires_that_follow_go_on_with_the_same_interfaces():
+    """A router comes while hosts ping each other: processes are replaced, descriptors and positions are not."""
+    need("ping")
+    with Network() as net:
+        with net.hosts[0].start("ping -c 30 -i 0.05 -W 5 10.2.0.2", stdout=subprocess.PIPE) as ping:
+            wait_for(net.box, lambda: net.router.stats().forwarded > 8)
+            pids = net.box.parts.runtime.engine.wire_holder()
+            more = "FromDevice(eth0) -> Discard;"
+            net.box.router("more", config=more, ports={"eth0": {"mac": "02:00:00:00:0d:01"}})
+            assert net.box.parts.runtime.engine.wire_holder() != pids
+            near = Wire(net.hosts[0], "eth0")
+            late = bytes.fromhex("020000000d01") + udp()[6:]
+            near.send(late)
+            wait_for(net.box, lambda: net.box.handle("more").stats().dropped.get("discard"))
+            near.close()
+            wait_for(net.box, lambda: ping.poll() is not None, 60)
+            said = ping.stdout.read()
+            assert "30 packets transmitted, 30 received" in said or " 0% packet loss" in said, said
+        net.settle()
+
+
 def test_a_platform_that_is_killed_leaves_no_interface(tmp_path):
     need()
     host = Host()
@@ -253,11 +354,20 @@ def test_what_cannot_be_opened_is_said_all_at_once():
     box.nic("b", link=vre.Veth(host.netns, name="taken"))
     box.nic("c", link=vre.Interface("absent", netns=host.netns))
     box.nic("d", link=vre.Interface("other", netns=host.netns))
+    host.run("ip link add route type veth peer name end")
+    host.address("route", "10.7.0.1/24", "10.7.0.2")
+    box.nic("e", link=vre.Interface("route", netns=host.netns))
+    box.nic("f", link=vre.Interface("end", netns=host.netns))
+    host.run("ip link set end up")
+    holder = open_namespace(host.netns)
+    claimed = claim_interface(holder, "end")
     box.router("r", config="FromDevice(a) -> ToDevice(b);")
     with pytest.raises(vre.ConfigError) as caught, box:
         box.start()
     said = [problem.message for problem in caught.value.problems]
-    assert len(said) == 4
+    claimed.close()
+    os.close(holder)
+    assert len(said) == 6
     for text, words in zip(
         said,
         (
@@ -265,6 +375,8 @@ def test_what_cannot_be_opened_is_said_all_at_once():
             "set 'name' to another",
             "there is no interface 'absent'",
             "ip link set other up",
+            "'force = true'",
+            f"in use by another platform, process {os.getpid()}",
         ),
         strict=True,
     ):

@@ -33,7 +33,8 @@ _LONG_S = 10.0
 ASKED = ("domus", "events")
 #: What is printed if such a view is empty.
 _NOTHING = {"domus": "no router has a domU", "events": "no events", "links": "no link is impaired"}
-VIEWS = ("routers", "paths", "cores", "ports", "links", "memory", "decisions", "code", *ASKED)
+_NOTHING["interfaces"] = "no port leads out of the platform"
+VIEWS = ("routers", "paths", "cores", "ports", "links", "interfaces", "memory", "decisions", "code", *ASKED)
 
 
 def running(name: str | None) -> str:
@@ -104,8 +105,8 @@ def view_of(what: str, manifest: Manifest, reader: Any, count: int = 20) -> Any:
         return routers_json(reader.routers())["routers"]
     if what == "cores":
         return [{"core": number} | row for number, row in enumerate(reader.cores())]
-    if what == "links":
-        return reader.links()
+    if what in ("links", "interfaces"):
+        return reader.links() if what == "links" else reader.interfaces()
     if what == "decisions":
         return [row for core in range(len(manifest.cores)) for row in reader.decisions(core, count)]
     places = [f"core {n}" if not core.nic else "NIC" for n, core in enumerate(manifest.cores)]
@@ -184,8 +185,8 @@ def code_of(manifest: Manifest, router: str) -> dict[str, str]:
 def show(what: str, router: str | None, name: str | None, count: int, as_json: bool, timeout: float | None) -> None:
     """Print one view of a running platform: routers, paths, cores, ports, memory, last decisions, domUs or events.
 
-    `show links` has what impaired links did to frames, `show code ROUTER` prints the Python module that the router's
-    paths are compiled from.
+    `show links` has what impaired links did to frames, `show interfaces` what those of the system at ports did, and
+    `show code ROUTER` prints the Python module that the router's paths are compiled from.
     """
     if (what == "code") != (router is not None):
         one = "code is that of one router: vre show code ROUTER"

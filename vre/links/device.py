@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from shm.intrinsics import add64, load64, store64
-from shm.link_layout import DEVICE, DOWN, GONE, MESSAGES, PACKET_RING, PLACE, PLACES, UP, XDP_RING
+from shm.link_layout import DEVICE, DOWN, GONE, MESSAGES, PACKET_RING, PLACE, PLACES, QUEUE, UP, XDP_RING
 from shm.manifest import MappingEntry
 from vre.links.errors import LinkError, refused
+from vre.links.filters import attach, only, without
 from vre.links.interfaces import Interface, Interfaces
 from vre.links.packet_socket import bind, open_receiver, open_sender, overrun
 from vre.links.xdp_socket import COMPLETION_RING, TX_RING, XdpSender
@@ -50,7 +51,7 @@ class Device:
         self.namespace = -1
         self._index = 0
         self._sender: socket.socket | None = None
-        self._receiver: socket.socket | None = None
+        self._receivers: list[socket.socket] = []
         self._xdp: XdpSender | None = None
         self._said = UP
         self.descriptors: list[int] = []
@@ -101,13 +102,19 @@ class Device:
     def _open_sockets(self, found: Interface) -> None:
         plan, record = self.plan, self.record
         frame_size = SHORT_FRAME if found.mtu + _RING_HEADERS <= SHORT_FRAME else LONG_FRAME
-        self._receiver = self.opened.enter_context(open_receiver(self.namespace, plan.frames, frame_size))
+        for queue in plan.queues:
+            receiver = self.opened.enter_context(open_receiver(self.namespace, plan.frames, frame_size))
+            others = [other.claim for other in plan.queues if other.router]
+            attach(receiver, only(queue.claim) if queue.router else without(others))
+            at = view(queue.address, QUEUE.dtype)[0]
+            at["fd"], at["frame_size"] = receiver.fileno(), frame_size
+            plan.mappings.append(MappingEntry(queue.ring, plan.frames * frame_size, receiver.fileno(), 0))
+            self._receivers.append(receiver)
         self._sender = self.opened.enter_context(open_sender(self.namespace))
         self._bind(found)
-        record["rx"], record["rx_fd"], record["frame_size"] = PACKET_RING, self._receiver.fileno(), frame_size
+        record["rx"], record["rx_fd"] = PACKET_RING, self._receivers[0].fileno()
         record["tx"], record["tx_fd"] = MESSAGES, self._sender.fileno()
-        plan.mappings.append(MappingEntry(plan.ring, plan.frames * frame_size, self._receiver.fileno(), 0))
-        self.descriptors += [self._receiver.fileno(), self._sender.fileno()]
+        self.descriptors += [made.fileno() for made in (*self._receivers, self._sender)]
 
     def _open_xdp(self, found: Interface, wanted: bool) -> None:
         plan, record = self.plan, self.record
@@ -136,8 +143,9 @@ class Device:
         self._xdp = xdp
 
     def _bind(self, found: Interface) -> None:
-        assert self._receiver and self._sender
-        bind(self._receiver, self.near, found.index, True)
+        assert self._sender
+        for receiver in self._receivers:
+            bind(receiver, self.near, found.index, True)
         bind(self._sender, self.near, found.index, False)
         self._index = found.index
 
@@ -146,8 +154,9 @@ class Device:
     def look(self) -> None:
         """See how the interface is, and count what its ring had no room for."""
         record = self.plan.address
-        if self._receiver:
-            add64(record + DEVICE["overrun"], overrun(self._receiver))
+        if self._receivers:
+            # The wire asks the others: what they had no room for is their routers'.
+            add64(record + DEVICE["overrun"], overrun(self._receivers[0]))
         found = self._interfaces.find(self.near)
         if found is None:
             self._become(GONE)

@@ -16,7 +16,7 @@ from vre.links.errors import LinkError, refused
 from vre.links.interfaces import Interface, Interfaces
 from vre.links.kinds import named_namespace
 from vre.links.namespaces import inside
-from vre.memory.devices import TAP_BUFFER, DevicePlan
+from vre.memory.devices import DevicePlan
 
 _DEVICE = "/dev/net/tun"
 _TUNSETIFF, _TUNSETCARRIER = 0x400454CA, 0x400454E2
@@ -85,7 +85,6 @@ class TapDevice(Device):
     def _open_sockets(self, found: Interface) -> None:
         record = self.record
         record["rx"], record["tx"], record["rx_fd"], record["tx_fd"] = TAP, TAP, self._fd, self._fd
-        record["frame_size"] = TAP_BUFFER
         self.descriptors.append(self._fd)
         self._index = found.index
 

@@ -6,21 +6,38 @@ What is in it is filled in here as far as it is memory; :mod:`vre.links` opens t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from shm.link_layout import CHUNK, DEVICE, MESSAGE, PLACE, PLACES, VECTOR
+from shm.link_layout import CHUNK, DEVICE, MESSAGE, PLACE, PLACES, QUEUE, VECTOR
 from shm.manifest import DeviceEntry, MappingEntry
 from shm.segment import PAGE
-from vre.config.model import Interface, Nic, Tap, Veth, World
+from vre.config.model import Interface, Nic, Router, Tap, Veth, World
 from vre.memory.address_space import AddressSpace, view
+from vre.memory.router import receives
 
 #: Bytes from one frame of a packet socket's ring to the next, headers of the kernel included: the least for a frame of
 #: an ordinary MTU, and what holds the longest that a buffer does.
 SHORT_FRAME, LONG_FRAME = 2048, 4096
 #: Addresses for an AF_XDP socket's TX and completion rings: their entries, and words in front.
 XDP_ROOM = PLACES * 16 + PAGE
+#: Most routers of a device that have a queue of their own: each is a descriptor, and memory of the kernel.
+QUEUES = 64
 #: What a TAP is read into: the longest frame that there can be.
 TAP_BUFFER = 1 << 16
+
+
+@dataclass
+class QueuePlan:
+    """A packet socket's ring: for frames of `router`, by its claim; or for all others, if it is None.
+
+    `ring` is an address for a mapping of as many LONG_FRAMEs as the device has `frames`.
+    """
+
+    router: str | None
+    claim: tuple[int, int]
+    address: int
+    ring: int
 
 
 @dataclass
@@ -33,8 +50,12 @@ class DevicePlan:
         Of its DEVICE record.
     frames : int
         In the packet socket's ring.
-    ring, tx_ring, completion_ring : int
-        Addresses for mappings of `frames` times LONG_FRAME bytes, and XDP_ROOM each.
+    queues : list of QueuePlan
+        The first is for frames that no other has.
+    buffer : int
+        Address of what a TAP is read into, 0 for other kinds.
+    tx_ring, completion_ring : int
+        Addresses for mappings of XDP_ROOM bytes each.
     mappings : list of MappingEntry
         What the wire maps, once it is open.
     """
@@ -47,7 +68,8 @@ class DevicePlan:
     vectors: int
     chunks: int
     frames: int
-    ring: int
+    queues: list[QueuePlan]
+    buffer: int
     tx_ring: int
     completion_ring: int
     mappings: list[MappingEntry] = field(default_factory=list)
@@ -64,11 +86,16 @@ class DevicePlan:
             return self.link.name or self.nic.name[:15]
         return self.link.interface if isinstance(self.link, Interface) else self.link.tap
 
-    def fill(self, claims: int, counts: int, gate: int, dilated: bool) -> None:
-        """Write the first values; the segment exists."""
+    def fill(self, claims: int, claim_of: Callable[[str], int], counts: int, gate: int, dilated: bool) -> None:
+        """Write the first values; the segment exists. `claim_of` gives the address of a router's claim."""
         device = view(self.address, DEVICE.dtype)[0]
         device["claims"], device["counts"], device["gate"], device["timed"] = claims, counts, gate, not dilated
-        device["ring"], device["frame_mask"] = self.ring, self.frames - 1
+        device["buffer"], device["buffer_size"] = self.buffer, TAP_BUFFER
+        device["queues"], device["queue_count"] = self.queues[0].address if self.queues else 0, len(self.queues)
+        for plan in self.queues:
+            queue = view(plan.address, QUEUE.dtype)[0]
+            queue["ring"], queue["frame_mask"] = plan.ring, self.frames - 1
+            queue["claim"] = claim_of(plan.router) if plan.router else 0
         device["places"], device["place_mask"] = self.places, PLACES - 1
         device["messages"], device["vectors"], device["chunks"] = self.messages, self.vectors, self.chunks
         messages, vectors = view(self.messages, MESSAGE.dtype, PLACES), view(self.vectors, VECTOR.dtype, PLACES)
@@ -81,8 +108,12 @@ class DevicePlan:
         return DeviceEntry(self.nic.name, self.address, self.kind, self.interface, tuple(self.mappings))
 
 
-def plan_device(space: AddressSpace, nic: Nic) -> DevicePlan | None:
-    """Plan the memory of a port's link out of the platform, if it has one."""
+def plan_device(space: AddressSpace, nic: Nic, routers: Iterable[Router]) -> DevicePlan | None:
+    """Plan the memory of a port's link out of the platform, if it has one.
+
+    Of `routers`, those that receive there from a MAC of their own have a queue each, if the port has several. Others,
+    and those that come later, share the first.
+    """
     if nic.world is None:
         return None
     arena = space.part("link", nic.name)
@@ -92,9 +123,23 @@ def plan_device(space: AddressSpace, nic: Nic) -> DevicePlan | None:
     places, messages, vectors = (arena.take(PLACES * kind.size) for kind in (PLACE, MESSAGE, VECTOR))
     chunks = arena.take(PLACES * CHUNK, PAGE)
     if isinstance(nic.world, Tap):
-        ring, tx_ring, completion_ring = arena.take(TAP_BUFFER, PAGE), 0, 0
-    else:
-        ring, tx_ring, completion_ring = (space.hole(size) for size in (frames * LONG_FRAME, XDP_ROOM, XDP_ROOM))
+        buffer = arena.take(TAP_BUFFER, PAGE)
+        return DevicePlan(nic, nic.world, address, places, messages, vectors, chunks, frames, [], buffer, 0, 0)
+    whose: list[tuple[str | None, tuple[int, int]]] = [(None, (0, 0))]
+    if nic.queues == "multi":
+        whose += _claims(nic, routers)[:QUEUES]
+    first = arena.take(len(whose) * QUEUE.size)
+    queues = [
+        QueuePlan(name, claim, first + i * QUEUE.size, space.hole(frames * LONG_FRAME))
+        for i, (name, claim) in enumerate(whose)
+    ]
+    tx_ring, completion_ring = space.hole(XDP_ROOM), space.hole(XDP_ROOM)
     return DevicePlan(
-        nic, nic.world, address, places, messages, vectors, chunks, frames, ring, tx_ring, completion_ring
+        nic, nic.world, address, places, messages, vectors, chunks, frames, queues, 0, tx_ring, completion_ring
     )
+
+
+def _claims(nic: Nic, routers: Iterable[Router]) -> list[tuple[str | None, tuple[int, int]]]:
+    """Return the routers that receive frames for a MAC of their own at a port, with MAC and VLAN."""
+    ports = [(router.name, router.ports[nic.name]) for router in routers if receives(router, nic.name)]
+    return [(name, (port.mac, port.vlan)) for name, port in ports if port.mac is not None]

@@ -191,13 +191,17 @@ class Builder:
         for core in self.cores:
             core.fill(self.space.base)
         for memory in self.routers.values():
-            self.fill_router(memory)
+            fill_router(memory, self.model)
+            self.claim(memory)
         for control in self.controls.values():
             control.fill()
 
     def fill_router(self, memory: RouterMemory) -> None:
-        """Write the first values of a router, and its claims to the ports."""
+        """Write the first values of a router."""
         fill_router(memory, self.model)
+
+    def claim(self, memory: RouterMemory) -> None:
+        """Add a router's claims to the ports: its frames come to rings that the wire must have mapped."""
         for port in self.ports.values():
             port.claim(memory)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from shm import journal
@@ -77,7 +78,7 @@ class Links:
         outside = [name for name, nic in model.nics.items() if nic.world]
         self.impaired = ImpairedLinks(arena, list(model.nics), outside, model.seed)
         self.device_table = arena.take(8 * max(1, len(model.nics)))
-        planned = {name: plan_device(space, nic) for name, nic in model.nics.items()}
+        planned = {name: plan_device(space, nic, model.routers.values()) for name, nic in model.nics.items()}
         self.devices = {name: plan for name, plan in planned.items() if plan}
         for nic in model.nics.values():
             for way, wanted in nic.impaired.items():
@@ -115,7 +116,9 @@ class Links:
         wire["devices"], wire["device_count"] = self.device_table, len(self.devices)
         for i, (nic, device) in enumerate(self.devices.items()):
             store64(self.device_table + 8 * i, device.address)
-            device.fill(builder.ports[nic].claims, self.accounts[nic], self.wire + WIRE["gate"], self.dilated)
+            port = builder.ports[nic]
+            claim_of = partial(_claim_of, builder, nic)
+            device.fill(port.claims, claim_of, self.accounts[nic], self.wire + WIRE["gate"], self.dilated)
         wire["journal"] = self.journal
         journal.set_up(self.journal, journal.WIRE_BYTES)
         paced = builder.cores[: builder.model.cores]
@@ -297,6 +300,11 @@ class Links:
             upcoming=upcoming,
             controls=tuple(control.entry() for control in self.builder.controls.values()),
         )
+
+
+def _claim_of(builder: Builder, nic: str, router: str) -> int:
+    """Return the address of a router's claim at a port."""
+    return builder.ports[nic].claim_of(builder.routers[router])
 
 
 def interval(rate: float, burst: int) -> int:

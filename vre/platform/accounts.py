@@ -20,6 +20,7 @@ from vre.config.captures import row
 from vre.config.fields import MAX_CORES, integer
 from vre.errors import PlatformError
 from vre.memory.address_space import view
+from vre.platform import interfaces
 from vre.platform.arguments import held
 from vre.platform.impairments import rows, strays
 from vre.platform.packet_account import dropped, in_flight, made, received
@@ -283,6 +284,10 @@ class Reader:
     def links(self) -> list[dict[str, Any]]:
         """Return each impaired link's account, see :func:`vre.platform.impairments.rows`."""
         return rows(self.manifest)
+
+    def interfaces(self) -> list[dict[str, Any]]:
+        """Return the account of each interface at a port, see :func:`vre.platform.interfaces.rows`."""
+        return interfaces.rows(self.manifest)
 
     def captures(self) -> list[dict[str, Any]]:
         """Return each capture's account, see :func:`vre.config.captures.row`."""

@@ -243,6 +243,8 @@ class Changes:
             runtime.publish()
             departure.told = True
             runtime.renew()
+            # Not before: what has come for it by then, as a broadcast, would be written where the old wire has nothing.
+            self.builder.claim(memory)
             placed = allocate(self.model, self._demands(), before, fixed=True)
             runtime.placement.apply(placed)
             place_all(self.builder, {k: c for k, c in placement(placed).items() if k[0] == name})

@@ -83,6 +83,14 @@ def claimant(claims, frame, length):
 
 
 @kernel
+def is_for(claim, frame, length):
+    """Return whether a frame is for a CLAIM's MAC and VLAN; not if the claim has been given up."""
+    if length < ETHER_SIZE or acquire64(claim + CLAIM["ring"]) == 0 or load_mac(frame + ETHER_DST) != load64(claim):
+        return 0
+    return load64(claim + CLAIM["vlan"]) == vlan_of(frame, length)
+
+
+@kernel
 def take_in(claim, frame, length, time):
     """Put a frame into the ring of a CLAIM's router, or into the port's if it has a single one."""
     ring, queue = load64(claim + CLAIM["ring"]), load64(claim + CLAIM["queue"])

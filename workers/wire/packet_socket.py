@@ -4,25 +4,38 @@
 A frame may come as no wire carries it. Its checksum may not be computed yet (the sender's stack leaves that to its
 interface, and says so in a virtio header): it is completed here. Its outer VLAN tag is in the frame's header in the
 ring: it is put back. It may be longer than any buffer, and be cut: it is counted where it arrives, and not received.
+
+A device has a ring for each router that claims a MAC, filled by a filter. If its router has no room, it is not read:
+what overflows is dropped in the kernel, costs no time here, and is counted as the router's.
 """
 
 from __future__ import annotations
 
 from shm.intrinsics import (
     acquire32,
+    acquire64,
+    add64,
     copy,
     kernel,
     load8,
     load16,
     load32,
+    load64,
     prefetch,
     put_be16,
     record,
     release32,
     store16,
+    store64,
 )
+from shm.layout import RING
+from shm.link_layout import DEVICE, QUEUE
+from shm.ring import room
+from shm.syscalls import GETSOCKOPT, sys6
+from shm.wire_layout import CLAIM
 from workers.datapath.checksum import add_up
 from workers.datapath.headers import ETHER_SIZE, ETHER_TYPE, TYPE_VLAN, VLAN_TAG_SIZE, VLAN_TCI
+from workers.datapath.nic import is_for, take_in
 from workers.datapath.packet import LARGE_ROOM
 from workers.wire.device import DEVICE_RECORD, RECEIVED_MOST, arrival_time, take
 
@@ -31,6 +44,9 @@ _STATUS, _LENGTH, _CAPTURED, _MAC, _VLAN_TCI, _VLAN_TPID = 0, 4, 8, 12, 24, 26
 _KERNEL, _USER, _SUM_NOT_READY, _VLAN_VALID, _TPID_VALID = 0, 1, 8, 0x10, 0x40
 # struct virtio_net_hdr: in front of the frame, whatever its size was set to.
 _VIRTIO_SIZE, _VIRTIO_START, _VIRTIO_OFFSET, _NEEDS_SUM = 10, 6, 8, 1
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6
+#: How often the kernel is asked what had no room.
+_LOOK_NS = 10_000_000
 
 
 @kernel
@@ -60,8 +76,8 @@ def put_tag_back(frame, tag_type, tag):
 
 
 @kernel
-def receive_from_ring(device, header, status, time):
-    """Receive the frame whose header in the ring this is."""
+def receive_from_ring(device, claim, header, status, time):
+    """Receive the frame whose header in a ring this is; `claim` says whose ring it is, 0: all other frames'."""
     state = record(device, DEVICE_RECORD)
     frame, length, whole = header + load16(header + _MAC), load32(header + _CAPTURED), load32(header + _LENGTH)
     if status & _SUM_NOT_READY and length == whole:
@@ -72,23 +88,55 @@ def receive_from_ring(device, header, status, time):
         whole += VLAN_TAG_SIZE
     if length < load32(header + _LENGTH) and whole <= LARGE_ROOM:
         whole = LARGE_ROOM + 1  # it is cut: no buffer shall hold it
-    take(device, frame, whole, time)
+    if claim and state["batch"] == 0 and is_for(claim, frame, whole):
+        state["received"] += 1
+        state["received_bytes"] += whole
+        take_in(claim, frame, whole, time)
+    else:
+        take(device, frame, whole, time)
+
+
+@kernel
+def count_overrun(queue, claim, wall):
+    """Count as a router's what its ring in the kernel had no room for; asked now and then."""
+    if wall - load64(queue + QUEUE["looked_ns"]) < _LOOK_NS:
+        return
+    store64(queue + QUEUE["looked_ns"], wall)
+    store64(queue + QUEUE["statistics_size"], 8)
+    statistics, size = queue + QUEUE["statistics"], queue + QUEUE["statistics_size"]
+    if sys6(GETSOCKOPT, load64(queue + QUEUE["fd"]), _SOL_PACKET, _PACKET_STATISTICS, statistics, size, 0) == 0:
+        add64(load64(claim + CLAIM["ring"]) + RING["full"], load32(statistics + 4))
+
+
+@kernel
+def receive_queue(device, queue, wall):
+    """Receive what waits in a queue; return how many frames."""
+    ring, size = load64(queue + QUEUE["ring"]), load64(queue + QUEUE["frame_size"])
+    mask, claim = load64(queue + QUEUE["frame_mask"]), load64(queue + QUEUE["claim"])
+    # A link that is impaired takes frames whether its router has room or not.
+    target = acquire64(claim + CLAIM["ring"]) if claim and load64(device + DEVICE["batch"]) == 0 else 0
+    time, at, count = arrival_time(device, wall), load64(queue + QUEUE["next"]), 0
+    most = room(target, RECEIVED_MOST) if target else RECEIVED_MOST
+    while count < most:
+        header = ring + (at & mask) * size
+        status = acquire32(header + _STATUS)
+        if status & _USER == 0:
+            break
+        prefetch(ring + ((at + 1) & mask) * size)
+        receive_from_ring(device, claim, header, status, time)
+        release32(header + _STATUS, _KERNEL)
+        at += 1
+        count += 1
+        store64(queue + QUEUE["next"], at)
+    if target:
+        count_overrun(queue, claim, wall)
+    return count
 
 
 @kernel
 def receive_packets(device, wall):
-    """Receive what waits in a packet socket's ring; return how many frames."""
-    state = record(device, DEVICE_RECORD)
-    time, at, count = arrival_time(device, wall), state["next"], 0
-    while count < RECEIVED_MOST:
-        header = state["ring"] + (at & state["frame_mask"]) * state["frame_size"]
-        status = acquire32(header + _STATUS)
-        if status & _USER == 0:
-            break
-        prefetch(state["ring"] + ((at + 1) & state["frame_mask"]) * state["frame_size"])
-        receive_from_ring(device, header, status, time)
-        release32(header + _STATUS, _KERNEL)
-        at += 1
-        count += 1
-        state["next"] = at
+    """Receive what waits in a device's queues; return how many frames."""
+    count, queues = 0, load64(device + DEVICE["queues"])
+    for i in range(load64(device + DEVICE["queue_count"])):
+        count += receive_queue(device, queues + i * QUEUE.size, wall)
     return count

@@ -2,7 +2,7 @@
 """TAP devices: one call for each frame, which is the fastest that they have.
 
 A plain TAP (IFF_TAP | IFF_NO_PI) computes checksums and cuts segments before its frames are read here. It is read into
-the buffer at DEVICE.ring, of DEVICE.frame_size bytes, which holds the longest frame that there can be.
+the buffer at DEVICE.buffer, which holds the longest frame that there can be.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def receive_tap(device, wall):
     state = record(device, DEVICE_RECORD)
     time, count = arrival_time(device, wall), 0
     while count < RECEIVED_MOST:
-        length = sys6(READ, state["rx_fd"], state["ring"], state["frame_size"], 0, 0, 0)
+        length = sys6(READ, state["rx_fd"], state["buffer"], state["buffer_size"], 0, 0, 0)
         if length <= 0:
             break
-        take(device, state["ring"], length, time)
+        take(device, state["buffer"], length, time)
         count += 1
     return count
 
