@@ -3,7 +3,7 @@
 
 A core's clients and their tasks are lists that its worker walks. Each change is one word, stored last, so the
 worker sees the list before it or after it. A worker may still run an unlinked task until its slice ends:
-the caller waits for that (:meth:`vre.platform.platform.Platform.quiesce`) before the task is put
+the caller waits for that (:meth:`vre.platform.runtime.Runtime.quiesce`) before the task is put
 elsewhere.
 """
 

@@ -106,11 +106,15 @@ def describe_router(
     graph = from_text(config, name)
     router = Router(name, weight, graph, claims, cores, cost, domu or Domu(), round(deadline_s * 1e9))
     if inside or direct:
-        problems = problems_inside(graph)
-        if problems:
-            raise ConfigError(problems)
-        router.host_in_domu(direct)
+        _host(router, direct)
     return router
+
+
+def _host(router: Router, direct: bool) -> None:
+    problems = problems_inside(router.graph)
+    if problems:
+        raise ConfigError(problems)
+    router.host_in_domu(direct)
 
 
 def add_router(model: Model, router: Router) -> None:

@@ -77,8 +77,8 @@ def warm(jobs: dict[str, tuple[str, Callable[[], object]]], say: Callable[[str],
 
     Notes
     -----
-    A job that fails leaves no mark: it is done again, and its error shown, by who needs the code. Without a cache
-    nothing is done: what another process compiles could not be loaded here.
+    A job that fails leaves no mark: the process that needs the code compiles it again, and reports the error.
+    Without a cache nothing is done: what another process compiles could not be loaded here.
     """
     if why := why_no_cache():
         say(f"compiling without a cache, at each start anew: {why}")

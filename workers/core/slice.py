@@ -184,8 +184,7 @@ def run_slice(core: int, until: int) -> int:
     while now < until:
         publish_clock(core, now)
         if is_ahead(core):
-            # The wait does not count.
-            break
+            break  # the wait does not count
         if now >= state["next_poll"]:
             wake(core, clients, count, passes)
             state["next_poll"] = now + state["poll_ticks"]
@@ -200,8 +199,7 @@ def run_slice(core: int, until: int) -> int:
         state["least_pass"] = load64(slot)
         task = next_task(client)
         if task == 0:
-            # Its last task here has been unlinked.
-            leave(client, slot)
+            leave(client, slot)  # its last task here has been unlinked
             continue
         # Run.
         begun = now
