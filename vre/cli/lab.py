@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -55,7 +56,12 @@ def up(file: Path, detach: bool, name: str | None, quiet: bool) -> None:
         _up(described, quiet, theirs)
         return
     os.close(theirs)
-    said = os.read(ours, 1)
+    try:
+        said = os.read(ours, 1)
+    except BaseException:  # a signal: a lab that is not up yet shall not come up later
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+        raise
     if said != _UP:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         sys.exit(status if status >= 0 else 128 - status)

@@ -90,11 +90,15 @@ def _router(
     """Return what a platform file says of a router: ports with addresses, and a configuration if it has none."""
     data = dict(table)
     data["ports"] = dict(table.get("ports", {}))
+    domu = table.get("domu", {})
+    control = isinstance(domu, dict) and "control" in domu
     values: dict[str, str] = {}
     known: list[RouterEnd] = []
     for link, end in ends:
         own, given = show_ether(link.mac(end)), data["ports"].get(end.port, {})
         data["ports"][end.port] = {"nic": end.nic, "mac": own} | given
+        if end.port in addresses and control:
+            data["ports"][end.port]["address"] = str(addresses[end.port])
         mac = str(given.get("mac", own)).replace("*", own)
         values |= {f"{_variable(end.port)}_mac": mac, f"{_variable(end.port)}_mtu": str(link.mtu)}
         address = addresses.get(end.port)
@@ -103,9 +107,10 @@ def _router(
             known.append(RouterEnd(end.port, address, mac, link.mtu))
     if isinstance(table.get("define", {}), dict):
         data["define"] = values | table.get("define", {})
-    domu = table.get("domu", {})
-    if known and "config" not in table and not (isinstance(domu, dict) and "config" in domu):
-        data["config"] = forwarding(known, routes)
+    if control and routes:
+        data["domu"] = {"routes": [f"{one.network} via {one.gateway}" for one in routes]} | domu
+    if known and "config" not in table and "config" not in domu:
+        data["config"] = forwarding(known, routes, control)
     return data
 
 

@@ -25,16 +25,23 @@ class RouterEnd:
     mtu: int = 1500
 
 
-def forwarding(ports: Sequence[RouterEnd], routes: Sequence[Route]) -> str:
+def forwarding(ports: Sequence[RouterEnd], routes: Sequence[Route], control: bool = False) -> str:
     """Return the configuration of a router with these ports and routes.
 
     It answers ARP and echo requests, forwards, and sends the ICMP errors of RFC 1812. As in Click's manual, output 0
-    of the lookup is the router itself; output i is port i, from 1; the last one is for packets without a route.
+    of the lookup is the router itself; output i is port i, from 1; the last one is for packets without a route. With a
+    `control` plane its kernel answers instead, and fills the table.
     """
-    return "\n".join([_lookup(ports, routes), *(_port(i, end, ports) for i, end in enumerate(ports, 1))])
+    table = _control_table(ports) if control else _table(ports, routes)
+    own = _CONTROL_OWN if control else _own(ports)
+    return "\n".join([_lookup(ports, table, own), *(_port(i, end, ports, control) for i, end in enumerate(ports, 1))])
 
 
-def _lookup(ports: Sequence[RouterEnd], routes: Sequence[Route]) -> str:
+def _control_table(ports: Sequence[RouterEnd]) -> list[str]:
+    return [f"0.0.0.0/0 {len(ports) + 1}"]
+
+
+def _table(ports: Sequence[RouterEnd], routes: Sequence[Route]) -> list[str]:
     unreachable = len(ports) + 1
     table = [f"{end.address.ip}/32 {_OWN}" for end in ports]
     for i, end in enumerate(ports, 1):
@@ -46,22 +53,36 @@ def _lookup(ports: Sequence[RouterEnd], routes: Sequence[Route]) -> str:
         table.append(f"{route.network} {route.gateway} {port}")
     if not any(route.network.prefixlen == 0 for route in routes):
         table.append(f"0.0.0.0/0 {unreachable}")
+    return table
+
+
+#: What is for the router itself goes to its control plane before it is looked up.
+_CONTROL_OWN = f"rt[{_OWN}] -> Discard;"
+
+
+def _own(ports: Sequence[RouterEnd]) -> str:
     first = ports[0].address.ip
-    return f"""rt :: RadixIPLookup({", ".join(table)});
-rt[{_OWN}] -> ping :: ICMPPingResponder -> rt;
+    return f"""rt[{_OWN}] -> ping :: ICMPPingResponder -> rt;
 ping[1] -> own :: Classifier(9/11, 9/06, -);  // UDP, TCP
 own[0] -> ICMPError({first}, unreachable, port) -> rt;
 own[1] -> ICMPError({first}, unreachable, port) -> rt;
-own[2] -> Discard;
-rt[{unreachable}] -> ICMPError({first}, unreachable, net) -> rt;"""
+own[2] -> Discard;"""
 
 
-def _port(i: int, end: RouterEnd, ports: Sequence[RouterEnd]) -> str:
+def _lookup(ports: Sequence[RouterEnd], table: Sequence[str], own: str) -> str:
+    return f"""rt :: RadixIPLookup({", ".join(table)});
+{own}
+rt[{len(ports) + 1}] -> ICMPError({ports[0].address.ip}, unreachable, net) -> rt;"""
+
+
+def _port(i: int, end: RouterEnd, ports: Sequence[RouterEnd], control: bool) -> str:
     address, mac = end.address.ip, end.mac
     interfaces = " ".join(str(one.address) for one in ports)
+    requests = "Discard" if control else f"ARPResponder({address} {mac}) -> out{i}"
     return f"""
 in{i} :: FromDevice({end.port}) -> Paint({i}) -> kind{i} :: Classifier(12/0806 20/0001, 12/0806 20/0002, 12/0800, -);
-kind{i}[0] -> ARPResponder({address} {mac}) -> out{i} :: Queue({_QUEUE}) -> ToDevice({end.port});
+out{i} :: Queue({_QUEUE}) -> ToDevice({end.port});
+kind{i}[0] -> {requests};
 kind{i}[1] -> [1]arp{i} :: ARPQuerier({address}, {mac}) -> out{i};
 kind{i}[2] -> Strip(14) -> CheckIPHeader(INTERFACES {interfaces}) -> rt;
 kind{i}[3] -> Discard;
