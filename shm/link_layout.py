@@ -15,7 +15,7 @@ from __future__ import annotations
 from shm.layout import APART, Layout
 
 #: How frames come from a device, and how they leave it: DEVICE.rx and DEVICE.tx.
-PACKET_RING, XDP_RING, MESSAGES, TAP = 1, 2, 3, 4
+PACKET_RING, XDP_RING, MESSAGES, TAP, SUPER_FRAMES = 1, 2, 3, 4, 5
 #: What the platform knows of a device: DEVICE.state.
 UP, DOWN, GONE = 0, 1, 2
 
@@ -33,6 +33,8 @@ DEVICE = Layout(
         "longest": "i8",  # supervisor: bytes of the longest frame that it takes
         "overrun": "i8",  # supervisor: frames for which the ring of the first of its queues had no room
         "state": "i8",  # supervisor
+        "scratch": "i8",  # set once: address of a VNET header and a frame, where super-frames are cut, else 0
+        "merge": "i8",  # set once: address of a MERGE, where frames are merged, else 0
         # Reception.
         "queues": ("i8", APART),  # set once: address of its QUEUEs
         "queue_count": "i8",  # set once
@@ -42,6 +44,7 @@ DEVICE = Layout(
         "received_bytes": "i8",
         "unclaimed": "i8",  # of these, frames that no router claims
         "stray": "i8",  # destination MAC of the last of them, as an integer
+        "cut": "i8",  # super-frames that came, and were cut into these frames
         "completed": "i8",  # of these, frames that came with a checksum to be completed
         "impairment": "i8",  # supervisor: address of the IMPAIRMENT of frames that come, 0: none
         "batch": "i8",  # the LINK_STATE of its batch while frames are received, else 0

@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from shm import channel, impairment_layout, journal, layout, link_layout, wire_layout
+from shm import channel, impairment_layout, journal, layout, link_layout, offload_layout, wire_layout
 from shm.intrinsics import add64, load64
 from shm.layout import CLIENTS, IDLE_PASS, TIME_UNIT_NS, Layout
 from vre.memory.address_space import view
@@ -107,9 +107,9 @@ KINDS = {
     impairment_layout.WAITING: {"ns": "due", "count": "order left", "still": "length claim serial"},
     link_layout.DEVICE: {
         "ns": "retry_ns stalled_ns",
-        "count": "overrun received received_bytes unclaimed completed refusals",
+        "count": "overrun received received_bytes unclaimed cut completed refusals",
         # Positions in rings of the operating system, and words of its system calls, begin at 0.
-        "still": "rx tx rx_fd tx_fd claims counts gate timed longest state queues queue_count buffer buffer_size stray "
+        "still": "rx tx rx_fd tx_fd claims counts gate timed longest state scratch merge queues queue_count buffer buffer_size stray "
         "impairment batch batch_ns offered settled places place_mask chunks messages vectors producer consumer "
         "filled descriptors completion_producer "
         "completion_consumer completions error",
@@ -119,6 +119,8 @@ KINDS = {
         "still": "fd ring frame_size frame_mask claim next statistics statistics_size",
     },
     link_layout.PLACE: {"stamp": "time left", "still": "length router busy"},
+    offload_layout.VNET: {"still": "flags gso_type header_size gso_size sum_start sum_offset"},
+    offload_layout.MERGE: {"still": "buffer length net payload segment count next open"},
     link_layout.MESSAGE: {"still": "name name_size vector vector_count control control_size flags sent"},
     link_layout.VECTOR: {"still": "start length"},
     channel.CHANNEL: {
@@ -168,7 +170,17 @@ class Shift:
 def unclassified():
     """Return the fields that no kind names, and the names that no field has."""
     found = set()
-    for module in (layout, link_layout, wire_layout, impairment_layout, channel, journal, held, neighbour_table):
+    for module in (
+        layout,
+        link_layout,
+        offload_layout,
+        wire_layout,
+        impairment_layout,
+        channel,
+        journal,
+        held,
+        neighbour_table,
+    ):
         found |= {f"{one.name}.*" for one in vars(module).values() if isinstance(one, Layout) and one not in KINDS}
     for one, kinds in KINDS.items():
         named = " ".join(kinds.values()).split()

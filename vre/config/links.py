@@ -19,6 +19,8 @@ from workers.wire.traffic import MOST_FLOWS
 
 #: Key to a function that returns the value or raises ValueError.
 Kinds = dict[str, Callable[[Any], Any]]
+#: How frames leave by an interface.
+_SENDING: Kinds = {"send": fields.sending, "offload": fields.boolean}
 #: Links of a port that are read: it has one each way.
 _LINKS = 16
 
@@ -64,10 +66,10 @@ def _kinds(folder: Path) -> dict[str, tuple[Callable[..., Link], Kinds]]:
         ),
         "capture": (Capture, {"capture": lambda value: _output(value, folder), "overwrite": fields.boolean}),
         "to": (Cable, {"to": fields.string}),
-        "veth": (_veth, {"veth": fields.string, "name": fields.interface, "mtu": fields.mtu, "send": fields.sending}),
+        "veth": (_veth, {"veth": fields.string, "name": fields.interface, "mtu": fields.mtu, **_SENDING}),
         "interface": (
             Interface,
-            {"interface": fields.interface, "netns": fields.string, "force": fields.boolean, "send": fields.sending},
+            {"interface": fields.interface, "netns": fields.string, "force": fields.boolean, **_SENDING},
         ),
         "tap": (Tap, {"tap": fields.interface, "netns": fields.string, "mtu": fields.mtu}),
     }

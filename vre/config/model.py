@@ -112,12 +112,16 @@ class Veth:
         Bytes of the largest packet, Ethernet header not included.
     send : {"auto", "xdp", "messages"}
         How frames are sent: by an AF_XDP socket, by sendmmsg, or by what there is.
+    offload : bool
+        Exchange super-frames with the hosts there: TCP is faster by several times, other traffic slower. They are cut
+        where they come in, and merged where they leave; `send` has no effect.
     """
 
     netns: str
     name: str | None = None
     mtu: int = 1500
     send: str = "auto"
+    offload: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,12 +137,15 @@ class Interface:
         Take it although the host's default route leads through it.
     send : {"auto", "xdp", "messages"}
         As of :class:`Veth`.
+    offload : bool
+        As of :class:`Veth`; the interface has its offloads as they are set.
     """
 
     interface: str
     netns: str | None = None
     force: bool = False
     send: str = "auto"
+    offload: bool = False
 
 
 @dataclass(frozen=True)

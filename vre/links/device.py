@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shm.intrinsics import add64, load64, store64
-from shm.link_layout import DEVICE, DOWN, GONE, MESSAGES, PACKET_RING, PLACE, PLACES, QUEUE, UP, XDP_RING
+from shm.link_layout import DEVICE, DOWN, GONE, PACKET_RING, PLACE, PLACES, QUEUE, UP, XDP_RING
 from shm.manifest import MappingEntry
 from vre.links.errors import LinkError, refused
 from vre.links.filters import attach, only, without
@@ -21,7 +21,7 @@ from vre.links.interfaces import Interface, Interfaces
 from vre.links.packet_socket import bind, open_receiver, open_sender, overrun
 from vre.links.xdp_socket import COMPLETION_RING, TX_RING, XdpSender
 from vre.memory.address_space import view
-from vre.memory.devices import LONG_FRAME, SHORT_FRAME, DevicePlan
+from vre.memory.devices import SHORT_FRAME, DevicePlan
 from workers.datapath.headers import ETHER_SIZE, VLAN_TAG_SIZE
 
 #: What the kernel puts in front of a frame in a ring: its own headers, and room for a VLAN tag.
@@ -89,7 +89,7 @@ class Device:
             self._open_sockets(found)
         except OSError as error:
             raise refused(error, "packet", "a packet socket") from None
-        if send != "messages":
+        if send != "messages" and not self.plan.offload:
             self._open_xdp(found, send == "xdp")
 
     def close(self) -> None:
@@ -101,7 +101,8 @@ class Device:
 
     def _open_sockets(self, found: Interface) -> None:
         plan, record = self.plan, self.record
-        frame_size = SHORT_FRAME if found.mtu + _RING_HEADERS <= SHORT_FRAME else LONG_FRAME
+        short = found.mtu + _RING_HEADERS <= SHORT_FRAME and not plan.offload
+        frame_size = SHORT_FRAME if short else plan.longest_frame
         for queue in plan.queues:
             receiver = self.opened.enter_context(open_receiver(self.namespace, plan.frames, frame_size))
             others = [other.claim for other in plan.queues if other.router]
@@ -110,10 +111,10 @@ class Device:
             at["fd"], at["frame_size"] = receiver.fileno(), frame_size
             plan.mappings.append(MappingEntry(queue.ring, plan.frames * frame_size, receiver.fileno(), 0))
             self._receivers.append(receiver)
-        self._sender = self.opened.enter_context(open_sender(self.namespace))
+        self._sender = self.opened.enter_context(open_sender(self.namespace, plan.offload))
         self._bind(found)
         record["rx"], record["rx_fd"] = PACKET_RING, self._receivers[0].fileno()
-        record["tx"], record["tx_fd"] = MESSAGES, self._sender.fileno()
+        record["tx"], record["tx_fd"] = plan.sends, self._sender.fileno()
         self.descriptors += [made.fileno() for made in (*self._receivers, self._sender)]
 
     def _open_xdp(self, found: Interface, wanted: bool) -> None:
@@ -180,7 +181,7 @@ class Device:
             # An AF_XDP socket is bound once, and the wire has no other's descriptor.
             assert self._sender
             store64(record + DEVICE["tx_fd"], self._sender.fileno())
-            store64(record + DEVICE["tx"], MESSAGES)
+            store64(record + DEVICE["tx"], self.plan.sends)
             for i in range(PLACES):
                 store64(self.plan.places + i * PLACE.size + PLACE["busy"], 0)
 

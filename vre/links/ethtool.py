@@ -15,15 +15,16 @@ _GET_FLAGS, _SET_FLAGS, _SET_TX_CHECKSUM = 0x25, 0x26, 0x17
 _TX_VLAN = 1 << 7
 
 
-def send_whole_frames(namespace: int, name: str) -> None:
-    """Let an interface compute checksums, cut segments and insert VLAN tags before it sends. Raises OSError.
+def send_whole_frames(namespace: int, name: str, offload: bool) -> None:
+    """Let an interface insert VLAN tags before it sends, and compute checksums and cut segments unless `offload`.
 
-    Without checksum offload the kernel does the other two by itself.
+    Without checksum offload the kernel cuts segments by itself. Raises OSError.
     """
 
     def work() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-            _ask(control, name, _SET_TX_CHECKSUM, 0)
+            if not offload:
+                _ask(control, name, _SET_TX_CHECKSUM, 0)
             flags = _ask(control, name, _GET_FLAGS, 0)
             _ask(control, name, _SET_FLAGS, flags & ~_TX_VLAN)
 

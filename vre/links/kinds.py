@@ -42,7 +42,7 @@ class VethDevice(Device):
         namespace = named_namespace(self.link.netns)
         try:
             make_veth(self.namespace, self.near, far, namespace, self.link.mtu)
-            send_whole_frames(namespace, far)
+            send_whole_frames(namespace, far, self.link.offload)
             for end, name in ((self.namespace, self.near), (namespace, far)):
                 interfaces = Interfaces(end)
                 interfaces.set_up(name)

@@ -33,11 +33,16 @@ def open_receiver(namespace: int, frames: int, frame_size: int) -> socket.socket
     return made
 
 
-def open_sender(namespace: int) -> socket.socket:
-    """Return a socket that receives nothing, to send by; it is bound by :func:`bind`. Raises OSError."""
+def open_sender(namespace: int, described: bool) -> socket.socket:
+    """Return a socket that receives nothing, to send by; it is bound by :func:`bind`. Raises OSError.
+
+    Each frame comes after a VNET header if they are `described`.
+    """
     made = inside(namespace, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
     try:
         made.setsockopt(_SOL_PACKET, _QDISC_BYPASS, 1)
+        if described:
+            made.setsockopt(_SOL_PACKET, _VIRTIO_HEADER, 1)
     except BaseException:
         made.close()
         raise

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from shm.link_layout import CHUNK, DEVICE, MESSAGE, PLACE, PLACES, QUEUE, VECTOR
+from shm.link_layout import CHUNK, DEVICE, MESSAGE, MESSAGES, PLACE, PLACES, QUEUE, SUPER_FRAMES, VECTOR
 from shm.manifest import DeviceEntry, MappingEntry
+from shm.offload_layout import MERGE, MOST, VNET
 from shm.segment import PAGE
 from vre.config.model import Interface, Nic, Router, Tap, Veth, World
 from vre.memory.address_space import AddressSpace, view
@@ -19,6 +20,8 @@ from vre.memory.router import receives
 #: Bytes from one frame of a packet socket's ring to the next, headers of the kernel included: the least for a frame of
 #: an ordinary MTU, and what holds the longest that a buffer does.
 SHORT_FRAME, LONG_FRAME = 2048, 4096
+#: The same for super-frames, and how many of them a ring holds.
+SUPER_FRAME, SUPER_FRAMES_HELD = 1 << 17, 64
 #: Addresses for an AF_XDP socket's TX and completion rings: their entries, and words in front.
 XDP_ROOM = PLACES * 16 + PAGE
 #: Most routers of a device that have a queue of their own: each is a descriptor, and memory of the kernel.
@@ -31,7 +34,7 @@ TAP_BUFFER = 1 << 16
 class QueuePlan:
     """A packet socket's ring: for frames of `router`, by its claim; or for all others, if it is None.
 
-    `ring` is an address for a mapping of as many LONG_FRAMEs as the device has `frames`.
+    `ring` is an address for a mapping of the device's `frames` times its `longest_frame` bytes.
     """
 
     router: str | None
@@ -56,6 +59,8 @@ class DevicePlan:
         Address of what a TAP is read into, 0 for other kinds.
     tx_ring, completion_ring : int
         Addresses for mappings of XDP_ROOM bytes each.
+    scratch, merge : int
+        Addresses of a VNET header with a frame, and of a MERGE with its super-frame, if it has offloads, else 0.
     mappings : list of MappingEntry
         What the wire maps, once it is open.
     """
@@ -72,7 +77,24 @@ class DevicePlan:
     buffer: int
     tx_ring: int
     completion_ring: int
+    scratch: int = 0
+    merge: int = 0
     mappings: list[MappingEntry] = field(default_factory=list)
+
+    @property
+    def offload(self) -> bool:
+        """Whether super-frames come and leave."""
+        return self.merge != 0
+
+    @property
+    def longest_frame(self) -> int:
+        """Bytes from one frame of a ring to the next, at most."""
+        return SUPER_FRAME if self.offload else LONG_FRAME
+
+    @property
+    def sends(self) -> int:
+        """How frames leave by its packet socket, as DEVICE.tx."""
+        return SUPER_FRAMES if self.offload else MESSAGES
 
     @property
     def kind(self) -> str:
@@ -98,6 +120,9 @@ class DevicePlan:
             queue["claim"] = claim_of(plan.router) if plan.router else 0
         device["places"], device["place_mask"] = self.places, PLACES - 1
         device["messages"], device["vectors"], device["chunks"] = self.messages, self.vectors, self.chunks
+        device["scratch"], device["merge"] = self.scratch, self.merge
+        if self.merge:
+            view(self.merge, MERGE.dtype)[0]["buffer"] = self.merge + MERGE.size + VNET.size
         messages, vectors = view(self.messages, MESSAGE.dtype, PLACES), view(self.vectors, VECTOR.dtype, PLACES)
         for i in range(PLACES):
             messages[i]["vector"], messages[i]["vector_count"] = self.vectors + i * VECTOR.size, 1
@@ -119,6 +144,8 @@ def plan_device(space: AddressSpace, nic: Nic, routers: Iterable[Router]) -> Dev
     arena = space.part("link", nic.name)
     # A power of two, as the RX ring of a port.
     frames = 1 << (nic.slots - 1).bit_length()
+    offload = not isinstance(nic.world, Tap) and nic.world.offload
+    frames = SUPER_FRAMES_HELD if offload else frames
     address = arena.take(DEVICE.size)
     places, messages, vectors = (arena.take(PLACES * kind.size) for kind in (PLACE, MESSAGE, VECTOR))
     chunks = arena.take(PLACES * CHUNK, PAGE)
@@ -130,12 +157,27 @@ def plan_device(space: AddressSpace, nic: Nic, routers: Iterable[Router]) -> Dev
         whose += _claims(nic, routers)[:QUEUES]
     first = arena.take(len(whose) * QUEUE.size)
     queues = [
-        QueuePlan(name, claim, first + i * QUEUE.size, space.hole(frames * LONG_FRAME))
+        QueuePlan(name, claim, first + i * QUEUE.size, space.hole(frames * (SUPER_FRAME if offload else LONG_FRAME)))
         for i, (name, claim) in enumerate(whose)
     ]
     tx_ring, completion_ring = space.hole(XDP_ROOM), space.hole(XDP_ROOM)
+    scratch = arena.take(VNET.size + LONG_FRAME) if offload else 0
+    merge = arena.take(MERGE.size + VNET.size + MOST) if offload else 0
     return DevicePlan(
-        nic, nic.world, address, places, messages, vectors, chunks, frames, queues, 0, tx_ring, completion_ring
+        nic,
+        nic.world,
+        address,
+        places,
+        messages,
+        vectors,
+        chunks,
+        frames,
+        queues,
+        0,
+        tx_ring,
+        completion_ring,
+        scratch,
+        merge,
     )
 
 

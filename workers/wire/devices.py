@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from shm.intrinsics import kernel, load16, load64, prefetch_read, record, relaxed64
 from shm.layout import RING, SLOT
-from shm.link_layout import DEVICE, PACKET_RING, TAP, XDP_RING
+from shm.link_layout import DEVICE, PACKET_RING, SUPER_FRAMES, TAP, XDP_RING
 from shm.ring import available, next_pop, pop_to, release
 from workers.datapath.packet import frame_address
 from workers.wire.accounts import AHEAD, BATCH, stamp
@@ -20,6 +20,7 @@ from workers.wire.impairment import clock_of_link
 from workers.wire.messages import send_messages
 from workers.wire.packet_socket import receive_packets
 from workers.wire.sink import SINK_RECORD, run_sink, sent_at
+from workers.wire.super_frames import send_merged
 from workers.wire.tap import receive_tap, send_tap
 from workers.wire.xdp_socket import reap, send_xdp
 
@@ -56,6 +57,8 @@ def flush(device, wall):
         send_xdp(device, wall)
     elif state["tx"] == TAP:
         send_tap(device, wall)
+    elif state["tx"] == SUPER_FRAMES:
+        send_merged(device, wall)
     else:
         send_messages(device, wall)
 

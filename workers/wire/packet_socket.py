@@ -25,7 +25,6 @@ from shm.intrinsics import (
     put_be16,
     record,
     release32,
-    store16,
     store64,
 )
 from shm.layout import RING
@@ -33,11 +32,12 @@ from shm.link_layout import DEVICE, QUEUE
 from shm.ring import room
 from shm.syscalls import GETSOCKOPT, sys6
 from shm.wire_layout import CLAIM
-from workers.datapath.checksum import add_up
 from workers.datapath.headers import ETHER_SIZE, ETHER_TYPE, TYPE_VLAN, VLAN_TAG_SIZE, VLAN_TCI
 from workers.datapath.nic import is_for, take_in
 from workers.datapath.packet import LARGE_ROOM
+from workers.datapath.tcp import complete_sum
 from workers.wire.device import DEVICE_RECORD, RECEIVED_MOST, arrival_time, take
+from workers.wire.super_frames import is_super, set_aside, take_cut
 
 # struct tpacket2_hdr, and the bits of its status.
 _STATUS, _LENGTH, _CAPTURED, _MAC, _VLAN_TCI, _VLAN_TPID = 0, 4, 8, 12, 24, 26
@@ -59,9 +59,7 @@ def complete_checksum(frame, length):
     start, offset = load16(header + _VIRTIO_START), load16(header + _VIRTIO_OFFSET)
     if load8(header) & _NEEDS_SUM == 0 or start < ETHER_SIZE or start + offset + 2 > length:
         return 0
-    total = ~add_up(frame + start, length - start) & 0xFFFF
-    # Of the two zeros the one that does not stand for no checksum (RFC 768).
-    store16(frame + start + offset, total if total else 0xFFFF)
+    complete_sum(frame + start, length - start, frame + start + offset)
     return 1
 
 
@@ -80,12 +78,17 @@ def receive_from_ring(device, claim, header, status, time):
     """Receive the frame whose header in a ring this is; `claim` says whose ring it is, 0: all other frames'."""
     state = record(device, DEVICE_RECORD)
     frame, length, whole = header + load16(header + _MAC), load32(header + _CAPTURED), load32(header + _LENGTH)
-    if status & _SUM_NOT_READY and length == whole:
+    super_frame = is_super(device, frame - _VIRTIO_SIZE)
+    if super_frame:
+        set_aside(device, frame - _VIRTIO_SIZE, status & _VLAN_VALID)
+    elif status & _SUM_NOT_READY and length == whole:
         state["completed"] += complete_checksum(frame, length)
     if status & _VLAN_VALID and length >= ETHER_SIZE:
         tag_type = load16(header + _VLAN_TPID) if status & _TPID_VALID else TYPE_VLAN
         frame = put_tag_back(frame, tag_type, load16(header + _VLAN_TCI))
         whole += VLAN_TAG_SIZE
+    if super_frame and length == load32(header + _LENGTH) and take_cut(device, frame, whole, time):
+        return
     if length < load32(header + _LENGTH) and whole <= LARGE_ROOM:
         whole = LARGE_ROOM + 1  # it is cut: no buffer shall hold it
     if claim and state["batch"] == 0 and is_for(claim, frame, whole):
