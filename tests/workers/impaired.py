@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from functools import cache
 
 import numpy as np
@@ -21,6 +22,8 @@ from workers.datapath.nic import deliver
 from workers.wire.loop import run_wire
 
 CONFIG = "FromDevice(eth0) -> ToDevice(eth1); FromDevice(eth2) -> Discard;"
+#: An Enhanced Packet Block of pcapng, up to the frame.
+BLOCK = struct.Struct("<7I")
 HEADER = bytes.fromhex("0200000000030200000000018888")
 
 
@@ -92,17 +95,18 @@ class Link:
     def arrived(self):
         """Take what has come to the capture; return numbers, times in ns, and frames."""
         filled, emptied = (load64(self._capture + CAPTURE[name]) for name in ("filled", "emptied"))
-        buffer = load64(self._capture + CAPTURE["buffer"])
-        mask = load64(self._capture + CAPTURE["size"]) - 1
-        at, numbers, times, frames = emptied & 0xFFFFFFFF, [], [], []
-        while at != filled & 0xFFFFFFFF:
-            block = bytes(view(buffer, "u1", mask + 1)[np.arange(at, at + 2200) & mask])
-            words = np.frombuffer(block[:28], "u4")
-            frame = block[28 : 28 + int(words[5])]
+        buffer, size = (load64(self._capture + CAPTURE[name]) for name in ("buffer", "size"))
+        start, end = emptied & 0xFFFFFFFF, filled & 0xFFFFFFFF
+        # Twice, one behind the other: a block may go on at the ring's beginning.
+        ring, start = 2 * ctypes.string_at(buffer, size), start & size - 1
+        data, at, numbers, times, frames = ring[start : start + (end - emptied & size - 1)], 0, [], [], []
+        while at < len(data):
+            _, whole, _, high, low, length, _ = BLOCK.unpack_from(data, at)
+            frame = data[at + BLOCK.size : at + BLOCK.size + length]
             numbers.append(int.from_bytes(frame[14:22], "little"))
-            times.append((int(words[3]) << 32) + int(words[4]))
+            times.append((high << 32) + low)
             frames.append(frame)
-            at += int(words[1])
+            at += whole
         store64(self._capture + CAPTURE["emptied"], filled)
         return np.array(numbers), np.array(times), frames
 
