@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from shm.run_directory import sweep
 from tests.netns import namespaces, require  # noqa: F401
 from tests.vre.platforms import assert_accounts, wait_for
 from vre.config.reader import load_model
@@ -86,6 +90,11 @@ def route(box, name, address):
     return next(((gateway, int(output)) for network, gateway, output in found if network == address), None)
 
 
+def networks(box, name):
+    """Return the networks that a router has routes to."""
+    return {line.split("\t")[0] for line in box.read(f"{name}/rt.table").splitlines()}
+
+
 def in_namespace(box, name, *command):
     told = ["nsenter", f"--net={plane(box, name)['namespace']}", *command]
     return subprocess.run(told, capture_output=True, text=True, check=True).stdout
@@ -98,7 +107,7 @@ def sent_to_host(box, name):
 def flows(box, *names):
     """Wait until the hosts' ports of routers have sent many more packets than they have now."""
     before = {name: sent_to_host(box, name) for name in names}
-    wait_for(box, lambda: all(sent_to_host(box, name) > before[name] + 200 for name in names), 60)
+    wait_for(box, lambda: all(sent_to_host(box, name) > before[name] + 200 for name in names), 90)
 
 
 def converged(box):
@@ -109,17 +118,18 @@ def converged(box):
 def check_a_daemon(box):
     """Packets follow a daemon's routes, whatever becomes of it, of what serves it, and of a link."""
     wait_for(box, lambda: converged(box), 90)
-    assert route(box, "a", "192.168.1.0/24") == ("10.0.0.2", RIGHT)
+    wait_for(box, lambda: route(box, "a", "192.168.1.0/24") == ("10.0.0.2", RIGHT), 60)
     flows(box, *"abc")
     # Neither a daemon's end nor that of the process that serves it takes a route away; both come back.
-    before = [box.read(f"{n}/rt.table") for n in "abc"]
-    pid, dumps = plane(box, "b")["pid"], plane(box, "b")["dumps"]
+    before = {n: networks(box, n) for n in "bc"}
+    pid, served_by = plane(box, "b")["pid"], plane(box, "c")["served_by"]
     os.kill(pid, signal.SIGKILL)
-    os.kill(plane(box, "c")["served_by"], signal.SIGKILL)
+    os.kill(served_by, signal.SIGKILL)
+    wait_for(box, lambda: plane(box, "c")["served_by"] != served_by, 60)
     flows(box, *"abc")
-    assert box.read("b/rt.table") == before[1] and box.read("c/rt.table") == before[2]
+    assert {n: networks(box, n) for n in "bc"} == before
     wait_for(box, lambda: plane(box, "b")["state"] == "running" and plane(box, "b")["pid"] not in (0, pid), 60)
-    assert plane(box, "b")["dumps"] >= dumps
+    assert {n: networks(box, n) for n in "bc"} == before
     flows(box, *"abc")
     # A link is cut: its routes go, the daemon finds another way, and packets take it.
     in_namespace(box, "a", "ip", "link", "set", "right", "down")
@@ -139,6 +149,65 @@ def test_frr_routes_a_triangle(lab):
     check_a_daemon(lab('control = "frr"', "vtysh"))
 
 
+PROGRAM = """import sys, time
+for asked in ("add 192.168.1.0/24 via 10.0.0.2", "add 20.0.0.0/8 via 10.0.0.2", "remove 20.0.0.0/8", "nonsense", "add 30.0.0.0/8 via 99.9.9.9"):
+    print(asked)
+    print(input(), file=sys.stderr)
+open("/tmp/own", "w").write("here")
+try:
+    open("/etc/vre-was-here", "w")
+except OSError as error:
+    print("read-only:", error.strerror, file=sys.stderr)
+time.sleep(1000)
+"""
+
+
+def test_programs_and_static_routes_and_nothing_is_left_after_a_kill(tmp_path, namespaces):  # noqa: F811
+    """Through the command line: each kind beside the others, the daemon's console, and the end of all by SIGKILL."""
+    namespaces()
+    require("bird", "birdc")
+    file = triangle(tmp_path, 'control = "bird"')
+    (tmp_path / "routes.py").write_text(PROGRAM)
+    text = file.read_text().replace('"bird"', '"routes.py"', 1)
+    at = text.rindex('control = "bird"')
+    static = 'control = "static", routes = ["192.168.0.0/24 via 10.0.2.2"]'
+    file.write_text(text[:at] + static + text[at + len('control = "bird"') :])
+    name = f"control{os.getpid()}"
+
+    def vre(*arguments):
+        return subprocess.run([sys.executable, "-m", "vre", *arguments], capture_output=True, text=True, check=False)
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "vre", "run", file, "--name", name], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as run:
+        try:
+            rows, end = {}, time.monotonic() + 250
+            while not (rows and all(row["routes"] >= n for row, n in zip(rows.values(), (4, 3, 4), strict=True))):
+                assert time.monotonic() < end and run.poll() is None, (rows, run.stderr.read() if run.poll() else "")
+                time.sleep(0.2)
+                shown = vre("show", "control", "--json", "--name", name)
+                rows = {row["router"]: row for row in json.loads(shown.stdout)} if shown.returncode == 0 else {}
+            assert [row["kind"] for row in rows.values()] == ["program", "bird", "static"]
+            assert "192.168.1.0/24\t10.0.0.2\t1" in vre("read", "a/rt.table", "--name", name).stdout
+            assert "192.168.0.0/24\t10.0.2.2\t1" in vre("read", "c/rt.table", "--name", name).stdout
+            assert "ospf" in vre("console", "b", "--name", name, "--", "show", "protocols").stdout
+            assert "10.0.1.2/30" in vre("console", "c", "--name", name, "--", "ip", "addr").stdout
+            assert "no router 'x'" in vre("console", "x", "--name", name).stderr
+            events = vre("show", "events", "--name", name).stdout
+            for said in ("ok", "error: not 'add", "Network is unreachable", "read-only: Read-only file system"):
+                assert said in events, events
+            assert not Path("/etc/vre-was-here").exists() and not Path("/tmp/own").exists()
+            children = [row["pid"] for row in rows.values() if row["pid"]] + [row["served_by"] for row in rows.values()]
+        finally:
+            run.kill()
+    end = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}/ns/net").exists() for pid in children):
+        assert time.monotonic() < end, "what served the control planes has outlived the platform"
+        time.sleep(0.05)
+    assert "no platform" in vre("show", "control", "--name", name).stderr
+    assert name in sweep()
+
+
 def test_a_wrong_configuration_is_the_daemons_own_message(tmp_path, lab):
     require("bird")
     (tmp_path / "wrong.conf").write_text("router id 1.2.3.4;\n\nprotocol nonsense {}\n")
@@ -149,12 +218,18 @@ def test_a_wrong_configuration_is_the_daemons_own_message(tmp_path, lab):
 
 def test_what_a_file_says_of_control_planes_is_checked(tmp_path):
     file = triangle(tmp_path, 'control = "static", routes = ["x"], most_routes = 0, hold = -1')
-    file.write_text(file.read_text().replace('"10.0.0.1/30"', '"10.0.0.1"').replace("RadixIPLookup()", "Null()"))
+    file.write_text(file.read_text().replace('"10.0.0.1/30"', '"10.0.0.1"'))
     with pytest.raises(ConfigError) as raised:
         load_model(file, "x")
     said = str(raised.value)
     for part in ("'x' is not NETWORK via GATEWAY", "most_routes", "hold", "'10.0.0.1' has no length"):
         assert part in said, said
+    file = triangle(tmp_path, 'control = "static"')
+    file.write_text(file.read_text().replace("left = {", "a-name-of-18-bytes = {"))
+    (tmp_path / "router.click").write_text(GRAPH.replace("left", "a-name-of-18-bytes"))
+    with pytest.raises(ConfigError) as raised:
+        load_model(file, "x")
+    assert "too long for an interface" in str(raised.value)
     (tmp_path / "lab.toml").write_text(triangle(tmp_path, "most_routes = 5").read_text())
     with pytest.raises(ConfigError, match="there is no control plane that this is for"):
         load_model(Path(tmp_path / "lab.toml"), "x")

@@ -30,6 +30,7 @@ COMMANDS = {
     "replace": ("vre.cli.live", "Replace a running router's configuration."),
     "move": ("vre.cli.live", "Move a path to another core."),
     "link": ("vre.cli.live", "Show or change what a link does to frames: delay, loss, ..."),
+    "console": ("vre.cli.console", "Talk to a router's routing daemon."),
     "elements": ("vre.cli.elements", "List the elements, or show one's manual page."),
     "doctor": ("vre.cli.doctor", "Report what this host offers, and what would improve it."),
     "chaos": ("vre.cli.chaos", "Run rogue elements beside a platform's routers."),

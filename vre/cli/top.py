@@ -30,10 +30,15 @@ from workers.graph.shape import Shape
 #: The longer of the two windows that shares are shown for.
 _LONG_S = 10.0
 #: Views that are requested from the platform; the others are read from its memory.
-ASKED = ("domus", "events")
+ASKED = ("domus", "control", "events")
 #: What is printed if such a view is empty.
-_NOTHING = {"domus": "no router has a domU", "events": "no events", "links": "no link is impaired"}
-_NOTHING["interfaces"] = "no port leads out of the platform"
+_NOTHING = {
+    "domus": "no router has a domU",
+    "control": "no router has a control plane",
+    "events": "no events",
+    "links": "no link is impaired",
+    "interfaces": "no port leads out of the platform",
+}
 VIEWS = ("routers", "paths", "cores", "ports", "links", "interfaces", "memory", "decisions", "code", *ASKED)
 
 

@@ -14,12 +14,22 @@ from vre.config.tables import Tables
 from workers.files import place, read_text
 
 #: What each kind runs, in order, and the Debian package that has it.
-PROGRAMS = {"bird": (("bird",), "bird2"), "frr": (("zebra", "ospfd"), "frr"), "static": ((), "")}
+PROGRAMS = {"bird": (("bird",), "bird2"), "frr": (("zebra", "ospfd"), "frr"), "static": ((), ""), "program": ((), "")}
 #: Where programs for the administrator are, besides PATH.
 _FOLDERS = "/usr/sbin:/sbin:/usr/lib/frr:/usr/local/sbin"
 
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str) and value.endswith(".py"):
+        return value
+    try:
+        return fields.choice(*(kind for kind in PROGRAMS if kind != "program"))(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or the name of a .py file") from None
+
+
 CONTROL_KEYS: dict[str, Callable[[Any], Any]] = {
-    "control": fields.choice(*PROGRAMS),
+    "control": _kind,
     "config_file": fields.string,
     "routes": fields.static_routes,
     "most_routes": fields.integer(1, 1 << 21),
@@ -41,6 +51,10 @@ def read_control(tables: Tables, values: dict[str, Any], path: tuple[str, ...], 
         for key in found:
             tables.problem(f'{key}: there is no control plane that this is for: add control = "bird"', *path, key)
         return None
+    if kind.endswith(".py"):
+        if "config_file" in found:
+            tables.problem("config_file: a program has none", *path, "config_file")
+        kind, found["config_file"] = "program", kind
     programs, package = PROGRAMS[kind]
     for program in programs:
         if find_program(program) is None:
@@ -50,12 +64,13 @@ def read_control(tables: Tables, values: dict[str, Any], path: tuple[str, ...], 
     if "hold" in found:
         found["hold_s"] = found.pop("hold")
     if "config_file" in found:
-        if not programs:
+        if kind == "static":
             tables.problem("config_file: static routes have no daemon that would read it", *path, "config_file")
         file = place(found["config_file"], folder)
         found["config_file"] = str(file)
         try:
             found["config"] = read_text(file)
         except OSError as error:
-            tables.problem(f"config_file: cannot read {file}: {error.strerror}", *path, "config_file")
+            key = "control" if kind == "program" else "config_file"
+            tables.problem(f"{key}: cannot read {file}: {error.strerror}", *path, key)
     return Control(kind, **found)

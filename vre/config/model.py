@@ -249,9 +249,9 @@ class Control:
     Attributes
     ----------
     kind : str
-        "bird", "frr", or "static": no daemon, `routes` only.
+        "bird", "frr", "static": no daemon, `routes` only; or "program".
     config : str or None
-        The daemon's configuration; None: OSPF on all ports.
+        The daemon's configuration, or the program; None: OSPF on all ports.
     config_file : str
         Where that came from.
     routes : tuple of str

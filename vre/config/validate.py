@@ -105,7 +105,11 @@ def _check_control(model: Model, problem: Place) -> list[Problem]:
             found.append(problem('a control plane needs real time: no clock = "virtual"', *path))
         if router.hosted_graph:
             found.append(problem("a router whose graph runs in its domU can have no control plane", *path))
-        elif not any(node.cls.fib for node in router.graph.nodes):
+        for name in (router.own_name(nic) for nic in router.ports if not isinstance(nic, ControlPort)):
+            if len(name) > LONGEST_INTERFACE:
+                message = f"the name '{name}' is too long for an interface: at most {LONGEST_INTERFACE} characters"
+                found.append(problem(message, "routers", router.name, "ports", name))
+        if not router.hosted_graph and not any(node.cls.fib for node in router.graph.nodes):
             message = f"router '{router.name}' has no element for its routes, as RadixIPLookup"
             found.append(problem(message, *path))
     return found

@@ -97,6 +97,7 @@ class Daemon:
             "kind": self._control.kind,
             "programs": [find_program(program) for program in PROGRAMS[self._control.kind][0]],
             "config": self._config,
+            "name": self._control.config_file,
             "memory": self.router.domu.memory,
             "check": check,
         }

@@ -220,7 +220,7 @@ def assemble(
     handlers, reader, costs = Handlers(runtime.model, runtime.builder), Reader(manifest), PathCosts(runtime)
     changes = Changes(runtime, domus, lambda: costs.demands)
     commands = Commands(runtime, changes, handlers, domus, watchdog, reader)
-    verbs = verbs_of(commands, {"events": events.rows, "domus": domus.rows, "planes": planes.rows})
+    verbs = verbs_of(commands, {"events": events.rows, "domus": domus.rows, "control": planes.rows})
     control = ControlServer(directory.path / "control", runtime.boundary, verbs)
     cleanup.callback(control.close)
     return Running(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from shm.intrinsics import store64
+from shm.intrinsics import load64, store64
 from shm.manifest import CurrentManifest
 from shm.route_layout import FEED, PUMP
 from vre.supervision.restart_policy import cause
@@ -14,6 +14,8 @@ from workers.zygote.messages import Fork
 
 #: How long after its end a process is started again, doubled each time up to the longest.
 _AGAIN_S, _LONGEST_S = 0.1, 10.0
+#: How long routes stay that are not there again after that.
+_HOLD_NS = 30_000_000_000
 
 
 class ControlProcesses:
@@ -60,9 +62,11 @@ class ControlProcesses:
             entry = self._manifest.now.controls[number]
             self._report(f"router {entry.router}: what serves its control plane {cause(status)}; it is started again")
             # The next one begins with the whole table: what this one had told last is not known.
-            wanted = entry.feed + FEED["wanted"]
             store64(entry.feed + FEED["told"], 0)
-            store64(wanted, 1)
+            store64(entry.feed + FEED["wanted"], 1)
+            # Its TAPs have lost their carrier meanwhile, and routes went with that: they stay until they are back.
+            held = max(load64(entry.feed + FEED["hold_until_ns"]), time.monotonic_ns() + _HOLD_NS)
+            store64(entry.feed + FEED["hold_until_ns"], held)
             self._delay(number)
         return True
 

@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from types import TracebackType
 from typing import Self
 
-_NEWLINK, _NEWADDR, _NEWROUTE = 16, 20, 24
+_NEWLINK, _NEWADDR, _NEWROUTE, _DELROUTE = 16, 20, 24, 25
 _REQUEST, _ACK, _CREATE, _REPLACE = 0x1, 0x4, 0x400, 0x100
 _LINK_ADDRESS, _LINK_MTU = 1, 4
 _ADDRESS, _LOCAL = 1, 2
@@ -53,12 +53,12 @@ class Interfaces:
 
     def add_route(self, text: str) -> None:
         """Add a route, as "20.0.0.0/8 via 10.0.0.2"."""
-        network_text, _, gateway_text = text.split()
-        network, gateway = ip_network(network_text), ip_address(gateway_text)
-        family = socket.AF_INET if network.version == 4 else socket.AF_INET6
-        body = struct.pack("BBBBBBBBI", family, network.prefixlen, 0, 0, _MAIN, _STATIC, _UNIVERSE, _UNICAST, 0)
-        body += _attribute(_DST, network.network_address.packed) + _attribute(_GATEWAY, gateway.packed)
-        self._ask(_NEWROUTE, _CREATE | _REPLACE, body)
+        network, _, gateway = text.split()
+        self._ask(_NEWROUTE, _CREATE | _REPLACE, _route(network) + _attribute(_GATEWAY, ip_address(gateway).packed))
+
+    def remove_route(self, network: str) -> None:
+        """Remove a route, as "20.0.0.0/8", whatever its next hop."""
+        self._ask(_DELROUTE, 0, _route(network))
 
     def _ask(self, kind: int, flags: int, body: bytes) -> None:
         self._socket.send(struct.pack("IHHII", 16 + len(body), kind, _REQUEST | _ACK | flags, 1, 0) + body)
@@ -66,6 +66,14 @@ class Interfaces:
         error = -struct.unpack_from("i", answer, 16)[0]
         if error:
             raise OSError(error, os.strerror(error))
+
+
+def _route(text: str) -> bytes:
+    """Return the body of a message about a route to a network."""
+    network = ip_network(text)
+    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+    body = struct.pack("BBBBBBBBI", family, network.prefixlen, 0, 0, _MAIN, _STATIC, _UNIVERSE, _UNICAST, 0)
+    return body + _attribute(_DST, network.network_address.packed)
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

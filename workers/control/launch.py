@@ -6,7 +6,7 @@
 | network namespace | its router's |
 | PID, mount, IPC, UTS namespaces | its own |
 | files | read-only but /run, /tmp, /var/tmp, /var/log, /etc/frr and /etc/bird, which are empty and its own |
-| capabilities | those of the network, and to become another user; FRR's also SYS_ADMIN |
+| capabilities | those of the network, and to become another user; FRR's also SYS_ADMIN and DAC_OVERRIDE |
 | no_new_privs, limits on data, files, descriptors | yes |
 | Landlock, a filter of system calls | no: what a daemon calls is not the platform's to know |
 
@@ -27,6 +27,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+from workers.control.addresses import Interfaces
 from workers.control.namespace import enter
 from workers.process import follow_parent
 from workers.sandbox.jail import JailError
@@ -36,11 +37,16 @@ _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 16384, 1 << 1
 #: mount_setattr(2), the same number everywhere: AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY.
 _MOUNT_SETATTR, _HERE, _RECURSIVE, _READ_ONLY = 442, -100, 0x8000, 1
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
-_SETGID, _SETUID, _NET_BIND_SERVICE, _NET_BROADCAST, _NET_ADMIN, _NET_RAW, _SYS_ADMIN = 6, 7, 10, 11, 12, 13, 21
+_DAC_OVERRIDE, _SETGID, _SETUID, _SYS_ADMIN = 1, 6, 7, 21
+_NET_BIND_SERVICE, _NET_BROADCAST, _NET_ADMIN, _NET_RAW = 10, 11, 12, 13
+#: zebra asks for SYS_ADMIN; vtysh, as root, writes to sockets of another user.
+_FRR = {_DAC_OVERRIDE, _SYS_ADMIN}
 _NETWORK = {_SETGID, _SETUID, _NET_BIND_SERVICE, _NET_BROADCAST, _NET_ADMIN, _NET_RAW}
 #: Folders of its own, where the host has them.
 _OWN = ("/run", "/tmp", "/var/tmp", "/var/log", "/etc/frr", "/etc/bird")
 _FILES, _DESCRIPTORS = 64 << 20, 1024
+#: Longest line that a program writes.
+_LINE = 1000
 #: How long FRR's daemons may take to listen.
 _LISTEN_S = 20.0
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -108,6 +114,60 @@ def run_frr(programs: list[str], config: str, only_check: bool) -> int:
             return os.waitstatus_to_exitcode(status) & 0xFF
 
 
+def _give_up_capabilities() -> None:
+    for capability in range(64):
+        _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def run_program(config: str, name: str, only_check: bool) -> int:
+    """Run a program that says, a line each, which routes there are; return its status.
+
+    It writes `add NETWORK via GATEWAY` or `remove NETWORK`, and reads `ok`, or `error: ` and why. What it writes to its
+    standard error is shown. It has no capabilities: what it asks for is done here, in the namespace.
+    """
+    try:
+        compile(config, name, "exec")
+    except SyntaxError as error:
+        print(f"{name}:{error.lineno}: {error.msg}", flush=True)
+        return 1
+    if only_check:
+        return 0
+    file = Path("/run/program.py")
+    file.write_text(config)
+    program = subprocess.Popen(
+        [sys.executable, "-I", "-u", str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/run",
+        preexec_fn=_give_up_capabilities,
+    )
+    assert program.stdin and program.stdout
+    with Interfaces() as links:
+        while line := program.stdout.readline(_LINE):
+            answer = carry_out(links, line.decode(errors="replace").split())
+            try:
+                program.stdin.write(f"{answer}\n".encode())
+                program.stdin.flush()
+            except BrokenPipeError:
+                break
+    return program.wait() & 0xFF
+
+
+def carry_out(links: Interfaces, words: list[str]) -> str:
+    """Do what a program asks for; return the answer."""
+    try:
+        match words:
+            case ["add", network, "via", gateway]:
+                links.add_route(f"{network} via {gateway}")
+            case ["remove", network]:
+                links.remove_route(network)
+            case _:
+                return "error: not 'add NETWORK via GATEWAY' and not 'remove NETWORK'"
+    except (OSError, ValueError) as error:
+        return f"error: {error.strerror if isinstance(error, OSError) else error}"
+    return "ok"
+
+
 def main() -> int:
     """Enter the namespaces, and run what is asked for in them; return its status."""
     asked: dict[str, Any] = json.loads(sys.argv[1])
@@ -123,11 +183,14 @@ def main() -> int:
     status = 1
     try:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        keep = _NETWORK | ({_SYS_ADMIN} if asked["kind"] == "frr" else set())
+        keep = _NETWORK | (_FRR if asked["kind"] == "frr" else set())
         shut_in(asked["memory"], keep)
         if asked["kind"] == "bird":
             run_bird(asked["programs"][0], asked["config"], asked["check"])
-        status = run_frr(asked["programs"], asked["config"], asked["check"])
+        if asked["kind"] == "frr":
+            status = run_frr(asked["programs"], asked["config"], asked["check"])
+        else:
+            status = run_program(asked["config"], asked["name"], asked["check"])
     except (JailError, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr, flush=True)
     finally:

@@ -100,14 +100,18 @@ class RouteReader:
         self._due = begun + _REGULARLY_S
         again = self._netlink.dump()
         removing = self._removing()
+        # While routes are held, those of before are not swept either: the whole table is told when they are not.
+        whole = self._fresh and removing
+        if whole:
+            self._table.forget()
         if not removing:
-            self._due = begun + _DUTY * _LOOK_S
+            self._due = begun + _DUTY * max(_LOOK_S, time.monotonic() - begun)
         changes = self._table.compare(self._parsed.routes, self._parsed.paths, removing)
         self._note("dumps", 1)
         self._note("again", again)
         store64(self._feed + FEED["routes"], len(self._table))
         store64(self._feed + FEED["beyond"], self._table.beyond)
-        if self._fresh:
+        if whole:
             self._fresh = False
             changes = np.concatenate((_mark(BEGIN), changes, _mark(END)))
         self._read_at, self._read_for = begun, time.monotonic() - begun
