@@ -83,6 +83,7 @@ QUEUE = Layout(
         "frame_mask": "i8",  # set once: frames in it, a power of two, less one
         "claim": "i8",  # set once: address of the CLAIM whose frames these are, 0: all others
         "next": ("i8", APART),  # frames taken from the ring
+        "given": "i8",  # frames given back to it, once the wire has committed what it has taken
         "looked_ns": "i8",  # wall clock when the kernel was asked what had no room
         "statistics": "i8",  # what it said: `struct tpacket_stats`
         "statistics_size": "i8",

@@ -6,7 +6,7 @@ As in :mod:`shm.layout`, each field has one writer.
 
 from __future__ import annotations
 
-from shm.layout import APART, LINE, Layout
+from shm.layout import APART, CLIENTS, LINE, Layout
 
 #: A stream of frames from a link to one RX ring, in a wire process.
 SOURCE = Layout(
@@ -114,6 +114,7 @@ CAPTURE = Layout(
         "filled": "i8",  # wire: what it has put in
         "frames": "i8",  # wire: frames it has put in
         "lost": "i8",  # wire: frames for which there was no room
+        "next_filled": "i8",  # wire: what it has put in, published as `filled` at its next commit
         "emptied": ("i8", APART),  # writer: what it has taken out
         "hand": "i8",  # writer: frames that it has taken out and is writing
         "written": "i8",  # writer: frames that are in the file
@@ -154,6 +155,7 @@ WIRE = Layout(
         "gate": "i8",  # supervisor: 1 when traffic may start
         "source_count": "i8",  # supervisor
         "incarnation": "i8",  # supervisor: number of the process that is to be the wire
+        "restarts": "i8",  # supervisor: wires that died and were replaced
         "pid": ("i8", APART),
         "sources": "i8",  # set once: address of a table of SOURCE addresses
         "left": "i8",  # number of the last process that handed the wire over
@@ -176,6 +178,20 @@ WIRE = Layout(
         "links": "i8",  # set once: address of a table of IMPAIRMENT addresses
         "link_count": "i8",  # supervisor
         "paced_ns": "i8",  # dilated: the clock of the core that is furthest ahead, which due times on links are of
+        # What a kill interrupts: see workers.datapath.wire_transaction. Also written by what recovers it.
+        "stage": ("i8", 3 * APART),  # COMMITTING while a transaction is being published, else IDLE
+        "undo_count": "i8",  # entries in the undo log
+        "filled_count": "i8",  # rings with slots that are filled and not published
+        "emptied": "i8",  # TX ring whose slots are claimed, 0 for none
+        "captured": "i8",  # CAPTURE with blocks that are not published, 0 for none
+        "impaired": "i8",  # IMPAIRMENT whose batch has not taken effect, 0 for none
+        "link_state": "i8",  # its LINK_STATE that is to be in force
+        "undo": "i8",  # set once: address of the undo log, of WIRE_UNDO_ENTRIES
+        "filled": "i8",  # set once: address of a table of those rings, of WIRE_RINGS
     },
     size=4 * APART,
 )
+#: Most rings that one transaction fills: those of a port; and what it changes besides, in pieces of some words.
+WIRE_RINGS, WIRE_UNDO_ENTRIES = CLIENTS, 4096
+#: What some words held before a transaction.
+WIRE_UNDO = Layout("wire_undo", {"at": "i8", "size": "i8", "before": "8*i8"})

@@ -75,7 +75,7 @@ KINDS = {
     },
     wire_layout.CAPTURE: {
         "count": "frames lost written",
-        "still": "buffer size interface epoch_ns filled emptied hand error pid stop",
+        "still": "buffer size interface epoch_ns filled next_filled emptied hand error pid stop",
     },
     wire_layout.CABLE: {"still": "claims"},
     wire_layout.CLAIM: {"still": "mac vlan ring queue router serial"},
@@ -84,10 +84,10 @@ KINDS = {
     wire_layout.WIRE: {
         "ticks": "epoch_ticks",
         "ns": "last_ns paced_ns",
-        "count": "loops",
+        "count": "loops restarts",
         "still": "stop gate source_count incarnation pid sources left standby sinks sink_count devices device_count cores "
-        "core_count "
-        "ns_per_tick tick_rate virtual finished patience journal links link_count",
+        "core_count ns_per_tick tick_rate virtual finished patience journal links link_count stage undo_count undo filled_count "
+        "filled emptied captured impaired link_state",
     },
     impairment_layout.IMPAIRMENT: {
         "still": "seed salt clock claims capture device states settings state open line count"
@@ -116,13 +116,14 @@ KINDS = {
     },
     link_layout.QUEUE: {
         "ns": "looked_ns",
-        "still": "fd ring frame_size frame_mask claim next statistics statistics_size",
+        "still": "fd ring frame_size frame_mask claim next given statistics statistics_size",
     },
     link_layout.PLACE: {"stamp": "time left", "still": "length router busy"},
     offload_layout.VNET: {"still": "flags gso_type header_size gso_size sum_start sum_offset"},
     offload_layout.MERGE: {"still": "buffer length net payload segment count next open"},
     link_layout.MESSAGE: {"still": "name name_size vector vector_count control control_size flags sent"},
     link_layout.VECTOR: {"still": "start length"},
+    wire_layout.WIRE_UNDO: {"still": "at size before"},
     channel.CHANNEL: {
         "count": "head next_head freed next_freed tail next_tail faults lost",
         "still": "gifts verdict kept table notes free down up open incarnation owner down_fd up_fd",

@@ -28,7 +28,7 @@ class Tap:
         store64(self.at + CAPTURE["buffer"], self.at + CAPTURE.size)
         store64(self.at + CAPTURE["size"], ROOM)
         # Nearly all bits of both counts are about to turn over.
-        for word in ("filled", "emptied"):
+        for word in ("filled", "next_filled", "emptied"):
             store64(self.at + CAPTURE[word], ((1 << 31) - 5) << 32 | (1 << 32) - 4096)
         self.path = str(path)
         self.file = CaptureFile(self.at, self.path, overwrite)
@@ -37,6 +37,7 @@ class Tap:
         for frame in frames:
             data = ctypes.create_string_buffer(frame, len(frame))
             capture_frame(self.at, ctypes.addressof(data), len(frame), 5)
+        store64(self.at + CAPTURE["filled"], load64(self.at + CAPTURE["next_filled"]))
 
     @property
     def account(self):

@@ -17,6 +17,7 @@ from tests.harness import Bench
 from tests.workers.frames import udp
 from workers.datapath.nic import arrive
 from workers.datapath.packet import frame_address
+from workers.datapath.wire_transaction import commit
 from workers.wire.replay import Sorter
 
 ONE, TWO = 0x020000000001, 0x020000000002
@@ -60,7 +61,8 @@ def test_cables_and_replays_agree_on_who_gets_a_frame_and_how(claimed):
         for frame in FRAMES:
             memory = ctypes.create_string_buffer(frame, len(frame) + 64)
             before = [load64(ring + RING["head"]) for ring in rings]
-            found = arrive(at, ctypes.addressof(memory), len(frame), 1)
+            found = arrive(b.wire, at, ctypes.addressof(memory), len(frame), 1)
+            commit(b.wire)
             got = {i: last_of(ring) for i, ring in enumerate(rings) if load64(ring + RING["head"]) != before[i]}
             takers, data = sorter.sort(frame)
             assert got == dict.fromkeys(takers, data) and found == len(takers), (frame.hex(), claimed)

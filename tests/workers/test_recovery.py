@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from shm.channel import CHANNEL, SLOTS
 from shm.intrinsics import load64, store64
 from shm.layout import CORE
 from tests.harness import Bench
+from tests.workers.cut_off import cut_off
 from tests.workers.frames import udp
 from workers.core.recovery import recover
 from workers.domu.frontend import Frontend, give_returns, take_requests
@@ -27,36 +27,11 @@ FromDevice(eth0) -> Queue(4) -> Unqueue -> Counter -> Queue(4) -> ToDevice(eth1)
 CROSSING = f"""
 FromDevice(eth0) -> u :: Untrusted({Path(__file__).parents[1]}/shm/element.py:Nothing) -> ToDevice(eth1);
 """
-FOLDERS = ("/shm/", "/workers/", "vre_path", "path_")
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing in a path may catch it."""
 
 
 def run_and_kill(bench, line, function=None):
     """Take a turn that ends at the `line`th line executed (of one function); return whether it was cut off."""
-    left = line
-
-    def trace(frame, event, argument):
-        nonlocal left
-        if not any(f in frame.f_code.co_filename for f in FOLDERS):
-            return None
-        if event == "line" and function in (None, frame.f_code.co_name):
-            left -= 1
-            if left == 0:
-                raise Killed
-        return trace
-
-    before = sys.gettrace()  # of coverage
-    sys.settrace(trace)
-    try:
-        bench.turn(quantum=4)
-    except Killed:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
+    return cut_off(lambda: bench.turn(quantum=4), line, function)
 
 
 def echo(bench):

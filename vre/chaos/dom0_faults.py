@@ -11,29 +11,23 @@ import contextlib
 import json
 import os
 import resource
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 from shm.run_directory import RunDirectory
+from vre.chaos.fault_table import fault
+from vre.chaos.process_faults import kill_worker
 from vre.config.model import Router
 from vre.config.reader import from_text
 from vre.errors import ConfigError, PlatformError, VreError
 from vre.platform.platform import Platform
-from vre.supervision.processes import ProcessGroup
 from workers.datapath.headers import IP_SIZE
 from workers.element import RAISED, load
 
 #: What the platform may take to answer, whatever is done to it meanwhile.
 ANSWER_S = 1.0
-#: For how long all processes are stopped: far longer than any deadline.
-FROZEN_S = 0.4
 #: A router that comes and goes, and what it is entitled to: the others shall not notice.
 GUEST, _SHARE = "vre-chaos-guest", 0.01
 #: Arguments for each element that has a slow path.
@@ -85,89 +79,6 @@ FORGED = (
 )
 
 
-@dataclass(frozen=True)
-class Dom0Fault:
-    """A fault. `costs`: victims may lose packets by it, as no ring holds that many."""
-
-    group: str
-    what: str
-    let_loose: Callable[[Platform], str]
-    costs: bool = False
-    kills: bool = False  #: it ends a worker itself
-
-
-FAULTS: dict[str, Dom0Fault] = {}
-
-
-def _fault(group: str, what: str, **more: bool) -> Callable[[Callable[[Platform], str]], Callable[[Platform], str]]:
-    """Enter a function in :data:`FAULTS`."""
-
-    def enter(function: Callable[[Platform], str]) -> Callable[[Platform], str]:
-        FAULTS[function.__name__] = Dom0Fault(group, what, function, **more)
-        return function
-
-    return enter
-
-
-# Processes.
-
-
-def _kill(box: Platform, standby: bool) -> str:
-    engine = box.parts.runtime.engine
-    assert isinstance(engine, ProcessGroup)
-    worker = engine.pid(0)
-    others = [pid for pid, core in engine.supervisor.cores.items() if core == 0 and pid != worker]
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(others[0] if standby and others else worker, signal.SIGKILL)
-    return ""
-
-
-@_fault("dom0", "kills the worker of a core in the middle of its work", kills=True)
-def worker_killed(box: Platform) -> str:
-    """Kill a worker."""
-    return _kill(box, standby=False)
-
-
-@_fault("dom0", "kills the worker that waits to replace another", kills=True)
-def standby_killed(box: Platform) -> str:
-    """Kill a standby."""
-    return _kill(box, standby=True)
-
-
-def _family(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
-    found = [pid]
-    for one in found:
-        found += parents.get(one, [])
-    return found
-
-
-@_fault("clock", "stops all processes of the platform for a while, as a frozen container does", costs=True)
-def frozen(box: Platform) -> str:
-    """Freeze all processes, and continue them: no router is at fault for that time."""
-    quarantined, states = len(box.parts.watchdog.quarantined), [row["state"] for row in box.parts.domus.rows()]
-    family = _family(os.getpid())
-    code = (
-        "import os, signal, sys, time; family = [int(a) for a in sys.argv[2:]]\n"
-        "for pid in family: os.kill(pid, signal.SIGSTOP)\n"
-        "time.sleep(float(sys.argv[1]))\n"
-        "for pid in family: os.kill(pid, signal.SIGCONT)\n"
-    )
-    helper = subprocess.Popen([sys.executable, "-c", code, str(FROZEN_S), *map(str, family)])
-    box.tend(FROZEN_S + 0.5)
-    helper.wait()
-    box.tend(0.2)
-    if len(box.parts.watchdog.quarantined) != quarantined:
-        return "a path was quarantined for time in which no process could run"
-    if [row["state"] for row in box.parts.domus.rows()] != states:
-        return "a domU was judged for time in which no process could run"
-    return ""
-
-
 # Requests.
 
 
@@ -196,7 +107,7 @@ def _answers(box: Platform) -> str:
     return "" if answer and answer.get("ok") else f"a request was not answered within {ANSWER_S:g} s: {answer}"
 
 
-@_fault("control", "sends what is no request to the control socket")
+@fault("control", "sends what is no request to the control socket")
 def forged_requests(box: Platform) -> str:
     """Send lines that are no requests; each has an answer that says so."""
     for line in FORGED:
@@ -206,7 +117,7 @@ def forged_requests(box: Platform) -> str:
     return _answers(box)
 
 
-@_fault("control", "asks for much over many connections, and reads no answer")
+@fault("control", "asks for much over many connections, and reads no answer")
 def unread_answers(box: Platform) -> str:
     """Ask and do not read."""
     clients = [_client(box) for _ in range(20)]
@@ -245,7 +156,7 @@ def malformed_config() -> str:
     return "\n".join(lines)
 
 
-@_fault("packets", "sends malformed packets into every element with a slow path")
+@fault("packets", "sends malformed packets into every element with a slow path")
 def malformed_packets(box: Platform) -> str:
     """Add a router that is sent malformed packets, and remove it."""
     # Each of them is made, and copied to each element if it is long enough to begin like an IP packet.
@@ -283,7 +194,7 @@ def full_pipe(descriptor: int) -> Iterator[None]:
             os.close(fd)
 
 
-@_fault("streams", "prints packets to a stream that is not read")
+@fault("streams", "prints packets to a stream that is not read")
 def stopped_reader(box: Platform) -> str:
     """Let a router print to a full pipe; everything else goes on."""
     with full_pipe(2):
@@ -334,7 +245,7 @@ def _fails_and_works(box: Platform, limit: contextlib.AbstractContextManager[Non
     return _answers(box)
 
 
-@_fault("resources", "adds a router while nothing can be written: a full disk")
+@fault("resources", "adds a router while nothing can be written: a full disk")
 def full_disk(box: Platform) -> str:
     """Let every file be at its longest; shared memory is one, too."""
     return _fails_and_works(box, limited(resource.RLIMIT_FSIZE, 0))
@@ -344,7 +255,7 @@ def full_disk(box: Platform) -> str:
 _TRIES = 3
 
 
-@_fault("resources", "adds a router while no descriptor is left")
+@fault("resources", "adds a router while no descriptor is left")
 def no_descriptors(box: Platform) -> str:
     """Let no descriptor be free; one that becomes free meanwhile, as a process has ended, is taken the next time."""
     wrong = _POSSIBLE
@@ -368,7 +279,7 @@ def _take_descriptors(box: Platform) -> str:
             os.close(fd)
 
 
-@_fault("changes", "asks for changes that cannot be made, and kills a worker in the middle of one", kills=True)
+@fault("changes", "asks for changes that cannot be made, and kills a worker in the middle of one", kills=True)
 def failing_changes(box: Platform) -> str:
     """Fail in each way; all goes on as before, and the next change works."""
     routers = {name: r.graph for name, r in box.model.routers.items()}
@@ -388,7 +299,7 @@ def failing_changes(box: Platform) -> str:
         except (VreError, ValueError):
             continue
         return "a change was made that is impossible"
-    timer = threading.Timer(0.02, _kill, (box, True))
+    timer = threading.Timer(0.02, kill_worker, (box, True))
     timer.start()
     with contextlib.suppress(PlatformError, ConfigError):
         box.add(guest(box, "RatedSource(RATE 1000) -> Discard;"))

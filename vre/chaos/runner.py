@@ -20,7 +20,9 @@ from typing import Any, Self
 import vre.chaos.rogues
 from shm.intrinsics import load64
 from shm.layout import CORE
-from vre.chaos.dom0_faults import FAULTS
+from shm.wire_layout import WIRE
+from vre.chaos import dom0_faults as dom0_faults  # enters its faults in the table, and those of processes
+from vre.chaos.fault_table import FAULTS
 from vre.chaos.victims import Harm, Victims
 from vre.config.model import Domu, Model, Router
 from vre.config.reader import from_text
@@ -203,7 +205,7 @@ class Chaos:
 
     def _problems(self, fault: Fault, domu: Any, workers: int) -> Iterator[str]:
         if not (fault.file is None and FAULTS[fault.name].kills) and self._restarts() != workers:
-            yield "a worker of dom0 died"
+            yield "a worker or the wire of dom0 died"
         if self._wrong:
             yield self._wrong
         if f"status {SUCCEEDED}" in domu.cause:
@@ -268,7 +270,9 @@ class Chaos:
             self._wrong = f"the platform could not do what it should: {error}"
 
     def _restarts(self) -> int:
-        return sum(load64(core.address + CORE["restarts"]) for core in self.platform.parts.runtime.manifest.cores)
+        manifest = self.platform.parts.runtime.manifest
+        workers = sum(load64(core.address + CORE["restarts"]) for core in manifest.cores)
+        return workers + load64(manifest.wire.address + WIRE["restarts"])
 
     def leftovers(self) -> list[str]:
         """End the traffic; return what dom0 has kept that it should not, and packets that are missing."""

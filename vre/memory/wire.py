@@ -23,6 +23,9 @@ from shm.wire_layout import (
     SOURCE,
     SOURCE_INTERVAL_BITS,
     WIRE,
+    WIRE_RINGS,
+    WIRE_UNDO,
+    WIRE_UNDO_ENTRIES,
 )
 from vre.config.control_ports import ControlPort
 from vre.config.impairment import Impairment
@@ -65,6 +68,7 @@ class Links:
         self.controller = arena.take(CONTROLLER.size)
         self.table = arena.take(8 * SOURCES)
         self.journal = arena.take(journal.footprint(journal.WIRE_BYTES))
+        self.undo, self.filled = arena.take(WIRE_UNDO_ENTRIES * WIRE_UNDO.size), arena.take(8 * WIRE_RINGS)
         self.sink_base = arena.take(max(1, len(model.nics) * model.places) * SINK.size)
         self.accounts = {nic: arena.take(8 * (CLIENTS + 1)) for nic in model.nics}
         for nic in model.nics.values():
@@ -119,7 +123,7 @@ class Links:
             port = builder.ports[nic]
             claim_of = partial(_claim_of, builder, nic)
             device.fill(port.claims, claim_of, self.accounts[nic], self.wire + WIRE["gate"], self.dilated)
-        wire["journal"] = self.journal
+        wire["journal"], wire["undo"], wire["filled"] = self.journal, self.undo, self.filled
         journal.set_up(self.journal, journal.WIRE_BYTES)
         paced = builder.cores[: builder.model.cores]
         wire["core_count"] = len(paced) if self.dilated else 0

@@ -94,6 +94,13 @@ class Incarnations:
         if pid and load64(self.cores[core] + CORE["standby"]) == self.numbers[pid]:
             _signal(pid)
 
+    def wake_wire(self) -> None:
+        """Wake the wire that is to take over, if it has been forked and waits."""
+        number = load64(self.wire + WIRE["incarnation"])
+        pid = next((p for p in self._supervisor.wires if self.numbers[p] == number), 0)
+        if pid and load64(self.wire + WIRE["standby"]) == number:
+            _signal(pid)
+
     def nudge(self) -> None:
         """Let workers that had no task look whether they have one now."""
         for core, address in enumerate(self.cores):

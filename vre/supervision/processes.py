@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -84,7 +83,7 @@ class ProcessGroup:
         self._writers.start(self.plan.wire_cpu)
         self._controls.start()
         self.standbys.start()
-        self.standbys.take_over([])
+        self.standbys.take_over()
         beats = [core + CORE["heartbeat"] for core in self.incarnations.cores]
         while not (all(load64(beat) for beat in beats) and load64(self.incarnations.wire + WIRE["pid"])):
             self.tend(0.002)
@@ -99,12 +98,11 @@ class ProcessGroup:
             self.link.send(messages.Change(str(path)))
             self._await_ready()
             self.standbys.dismiss()
-            old = [*self.supervisor.cores, *self.supervisor.wires]
             self.standbys.start()
         finally:
             self._changing = False
         self._served = text
-        self.standbys.take_over(old)
+        self.standbys.take_over()
         self.standbys.keep()
 
     # Time.
@@ -244,9 +242,8 @@ class ProcessGroup:
         self.exits.expel(core)
 
     def expel_wire(self) -> None:
-        """Kill the wire; the restart policy decides when it has ended."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.wire_holder(), signal.SIGKILL)
+        """Kill the wire, and let the standby take over once the wire cannot run again."""
+        self.exits.expel_wire()
 
     def halt(self) -> None:
         """Stop cores and wire: from then on no packet moves."""

@@ -7,10 +7,11 @@
 | worker | in the same path: PATH_DEATHS in WINDOW_S | also, the path is quarantined |
 | worker | in paths of the same router: ROUTER_DEATHS in WINDOW_S | also, all of the router's paths are |
 | worker | in no path, too often: MAX_RESTARTS in WINDOW_S | the platform ends |
-| wire | any way, unasked | the platform ends |
+| wire | any way, unasked | the next one takes over |
+| wire | too often: MAX_RESTARTS in WINDOW_S | the platform ends |
 | zygote | any way, unasked | it is started again; too often in WINDOW_S: the platform ends |
 | worker, wire | asked to hand over to the next one | nothing |
-| worker | asked to, but killed before | its core is recovered; its successor takes over |
+| worker, wire | asked to, but killed before | what it left is recovered; its successor takes over |
 
 A worker stamps the path that it is in, so the path that ended it is known. A router that ends workers
 loses its paths; the platform goes on.
@@ -28,6 +29,8 @@ MAX_RESTARTS, WINDOW_S = 20, 10.0
 PATH_DEATHS, ROUTER_DEATHS = 3, 6
 #: How often the zygote is started again.
 ZYGOTE_DEATHS = 3
+#: In place of a core's number, where ends are counted.
+_ZYGOTE, _WIRE = -1, -2
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,13 @@ class Recover:
 
 
 @dataclass(frozen=True)
+class Rewire:
+    """Recover the wire; fork a new one, unless the next one is waiting as it was `asked` to hand over."""
+
+    asked: bool = False
+
+
+@dataclass(frozen=True)
 class GiveUp:
     """End the platform, for this reason."""
 
@@ -78,7 +88,7 @@ class Supervisor:
     wires: set[int] = field(default_factory=set)
     retired: dict[int, int | None] = field(default_factory=dict)  #: asked to hand over: pid to core, None: wire
     stopping: bool = False
-    #: Times of workers' ends, by core, or by router and path; those of the zygote's, by -1.
+    #: Times of ends: of workers, by core, or by router and path; of the zygote; of wires.
     _deaths: dict[int | str | Stamped, deque[float]] = field(default_factory=dict)
 
     def forked(self, pid: int, core: int | None) -> None:
@@ -98,7 +108,7 @@ class Supervisor:
 
     def exited(
         self, pid: int, status: int, now: float, path: Stamped | None = None
-    ) -> Restart | Recover | GiveUp | None:
+    ) -> Restart | Recover | Rewire | GiveUp | None:
         """Decide what follows the end of a process.
 
         Parameters
@@ -118,7 +128,7 @@ class Supervisor:
         if self.stopping:
             return None
         if was_wire:
-            return GiveUp(f"the wire process {cause(status)}")
+            return self._rewire(status, now)
         if core is None:
             return None
         if path:
@@ -130,18 +140,24 @@ class Supervisor:
 
     def zygote_ended(self, status: int, now: float) -> GiveUp | None:
         """Decide what follows the end of the zygote: it is started again, or the platform ends."""
-        deaths = self._count(-1, now)
+        deaths = self._count(_ZYGOTE, now)
         if deaths <= ZYGOTE_DEATHS:
             return None
         return GiveUp(f"the zygote has ended {deaths} times in {WINDOW_S:.0f} s; the last one {cause(status)}")
 
-    def _retired(self, pid: int, status: int, now: float, path: Stamped | None) -> Recover | GiveUp | None:
+    def _retired(self, pid: int, status: int, now: float, path: Stamped | None) -> Recover | Rewire | GiveUp | None:
         core = self.retired.pop(pid)
         if status == 0 or self.stopping:
             return None
         if core is None:
-            return GiveUp(f"the wire process {cause(status)}")
+            return self._rewire(status, now, asked=True)
         return Recover(core, self._blame(path, now) if path else None)
+
+    def _rewire(self, status: int, now: float, asked: bool = False) -> Rewire | GiveUp:
+        deaths = self._count(_WIRE, now)
+        if deaths > MAX_RESTARTS:
+            return GiveUp(f"the wire has ended {deaths} times in {WINDOW_S:.0f} s; the last one {cause(status)}")
+        return Rewire(asked)
 
     def _blame(self, path: Stamped, now: float) -> Quarantine | None:
         """Count a death for a path and its router; return what they lose by it."""

@@ -20,6 +20,8 @@ from workers.zygote.messages import Fork
 
 #: How long the standbys of a change may take to be ready.
 _READY_S = 60.0
+#: In place of a core's number.
+_WIRE = -1
 #: How many standbys may end while a change waits for them.
 _DEATHS = 3
 #: How long processes may take to hand over: the watch over each of them is much faster.
@@ -66,9 +68,10 @@ class Standbys:
     # One at a time.
 
     def keep(self) -> None:
-        """Fork the next worker of each core, as its standby."""
+        """Fork the next worker of each core, and the next wire, as standbys."""
         for core in range(len(self._incarnations.cores)):
             self.fork(core)
+        self.fork_wire()
 
     def fork(self, core: int) -> None:
         """Ask for the next worker of a core, unless that has been done."""
@@ -77,7 +80,14 @@ class Standbys:
     def _ask(self, core: int, number: int) -> None:
         if number not in self._asked.setdefault(core, set()):
             self._asked[core].add(number)
-            self._send(Fork("core", core, self._plan.cpus[core], number, gently=True))
+            self._send(Fork("core", core, self._plan.cpus[core], number, gently=number > 1))
+
+    def fork_wire(self) -> None:
+        """Ask for the next wire, unless that has been done."""
+        number = load64(self._incarnations.wire + WIRE["incarnation"]) + 1
+        if number not in self._asked.setdefault(_WIRE, set()):
+            self._asked[_WIRE].add(number)
+            self._send(Fork("wire", 0, self._plan.wire_cpu, number, gently=number > 1))
 
     def ask_for_missing(self) -> None:
         """Ask a new zygote for the workers that the old one did not fork."""
@@ -88,6 +98,9 @@ class Standbys:
             self._asked[core] = {now, now + 1} & there
             for number in {now, now + 1} - there:
                 self._ask(core, number)
+        wire = load64(self._incarnations.wire + WIRE["incarnation"])
+        self._asked[_WIRE] = {self._incarnations.numbers[pid] for pid in self._supervisor.wires} | {wire}
+        self.fork_wire()
 
     def forked(self) -> None:
         """Take note that there is room for one more process."""
@@ -106,9 +119,14 @@ class Standbys:
         due = [fork for at, fork in self.unforked if at <= now]
         self.unforked = [(at, fork) for at, fork in self.unforked if at > now]
         for fork in due:
-            # A worker whose successor has taken over is not needed.
-            if fork.kind != "core" or fork.number >= load64(self._incarnations.cores[fork.place] + CORE["incarnation"]):
+            if self._is_needed(fork):
                 self._send(fork)
+
+    def _is_needed(self, fork: Fork) -> bool:
+        """Return whether no successor of a worker or a wire has taken over yet."""
+        if fork.kind == "core":
+            return fork.number >= load64(self._incarnations.cores[fork.place] + CORE["incarnation"])
+        return fork.kind != "wire" or fork.number >= load64(self._incarnations.wire + WIRE["incarnation"])
 
     def died(self, core: int, number: int) -> None:
         """Fork a core's standby anew, which has ended before its turn."""
@@ -116,9 +134,11 @@ class Standbys:
         self._asked.get(core, set()).discard(number)
         self.fork(core)
 
-    def wire_died(self) -> None:
-        """Take note that the wire's standby has ended, which another change forks anew: this one fails."""
-        self._deaths = _DEATHS + 1
+    def wire_died(self, number: int) -> None:
+        """Fork the wire's standby anew, which has ended before its turn."""
+        self._deaths += 1
+        self._asked.get(_WIRE, set()).discard(number)
+        self.fork_wire()
 
     # All together.
 
@@ -142,15 +162,14 @@ class Standbys:
         cores, wire = self._incarnations.cores, self._incarnations.wire
         next_wire = load64(wire + WIRE["incarnation"]) + 1
         numbers = [load64(core + CORE["incarnation"]) + 1 for core in cores]
-        gently = next_wire > 1
-        self._send(Fork("wire", 0, self._plan.wire_cpu, next_wire, gently))
-        for core, number in enumerate(numbers):
-            self._send(Fork("core", core, self._plan.cpus[core], number, gently))
+        self.fork_wire()
+        for core in range(len(cores)):
+            self.fork(core)
         self._deaths = 0
         end = time.monotonic() + _READY_S
         while not (
-            load64(wire + WIRE["standby"]) == next_wire
-            and all(load64(core + CORE["standby"]) == n for core, n in zip(cores, numbers, strict=True))
+            load64(wire + WIRE["standby"]) >= next_wire
+            and all(load64(core + CORE["standby"]) >= n for core, n in zip(cores, numbers, strict=True))
         ):
             if self._deaths > _DEATHS:
                 raise PlatformError("the new processes ended while they started")
@@ -158,16 +177,20 @@ class Standbys:
                 raise PlatformError(f"the new processes were not ready after {_READY_S:g} s")
             self._tend(0.002)
 
-    def take_over(self, old: list[int]) -> None:
-        """Let the standbys take over from the `old` processes, and wait until they have. Raises PlatformEnded."""
+    def take_over(self) -> None:
+        """Let the standbys take over from all others, and wait until they have. Raises PlatformEnded."""
         cores, wire = self._incarnations.cores, self._incarnations.wire
+        numbers, supervisor = self._incarnations.numbers, self._supervisor
+        old = [pid for pid, core in supervisor.cores.items() if numbers[pid] < load64(cores[core] + CORE["standby"])]
+        old += [pid for pid in supervisor.wires if numbers[pid] < load64(wire + WIRE["standby"])]
         for pid in old:
-            self._supervisor.retire(pid)
+            supervisor.retire(pid)
         for core in cores:
             release64(core + CORE["incarnation"], load64(core + CORE["standby"]))
         for number in range(len(cores)):
             self._incarnations.wake(number)
         release64(wire + WIRE["incarnation"], load64(wire + WIRE["standby"]))
+        self._incarnations.wake_wire()
         words = [(core + CORE["left"], core + CORE["incarnation"]) for core in cores]
         words.append((wire + WIRE["left"], wire + WIRE["incarnation"]))
         end = time.monotonic() + _HAND_OVER_S

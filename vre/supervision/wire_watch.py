@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The watchdog over the wire, which may have been stopped, or be delayed by the system.
 
-No tenant's code runs there, so no router is at fault. A frame that is half accounted for cannot be told from a whole
-one, so no other wire can take over: it is killed, and the platform ends, as after any other death of the wire.
+No tenant's code runs there, so no router is at fault. It is killed, and its standby goes on where it ended.
 """
 
 from __future__ import annotations
@@ -55,5 +54,5 @@ class WireWatch:
         self._times.look(watched)
         if self._progress.hung(True, load64(place + WIRE["loops"]), watched, self._times.waited_s):
             self._progress = Progress(SILENCE_S)
-            self._report(f"the wire made no round for {SILENCE_S:g} s and is killed; the platform ends")
+            self._report(f"the wire made no round for {SILENCE_S:g} s and is killed")
             self._expel()

@@ -27,7 +27,7 @@ NAP_S = 20e-6
 #: Pause of a worker that has no task: others may want its processor.
 _EMPTY_NAP_S = 0.02
 #: Polling period of a standby that is not woken.
-_STANDBY_S = 0.1
+STANDBY_S = 0.1
 #: CPU time in one slice after which a worker's own timer kills it, if the watchdog does not.
 _BACKSTOP_S = 5.0
 
@@ -154,7 +154,7 @@ class Worker:
                 return
             if acquire64(core + CORE["incarnation"]) < number:
                 # It is woken when it is needed; polling would cost others more than its time.
-                signal.sigtimedwait({signal.SIGUSR1}, _STANDBY_S)
+                signal.sigtimedwait({signal.SIGUSR1}, STANDBY_S)
             else:
                 time.sleep(NAP_S)
         self.take_over()

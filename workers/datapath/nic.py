@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from shm.intrinsics import acquire64, add64, be16, copy, kernel, load8, load32, load64, store64, unlikely
+from shm.intrinsics import acquire64, be16, copy, kernel, load8, load32, load64, store64, unlikely
 from shm.layout import IN_LARGE, LINE, RING, SLOT
-from shm.ring import next_push, pack, publish, push_to, room, set_tag, slot_at
+from shm.ring import next_push, pack, push_to, room, set_tag, slot_at
 from shm.wire_layout import CLAIM, CLAIMS
 from workers.datapath.headers import ETHER_DST, ETHER_SIZE, ETHER_TYPE, TYPE_VLAN, VLAN_TAG_SIZE, VLAN_TCI, load_mac
 from workers.datapath.packet import HEADROOM, LARGE_ROOM, SMALL_ROOM, frame_address
+from workers.datapath.wire_transaction import fill_ring, increase
 
 
 @kernel
@@ -91,27 +92,29 @@ def is_for(claim, frame, length):
 
 
 @kernel
-def take_in(claim, frame, length, time):
+def take_in(wire, claim, frame, length, time):
     """Put a frame into the ring of a CLAIM's router, or into the port's if it has a single one."""
     ring, queue = load64(claim + CLAIM["ring"]), load64(claim + CLAIM["queue"])
     target, router = queue if queue else ring, load64(claim + CLAIM["router"])
     if unlikely(length > LARGE_ROOM):
-        add64(ring + RING["giants"], 1)
-    elif room(target, 1) == 0:
-        add64(ring + RING["full"], 1)
-    elif queue == 0 and comes_untagged(claim, frame, length):
+        increase(wire, ring + RING["giants"], 1)
+        return
+    if room(target, 1) == 0:
+        increase(wire, ring + RING["full"], 1)
+        return
+    fill_ring(wire, target)
+    if queue == 0 and comes_untagged(claim, frame, length):
         # Demultiplexing by VLAN removes the tag.
         slot = slot_at(target, next_push(target))
         deliver(target, frame + VLAN_TAG_SIZE, length - VLAN_TAG_SIZE, time, router)
         copy(frame_address(slot, load64(target + RING["pool"])), frame, ETHER_TYPE)
     else:
         deliver(target, frame, length, time, router)
-    publish(target)
 
 
 @kernel
-def arrive(claims, frame, length, time):
-    """Receive a frame at the port with these CLAIMS; return how many routers it was for.
+def arrive(wire, claims, frame, length, time):
+    """Receive a frame at the port with these CLAIMS, once the wire commits; return how many routers it was for.
 
     A group or broadcast frame is for every router of its VLAN, or for the router that takes the rest if no router is on
     it; a frame without a header is unclaimed, and one that fits no buffer is counted for its router. Replayed frames
@@ -122,17 +125,17 @@ def arrive(claims, frame, length, time):
         for i in range(acquire64(claims + CLAIMS["count"])):
             claim = load64(claims) + i * CLAIM.size
             if acquire64(claim + CLAIM["ring"]) and load64(claim + CLAIM["vlan"]) == vlan:
-                take_in(claim, frame, length, time)
+                take_in(wire, claim, frame, length, time)
                 found += 1
         if found == 0:
             for i in range(acquire64(claims + CLAIMS["count"])):
                 claim = load64(claims) + i * CLAIM.size
                 if acquire64(claim + CLAIM["ring"]) and takes_rest(claim):
-                    take_in(claim, frame, length, time)
+                    take_in(wire, claim, frame, length, time)
                     found += 1
         return found
     claim = claimant(claims, frame, length)
     if claim == 0:
         return 0
-    take_in(claim, frame, length, time)
+    take_in(wire, claim, frame, length, time)
     return 1

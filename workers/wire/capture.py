@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from shm.intrinsics import acquire64, copy, kernel, load64, record, release64, store32
+from shm.intrinsics import acquire64, copy, kernel, load64, record, store32
 from shm.layout import Layout
 from shm.wire_layout import CAPTURE, CAPTURE_FRAMES
 
@@ -45,9 +45,9 @@ def put_word(capture, place, value):
 
 @kernel
 def capture_frame(capture, frame, length, wall):
-    """Append an Enhanced Packet Block (pcapng); where the ring has no room for it, count the frame as lost."""
+    """Append an Enhanced Packet Block (pcapng), published when the wire commits; count a frame without room as lost."""
     state = record(capture, CAPTURE_RECORD)
-    filled = state["filled"]
+    filled = state["next_filled"]
     at = filled & _POSITION
     padded = (length + 3) & ~3
     size = EPB.size + padded
@@ -67,5 +67,4 @@ def capture_frame(capture, frame, length, wall):
     put_bytes(capture, at + EPB["data"], frame, length)
     put_word(capture, at + EPB["data"] + padded, size)
     state["frames"] += 1
-    # The block, before the writer sees that it is there.
-    release64(capture + CAPTURE["filled"], (((filled >> 32) + 1) & CAPTURE_FRAMES) << 32 | ((at + size) & _POSITION))
+    state["next_filled"] = (((filled >> 32) + 1) & CAPTURE_FRAMES) << 32 | ((at + size) & _POSITION)

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Delay lines: frames wait in buffers of their own until they are due; equal due times keep the order of arrival.
 
-The heap of keys follows from the entries and the state in force, so that a batch takes effect, or does not, with the
-one store of :func:`end_batch`: a line that was left in the middle of a batch is mended from its entries.
+The heap of keys follows from the entries and the state in force, so that a batch takes effect, or does not, with one
+store when the wire commits (:mod:`workers.datapath.wire_transaction`): a line that was left in the middle of a batch is
+mended from its entries.
 """
 
 from __future__ import annotations
 
 from shm.impairment_layout import DELAY_LINE, IMPAIRMENT, KEY, LINK_SETTINGS, LINK_STATE, WAITING
-from shm.intrinsics import add64, copy, kernel, load64, record, release64, settle, store64
+from shm.intrinsics import add64, copy, kernel, load64, record, settle, store64
 from workers.datapath.packet import LARGE_ROOM
+from workers.datapath.wire_transaction import change_link
 
 IMPAIRMENT_RECORD, STATE_RECORD, LINE_RECORD = IMPAIRMENT.dtype, LINK_STATE.dtype, DELAY_LINE.dtype
 ENTRY_RECORD = WAITING.dtype
@@ -121,8 +123,11 @@ def is_ready(impairment):
 
 
 @kernel
-def begin_batch(impairment):
-    """Begin a batch; return the address of the LINK_STATE to change, which is as the one in force."""
+def begin_batch(wire, impairment):
+    """Begin a batch, which takes effect when the wire commits; return the address of the LINK_STATE to change.
+
+    It is as the one in force.
+    """
     link = record(impairment, IMPAIRMENT_RECORD)
     if not is_ready(impairment):
         wanted = load64(link["settings"] + LINK_SETTINGS["line"])
@@ -136,16 +141,8 @@ def begin_batch(impairment):
     state = 2 * link["states"] + LINK_STATE.size - link["state"]
     copy(state, link["state"], LINK_STATE.size)
     add64(state + LINK_STATE["batch"], 1)
+    change_link(wire, impairment, state)
     return state
-
-
-@kernel
-def end_batch(impairment, state):
-    """Let a batch take effect."""
-    # What it has written, before it counts; and that, before the heap is said to agree with it.
-    release64(impairment + IMPAIRMENT["state"], state)
-    settle()
-    store64(impairment + IMPAIRMENT["open"], 0)
 
 
 @kernel

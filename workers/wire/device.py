@@ -13,7 +13,8 @@ from shm.link_layout import CHUNK_BITS, DEVICE, PLACE
 from shm.wire_layout import TALLY
 from workers.datapath.headers import ETHER_DST, ETHER_SIZE, load_mac
 from workers.datapath.nic import arrive
-from workers.wire.accounts import stamp, tally
+from workers.datapath.wire_transaction import change, commit, increase
+from workers.wire.accounts import count_frame, stamp
 from workers.wire.impairment import take_frame
 
 DEVICE_RECORD = DEVICE.dtype
@@ -29,14 +30,14 @@ LINK_DOWN, LINK_FULL, LINK_REFUSED = TALLY["link_down"], TALLY["link_full"], TAL
 
 
 @kernel
-def take(device, frame, length, time):
-    """Receive a frame that a device has brought: it goes to the routers that claim it."""
+def take(wire, device, frame, length, time):
+    """Receive a frame that a device has brought, once the wire commits: it goes to the routers that claim it."""
     state = record(device, DEVICE_RECORD)
     state["received"] += 1
     state["received_bytes"] += length
     if state["batch"]:
         take_frame(state["impairment"], state["batch"], frame, length, 0, state["batch_ns"])
-    elif arrive(state["claims"], frame, length, time) == 0:
+    elif arrive(wire, state["claims"], frame, length, time) == 0:
         state["unclaimed"] += 1
         if length >= ETHER_SIZE:
             state["stray"] = load_mac(frame + ETHER_DST)
@@ -76,13 +77,13 @@ def vacant(device, wanted):
 
 
 @kernel
-def put(device, frame, length, router, time, left):
-    """Put a frame of a router into the next place; the caller has asked for room, and will flush.
+def put(wire, device, frame, length, router, time, left):
+    """Put a frame of a router into the next place; the caller has asked for room, and will commit and flush.
 
     One that the device cannot carry is dropped; so nothing is sent that is cut.
     """
     if length > load64(device + DEVICE["longest"]) or length < ETHER_SIZE:
-        add64(load64(load64(device + DEVICE["counts"]) + 8 * router) + LINK_REFUSED, 1)
+        increase(wire, load64(load64(device + DEVICE["counts"]) + 8 * router) + LINK_REFUSED, 1)
         return
     filled = load64(device + DEVICE["filled"])
     copy(chunk_at(device, filled), frame, length)
@@ -95,23 +96,30 @@ def put(device, frame, length, router, time, left):
 
 
 @kernel
-def settle(device, end, fate):
-    """Account for the places up to `end`: SENT, or the field of TALLY that counts why they were not."""
+def settle(wire, device, end, fate):
+    """Account for the places up to `end`: SENT, or the field of TALLY that counts why they were not.
+
+    This is a transaction of its own, after the system call: frames of a call in which a wire is killed are sent again
+    by the next, unless the operating system tells which it has taken, and are counted once.
+    """
     counts = load64(device + DEVICE["counts"])
     for index in range(load64(device + DEVICE["settled"]), end):
         place = place_at(device, index)
         router = load32(place + PLACE["router"])
         if fate == SENT:
-            tally(
-                counts,
-                router,
+            count_frame(
+                wire,
+                load64(counts + 8 * router),
                 load32(place + PLACE["length"]),
                 load32(place + PLACE["time"]),
                 load32(place + PLACE["left"]),
             )
         else:
-            add64(load64(counts + 8 * router) + fate, 1)
-    store64(device + DEVICE["settled"], end)
+            increase(wire, load64(counts + 8 * router) + fate, 1)
+    change(wire, device + DEVICE["settled"], end)
+    if load64(device + DEVICE["offered"]) < end:
+        change(wire, device + DEVICE["offered"], end)
+    commit(wire)
 
 
 @kernel
@@ -122,11 +130,9 @@ def taken(device):
 
 
 @kernel
-def refuse(device, error, retry_ns):
+def refuse(wire, device, error, retry_ns):
     """Drop all that waits for a device that is down or gone, and what comes until it is tried again at `retry_ns`."""
-    filled = load64(device + DEVICE["filled"])
-    settle(device, filled, LINK_DOWN)
-    store64(device + DEVICE["offered"], filled)
+    settle(wire, device, load64(device + DEVICE["filled"]), LINK_DOWN)
     if load64(device + DEVICE["error"]) == 0:
         add64(device + DEVICE["refusals"], 1)
     store64(device + DEVICE["error"], error)

@@ -10,57 +10,62 @@ from __future__ import annotations
 from shm.intrinsics import kernel, load16, load64, prefetch_read, record, relaxed64
 from shm.layout import RING, SLOT
 from shm.link_layout import DEVICE, PACKET_RING, SUPER_FRAMES, TAP, XDP_RING
-from shm.ring import available, next_pop, pop_to, release
+from shm.ring import available, next_pop, pop_to
 from workers.datapath.packet import frame_address
+from workers.datapath.wire_transaction import commit, keep_old
 from workers.wire.accounts import AHEAD, BATCH, stamp
 from workers.wire.capture import capture_frame
-from workers.wire.delay_line import begin_batch, end_batch
+from workers.wire.delay_line import begin_batch
 from workers.wire.device import DEVICE_RECORD, put, refuse, vacant
 from workers.wire.impairment import clock_of_link
 from workers.wire.messages import send_messages
 from workers.wire.packet_socket import receive_packets
-from workers.wire.sink import SINK_RECORD, run_sink, sent_at
+from workers.wire.sink import SINK_RECORD, enter, run_sink, sent_at
 from workers.wire.super_frames import send_merged
 from workers.wire.tap import receive_tap, send_tap
 from workers.wire.xdp_socket import reap, send_xdp
 
+#: Bytes of what a device counts when it receives, from `received` to `completed`.
+RECEIVED_COUNTS = 48
+
 
 @kernel
-def receive(device, wall):
+def receive(wire, device, wall):
     """Receive what has come by a device, while traffic is let in; return how many frames."""
     state = record(device, DEVICE_RECORD)
     if load64(state["gate"]) == 0:
         return 0
     impairment, count = state["impairment"], 0
+    keep_old(wire, device + DEVICE["received"], RECEIVED_COUNTS)
+    state["batch"] = 0
     if impairment:
         state["batch_ns"] = clock_of_link(impairment, wall)
-        state["batch"] = begin_batch(impairment)
+        state["batch"] = begin_batch(wire, impairment)
     if state["rx"] == PACKET_RING:
-        count = receive_packets(device, wall)
+        count = receive_packets(wire, device, wall)
     elif state["rx"] == TAP:
-        count = receive_tap(device, wall)
-    if impairment:
-        end_batch(impairment, state["batch"])
-        state["batch"] = 0
+        count = receive_tap(wire, device, wall)
+    state["batch"] = 0
+    commit(wire)
     return count
 
 
 @kernel
-def flush(device, wall):
+def flush(wire, device, wall):
     """Hand what is in a device's places to the operating system; what it cannot take at once waits there."""
     state = record(device, DEVICE_RECORD)
     if state["settled"] == state["filled"]:
         return
     if state["error"] and wall < state["retry_ns"]:
-        refuse(device, state["error"], state["retry_ns"])
+        refuse(wire, device, state["error"], state["retry_ns"])
     elif state["tx"] == XDP_RING:
-        send_xdp(device, wall)
+        send_xdp(wire, device, wall)
     elif state["tx"] == TAP:
-        send_tap(device, wall)
+        send_tap(wire, device, wall)
     elif state["tx"] == SUPER_FRAMES:
-        send_merged(device, wall)
+        send_merged(wire, device, wall)
     else:
-        send_messages(device, wall)
+        send_messages(wire, device, wall)
 
 
 @kernel
@@ -72,11 +77,11 @@ def room_of(device, wanted):
 
 
 @kernel
-def send_out(sink, since, wall):
+def send_out(wire, sink, since, wall):
     """Send what a TX ring holds to its device, as :func:`workers.wire.sink.run_sink` does to other ends."""
     state = record(sink, SINK_RECORD)
     if state["impairment"]:
-        return run_sink(sink, since, wall)
+        return run_sink(wire, sink, since, wall)
     ring, device, line, capture = state["ring"], state["device"], state["line"], state["capture"]
     count = available(ring, BATCH)
     if count == 0:
@@ -87,6 +92,8 @@ def send_out(sink, since, wall):
         clock = relaxed64(state["clock"])
         since = clock - 1000
     now, sent = stamp(clock), 0
+    enter(wire, state)
+    keep_old(wire, device + DEVICE["filled"], 8)
     tail, mask, slots = next_pop(ring), load64(ring + RING["mask"]), load64(ring + RING["slots"])
     tags, pool = load64(ring + RING["tags"]), load64(ring + RING["pool"])
     for i in range(count):
@@ -103,9 +110,9 @@ def send_out(sink, since, wall):
             now = stamp(through)
         if capture:
             capture_frame(capture, frame, length, wall)
-        put(device, frame, length, load16(tags + 2 * at), described & 0xFFFFFFFF, now)
+        put(wire, device, frame, length, load16(tags + 2 * at), described & 0xFFFFFFFF, now)
         sent += 1
     pop_to(ring, tail + sent)
-    release(ring)
-    flush(device, wall)
+    commit(wire)
+    flush(wire, device, wall)
     return sent

@@ -45,22 +45,22 @@ def run_round(wire, wall):
         # Alternate the direction, so that the same source is not always served last in a shared ring.
         source = acquire64(state["sources"] + 8 * (count - 1 - i if back else i))
         if source:
-            moved += run_source(source, wall, back)
+            moved += run_source(wire, source, wall, back)
     for i in range(state["device_count"]):
         device = load64(state["devices"] + 8 * i)
-        moved += receive(device, wall)
-        flush(device, wall)
+        moved += receive(wire, device, wall)
+        flush(wire, device, wall)
     if state["virtual"] == 0:
         # Sources took their time: what left since then did not leave when they began.
         wall = wall_ns(state, ticks())
     for i in range(state["sink_count"]):
         sink = state["sinks"] + i * SINK.size
         if load64(sink + SINK["device"]):
-            moved += send_out(sink, state["last_ns"], wall)
+            moved += send_out(wire, sink, state["last_ns"], wall)
         else:
-            moved += run_sink(sink, state["last_ns"], wall)
+            moved += run_sink(wire, sink, state["last_ns"], wall)
     for i in range(acquire64(wire + WIRE["link_count"])):
-        moved += run_link(load64(state["links"] + 8 * i), wall)
+        moved += run_link(wire, load64(state["links"] + 8 * i), wall)
     for i in range(state["core_count"]):
         # Read before the sources ran: all that was due by then has been brought.
         core = load64(state["cores"] + 8 * i)

@@ -25,7 +25,7 @@ _ENXIO, _EAGAIN, _ENOBUFS, _ENETDOWN, _EINTR, _ENODEV = 6, 11, 105, 100, 4, 19
 
 
 @kernel
-def send_messages(device, wall):
+def send_messages(wire, device, wall):
     """Hand what is in a device's places to its packet socket."""
     mask, messages = load64(device + DEVICE["place_mask"]), load64(device + DEVICE["messages"])
     vectors, filled = load64(device + DEVICE["vectors"]), load64(device + DEVICE["filled"])
@@ -40,18 +40,18 @@ def send_messages(device, wall):
             )
         sent = sys6(SENDMMSG, load64(device + DEVICE["tx_fd"]), messages + at * MESSAGE.size, count, _DONTWAIT, 0, 0)
         if sent > 0:
-            settle(device, settled + sent, SENT)
+            settle(wire, device, settled + sent, SENT)
             taken(device)
         elif sent == -_ENETDOWN or sent == -_ENXIO or sent == -_ENODEV:
-            refuse(device, -sent, wall + RETRY_NS)
+            refuse(wire, device, -sent, wall + RETRY_NS)
         elif sent == -_EAGAIN or sent == -_EINTR:
             if stalls(device, wall) == 0:
                 break
-            settle(device, filled, LINK_FULL)
+            settle(wire, device, filled, LINK_FULL)
         elif sent == -_ENOBUFS:
             # Its queue is full; or it has no carrier, which has no number of its own.
-            settle(device, settled + 1, LINK_FULL if load64(device + DEVICE["state"]) == UP else LINK_DOWN)
+            settle(wire, device, settled + 1, LINK_FULL if load64(device + DEVICE["state"]) == UP else LINK_DOWN)
         else:
-            settle(device, settled + 1, LINK_REFUSED)
+            settle(wire, device, settled + 1, LINK_REFUSED)
         settled = load64(device + DEVICE["settled"])
     store64(device + DEVICE["offered"], settled)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from shm.intrinsics import acquire64, load64, release64, store64
 from shm.manifest import Manifest
 from shm.memfd import map_at
 from shm.wire_layout import SOURCE, WIRE
-from workers.core.worker import Worker
+from workers.core.worker import STANDBY_S, Worker
 from workers.process import take_processor
 
 _SLICE_NS = 1_000_000
@@ -20,6 +21,22 @@ _NIC_NS = 20_000
 _NAP_S = 20e-6
 #: Rounds that move nothing before the interpreter looks round: some 20 us.
 _PATIENCE = 64
+
+
+def stand_by(address: int, number: int, cpu: int | None) -> bool:
+    """Wait until wire `number` is to take over from the one before it; return False if it is to end instead."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    take_processor(cpu)
+    store64(address + WIRE["standby"], number)
+    while acquire64(address + WIRE["left"]) != number - 1 or acquire64(address + WIRE["incarnation"]) < number:
+        if load64(address + WIRE["stop"]):
+            return False
+        if acquire64(address + WIRE["incarnation"]) < number:
+            # As a core's: it is woken when it is needed.
+            signal.sigtimedwait({signal.SIGUSR1}, STANDBY_S)
+        else:
+            time.sleep(_NAP_S)
+    return True
 
 
 def run_wire_process(
@@ -40,10 +57,8 @@ def run_wire_process(
     finite = [source.address for source in manifest.wire.sources if source.finite]
     slice_ticks, nic_ticks = (round(ns / manifest.ns_per_tick) for ns in (_SLICE_NS, _NIC_NS))
     busy = settings.dilated or settings.poll
-    store64(address + WIRE["standby"], number)
-    while acquire64(address + WIRE["left"]) != number - 1 or acquire64(address + WIRE["incarnation"]) < number:
-        time.sleep(_NAP_S)
-    take_processor(cpu)
+    if not stand_by(address, number, cpu):
+        return
     store64(address + WIRE["pid"], os.getpid())
     # A processor of its own, and nothing else to do.
     alone = settings.poll and not settings.dilated and nic is None

@@ -12,6 +12,7 @@ from shm.link_layout import DEVICE, PLACE, UP
 from shm.offload_layout import MERGE, VNET, VNET_SIZE
 from shm.syscalls import SENDTO, sys6
 from workers.datapath.headers import VLAN_TAG_SIZE
+from workers.datapath.wire_transaction import commit, undo_is_full
 from workers.wire.device import (
     DEVICE_RECORD,
     LINK_DOWN,
@@ -51,7 +52,7 @@ def is_super(device, vnet):
 
 
 @kernel
-def take_cut(device, frame, length, time):
+def take_cut(wire, device, frame, length, time):
     """Receive a super-frame, whose VNET header has been set aside; return 0 if it cannot be cut."""
     state = record(device, DEVICE_RECORD)
     vnet = state["scratch"]
@@ -61,13 +62,15 @@ def take_cut(device, frame, length, time):
         return 0
     segment = vnet + VNET.size
     for number in range(segment_count(length, headers, load16(vnet + VNET["gso_size"]))):
-        take(device, segment, cut(frame, length, vnet, headers, number, segment), time)
+        if undo_is_full(wire):
+            commit(wire)  # a group frame for many routers without room
+        take(wire, device, segment, cut(frame, length, vnet, headers, number, segment), time)
     state["cut"] += 1
     return 1
 
 
 @kernel
-def send_merged(device, wall):
+def send_merged(wire, device, wall):
     """Hand what is in a device's places to its packet socket, which takes VNET headers: merged as far as it can be."""
     merge, filled = load64(device + DEVICE["merge"]), load64(device + DEVICE["filled"])
     while load64(device + DEVICE["settled"]) < filled:
@@ -82,16 +85,16 @@ def send_merged(device, wall):
         size = VNET_SIZE + load64(merge + MERGE["length"])
         sent = sys6(SENDTO, load64(device + DEVICE["tx_fd"]), frame, size, _DONTWAIT, 0, 0)
         if sent > 0:
-            settle(device, end, SENT)
+            settle(wire, device, end, SENT)
             taken(device)
         elif sent == -_ENETDOWN or sent == -_ENXIO or sent == -_ENODEV:
-            refuse(device, -sent, wall + RETRY_NS)
+            refuse(wire, device, -sent, wall + RETRY_NS)
         elif sent == -_EAGAIN or sent == -_EINTR:
             if stalls(device, wall) == 0:
                 break
-            settle(device, filled, LINK_FULL)
+            settle(wire, device, filled, LINK_FULL)
         elif sent == -_ENOBUFS:
-            settle(device, end, LINK_FULL if load64(device + DEVICE["state"]) == UP else LINK_DOWN)
+            settle(wire, device, end, LINK_FULL if load64(device + DEVICE["state"]) == UP else LINK_DOWN)
         else:
-            settle(device, end, LINK_REFUSED)
+            settle(wire, device, end, LINK_REFUSED)
     store64(device + DEVICE["offered"], load64(device + DEVICE["settled"]))

@@ -71,7 +71,7 @@ def withdraw(device):
 
 
 @kernel
-def send_xdp(device, wall):
+def send_xdp(wire, device, wall):
     """Hand what is in a device's places to its AF_XDP socket: some 32 frames a call, as many calls as it takes."""
     offer(device)
     offered, settled = load64(device + DEVICE["offered"]), load64(device + DEVICE["settled"])
@@ -80,18 +80,18 @@ def send_xdp(device, wall):
         left = (offered - acquire32(load64(device + DEVICE["consumer"]))) & _WORD
         done = offered - left if left <= offered - settled else settled
         if result == -_EBUSY and done > settled:
-            settle(device, done - 1, SENT)
-            settle(device, done, LINK_DOWN)
+            settle(wire, device, done - 1, SENT)
+            settle(wire, device, done, LINK_DOWN)
         elif done > settled:
-            settle(device, done, SENT)
+            settle(wire, device, done, SENT)
             taken(device)
         if result == 0 or result == -_EAGAIN:
             if done == settled:
                 if stalls(device, wall) == 0:
                     break
                 withdraw(device)
-                settle(device, offered, LINK_FULL)
+                settle(wire, device, offered, LINK_FULL)
         else:
             withdraw(device)
-            refuse(device, -result, wall + RETRY_NS)
+            refuse(wire, device, -result, wall + RETRY_NS)
         settled = load64(device + DEVICE["settled"])
