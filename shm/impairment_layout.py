@@ -79,7 +79,7 @@ LINK_STATE = Layout(
         "free": "i8",  # clock in ns when the frame being sent is through
         "part": "i8",  # the fraction of that, in the unit of byte_time
         "lost": "i8",
-        "over_limit": "i8",  # frames for which the delay line had no room
+        "over_limit": "i8",  # frames for which the delay line, or any buffer of it, had no room
         "duplicated": "i8",
         "reordered": "i8",
         "corrupted": "i8",

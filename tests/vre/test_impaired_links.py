@@ -137,7 +137,9 @@ def test_a_platform_accounts_for_what_its_links_do():
 def test_a_pause_counts_what_is_still_on_its_way():
     with box_of() as box:
         box.link("eth1", delay="2s")
-        box.run(0.01)
+        box.start()
+        box.tend(0.01)
+        box.pause(0.01)
         links = balance(box)
         red, blue = (box.reader.router(name) for name in ("red", "blue"))
         assert links["eth1", "out"]["waiting"] == red.forwarded > 900 and blue.injected == 0

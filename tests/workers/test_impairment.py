@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import ctypes
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 
+from shm.impairment_layout import IMPAIRMENT
+from shm.intrinsics import load64
 from shm.ring import length
 from shm.wire_layout import FCS, FRAME_EXTRA
 from tests.workers.impaired import Link
+from workers.wire.impairment import take_frame
 from workers.wire.loop import run_wire
 
 COUNT = 20_000
@@ -170,6 +174,19 @@ def test_never_more_wait_than_the_limit():
         link.put(25)
         link.at(2 * 10**6)
         assert link.account()["waiting"] == 3
+
+
+def test_a_frame_that_no_buffer_holds_has_no_room():
+    with Link(delay="1ms") as link:
+        link.put(1)
+        link.at(0)
+        address = link.links.impaired.records["eth1", "out"]
+        giant = ctypes.create_string_buffer(b"\xff" * 9000, 9000)
+        for size in (2048, 2049, 9000):
+            take_frame(address, load64(address + IMPAIRMENT["state"]), ctypes.addressof(giant), size, 0, 0)
+        link.at(10**6)
+        assert [len(frame) for frame in link.arrived()[2]] == [60, 2048]
+        assert link.account()["over_limit"] == 2
 
 
 def test_a_later_change_keeps_the_earlier_ones_and_frames_that_wait():

@@ -22,6 +22,7 @@ from shm.impairment_layout import (
 )
 from shm.intrinsics import kernel, load8, load64, record, store8
 from shm.wire_layout import CLAIM, LINK_BITS
+from workers.datapath.packet import LARGE_ROOM
 from workers.wire.delay_line import buffer_at, entry_at, push
 
 SETTINGS_RECORD, STATE_RECORD, ENTRY_RECORD = LINK_SETTINGS.dtype, LINK_STATE.dtype, WAITING.dtype
@@ -133,7 +134,8 @@ def corrupt(settings, state, number, frame, length):
 def admit(impairment, state, number, frame, length, claim, clock):
     """Put a frame, or its copy, into the delay line if it has room."""
     settings = record(load64(impairment + IMPAIRMENT["settings"]), SETTINGS_RECORD)
-    if load64(impairment + IMPAIRMENT["count"]) >= settings["limit"]:
+    # A device may bring frames that are longer than any buffer.
+    if load64(impairment + IMPAIRMENT["count"]) >= settings["limit"] or length > LARGE_ROOM:
         state["over_limit"] += 1
         return
     due = clock
