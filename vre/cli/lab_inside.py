@@ -42,10 +42,11 @@ def run_in(host: str, command: tuple[str, ...], name: str | None) -> None:
 
 
 def _require_host(described: Lab, host: str) -> None:
+    if host in described.model.routers:
+        raise PlatformError(f"'{host}' is a router: 'vre read', 'vre write' and 'vre show' reach it")
     if host not in described.hosts:
-        what = "a router: 'vre console' and 'vre read' reach it" if host in described.model.routers else "not there"
         hint = nearest(host, described.hosts) or f"; the hosts are {', '.join(described.hosts) or 'none'}"
-        raise PlatformError(f"'{host}' is {what}{hint}" if what[0] == "a" else f"there is no host '{host}'{hint}")
+        raise PlatformError(f"there is no host '{host}'{hint}")
 
 
 @click.command()
