@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from shm.run_directory import sweep
 from tests.netns import namespaces, require  # noqa: F401
 from tests.vre.platforms import assert_accounts, wait_for
 from vre.config.reader import load_model
-from vre.errors import ConfigError
+from vre.control_plane.namespace import open_namespace
+from vre.errors import ConfigError, PlatformError
 from vre.platform.platform import Platform
 
 GRAPH = """
@@ -214,6 +216,30 @@ def test_a_wrong_configuration_is_the_daemons_own_message(tmp_path, lab):
     with pytest.raises(ConfigError) as raised:
         lab('control = "bird", config_file = "wrong.conf"', "bird")
     assert "wrong.conf:3" in str(raised.value) and "Traceback" not in str(raised.value)
+
+
+def test_a_namespace_is_a_routers_and_not_a_hosts(tmp_path, namespaces):  # noqa: F811
+    beside = namespaces()
+    require("sysctl")
+    file = triangle(tmp_path, 'control = "static", routes = ["20.0.0.0/8 via 192.168.0.9"]')
+    file.write_text(file.read_text().replace('"192.168.0.1/24"', '["192.168.0.1/24", "fd00::1/64"]'))
+    router = load_model(file, "x").routers["a"]
+    os.close(beside.fd)
+    beside.fd, numbers = open_namespace(router)
+    assert list(numbers) == ["left", "right", "host"]
+    links = {link["ifname"]: link for link in json.loads(beside.run("ip", "-j", "addr"))}
+    assert (links["left"]["address"], links["left"]["mtu"]) == ("02:00:00:00:01:01", 1500)
+    held = {f"{one['local']}/{one['prefixlen']}" for one in links["host"]["addr_info"] if one["scope"] == "global"}
+    assert held == {"192.168.0.1/24", "fd00::1/64"} and "UP" in links["host"]["flags"]
+    # What a neighbour's router advertisements and redirects, and a second forwarder, would do (RFC 4861, section 6.2.8).
+    kept = "ipv4.ip_forward ipv6.conf.all.forwarding ipv6.conf.host.accept_ra ipv6.conf.host.autoconf"
+    kept += (
+        " ipv4.conf.all.rp_filter ipv4.conf.host.rp_filter ipv4.conf.all.send_redirects ipv4.conf.host.accept_redirects"
+    )
+    assert set(beside.run("sysctl", "-n", *(f"net.{name}" for name in kept.split())).split()) == {"0"}
+    with pytest.raises(PlatformError, match="Network is unreachable"):
+        router.control = replace(router.control, routes=("20.0.0.0/8 via 99.1.1.1",))
+        open_namespace(router)
 
 
 def test_what_a_file_says_of_control_planes_is_checked(tmp_path):
