@@ -40,6 +40,14 @@ DEVICE = Layout(
         "queue_count": "i8",  # set once
         "buffer": "i8",  # set once: TAP: address of what a frame is read into
         "buffer_size": "i8",  # set once
+        "rx_producer": "i8",  # set once: AF_XDP: addresses of the words and entries of its RX ring and fill ring
+        "rx_consumer": "i8",
+        "rx_descriptors": "i8",
+        "fill_producer": "i8",
+        "fill_entries": "i8",
+        "rx_mask": "i8",  # set once: entries of both, less one
+        "rx_next": "i8",  # frames taken from the RX ring, and of these, given back to the kernel
+        "rx_given": "i8",
         "received": "i8",  # frames that came, all together
         "received_bytes": "i8",
         "unclaimed": "i8",  # of these, frames that no router claims
@@ -50,7 +58,7 @@ DEVICE = Layout(
         "batch": "i8",  # the LINK_STATE of its batch while frames are received, else 0
         "batch_ns": "i8",  # on the link's clock
         # Transmission.
-        "filled": ("i8", 2 * APART),
+        "filled": ("i8", 3 * APART),
         "offered": "i8",
         "settled": "i8",
         "places": "i8",  # set once: address of the PLACEs
@@ -64,12 +72,12 @@ DEVICE = Layout(
         "completion_producer": "i8",
         "completion_consumer": "i8",
         "completions": "i8",
-        "error": ("i8", 3 * APART),  # errno of its refusal while it is down or gone, 0 while it takes frames
+        "error": ("i8", 4 * APART),  # errno of its refusal while it is down or gone, 0 while it takes frames
         "refusals": "i8",  # how many times it has begun to refuse frames
         "retry_ns": "i8",  # wall clock when it is tried again
         "stalled_ns": "i8",  # wall clock when it began to take nothing, 0 while it takes frames
     },
-    size=4 * APART,
+    size=5 * APART,
 )
 
 #: A packet socket and its ring, which the kernel fills: one for each router that claims a MAC, as a NIC with VMDq has,
@@ -96,6 +104,8 @@ CHUNK_BITS = 11
 CHUNK = 1 << CHUNK_BITS
 #: Places of a device, and entries of an AF_XDP socket's rings.
 PLACES = 256
+#: Frames that may wait in an AF_XDP socket's RX ring.
+XDP_FRAMES = 512
 
 #: What is known of a frame in a place.
 PLACE = Layout(

@@ -112,6 +112,7 @@ KINDS = {
         "still": "rx tx rx_fd tx_fd claims counts gate timed longest state scratch merge queues queue_count buffer buffer_size stray "
         "impairment batch batch_ns offered settled places place_mask chunks messages vectors producer consumer "
         "filled descriptors completion_producer "
+        "rx_producer rx_consumer rx_descriptors fill_producer fill_entries rx_mask rx_next rx_given "
         "completion_consumer completions error",
     },
     link_layout.QUEUE: {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vre.config.model import Cable, Capture, Domu, Generator, Interface, Replay, Sink, Tap, Veth
+    from vre.config.model import Cable, Capture, Domu, Generator, Interface, Replay, Sink, Tap, Veth, Vxlan, Xdp
     from vre.errors import ConfigError, HandlerError, PlatformError, VreError
     from vre.platform.platform import Platform
     from vre.platform.router import RouterHandle
@@ -31,6 +31,8 @@ _MODULES = {
     "Tap": "config.model",
     "Veth": "config.model",
     "VreError": "errors",
+    "Vxlan": "config.model",
+    "Xdp": "config.model",
 }
 __all__ = [
     "Cable",
@@ -48,6 +50,8 @@ __all__ = [
     "Tap",
     "Veth",
     "VreError",
+    "Vxlan",
+    "Xdp",
 ]
 
 

@@ -43,7 +43,8 @@ class Host:
         self._process = subprocess.Popen(
             ["unshare", "-n", "sleep", "infinity"], preexec_fn=lambda: follow_parent(parent), stdin=subprocess.DEVNULL
         )
-        self.netns = f"/proc/{self._process.pid}/ns/net"
+        self.pid = self._process.pid
+        self.netns = f"/proc/{self.pid}/ns/net"
         own = os.stat("/proc/self/ns/net").st_ino
         while os.stat(self.netns).st_ino == own:
             assert self._process.poll() is None

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -124,6 +126,20 @@ def test_hosts_ping_each_other_and_traceroute_names_the_router(send):
         assert not [event for event in net.events if "refused" in event]
 
 
+@pytest.mark.slow
+def test_throughput_is_measured_through_a_router():
+    """iperf3 over TCP, and over UDP at more than it takes: what is lost is in the account."""
+    need("iperf3")
+    with Network() as net:
+        for options in ("", "-u -b 2G -l 1400"):
+            with net.hosts[1].start("iperf3 -s -1", stdout=subprocess.DEVNULL) as server:
+                wait_for(net.box, lambda: "5201" in net.hosts[1].run("ss -ltn"))
+                said = json.loads(net.ask(f"iperf3 -J -t 2 -c 10.2.0.2 {options}"))
+                server.wait(30)
+            assert "error" not in said and said["end"]["sum" if options else "sum_received"]["bytes"] > 1_000_000
+        net.settle()
+
+
 def udp(ttl=9, size=60, tag=b"", source="10.1.0.2", target="10.2.0.2"):
     """Return a frame from the first host to the router, of `size` bytes without the tag."""
     payload = bytes(size - 42)
@@ -186,6 +202,30 @@ def test_frames_pass_as_they_are():
         net.settle()
 
 
+RECEIVER = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', 9)); print(s.recv(99))"
+SENDER = """
+import socket, time
+s = socket.socket(type=socket.SOCK_DGRAM)
+while True:
+    s.sendto(b'whole', ('10.2.0.2', 9))
+    time.sleep(0.05)
+"""
+
+
+def test_a_checksum_that_the_sender_has_left_to_its_interface_is_completed():
+    """Who has the far end may turn its offloads on again: a stack takes no datagram with a wrong checksum."""
+    need("ethtool")
+    with Network() as net:
+        assert "tx-checksumming: off" in net.hosts[0].run("ethtool -k eth0")
+        net.hosts[0].run("ethtool -K eth0 tx on")
+        with net.hosts[0].start([sys.executable, "-c", SENDER]) as sender:
+            assert "whole" in net.ask([sys.executable, "-c", RECEIVER], host=1)
+            sender.kill()
+        near, far = net.box.reader.interfaces()
+        assert near["checksums completed"] > 0 and far["checksums completed"] == 0
+        net.settle()
+
+
 def test_an_interface_that_goes_down_costs_its_own_frames_and_comes_back():
     with Network(MIRROR) as net:
         near, far = Wire(net.hosts[0], "eth0"), Wire(net.hosts[1], "eth1")
@@ -228,7 +268,7 @@ def test_what_overflows_for_one_router_is_dropped_in_its_own_queue(queues):
     hosts[0].run(["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6"])
     hosts[0].run("ip link add out type veth peer name in")
     for end in ("in", "out"):
-        hosts[0].run(f"ip link set {end} up")
+        hosts[0].run(f"ip link set {end} mtu 9000 up")
     box.nic("shared", link=vre.Interface("in", netns=hosts[0].netns), queues=queues, slots=64)
     box.nic("away", link=vre.Veth(hosts[1].netns))
     for name, mac in zip("ab", macs, strict=True):
@@ -236,9 +276,13 @@ def test_what_overflows_for_one_router_is_dropped_in_its_own_queue(queues):
     wire = Wire(hosts[0], "out")
     with box:
         box.start()
+        frames = {name: bytes.fromhex(mac.replace(":", "")) + udp()[6:] for name, mac in zip("ab", macs, strict=True)}
+        # What no buffer holds is its router's, whether the ring could hold it or not.
+        for size in (3000, 8000):
+            wire.send(frames["a"] + bytes(size))
+        wait_for(box, lambda: box.handle("a").stats().dropped.get("too_long_for_port") == 2)
         traffic.let_in(box.parts.runtime, False)
         box.tend(0.05)
-        frames = {name: bytes.fromhex(mac.replace(":", "")) + udp()[6:] for name, mac in zip("ab", macs, strict=True)}
         before = {name: box.handle(name).stats().injected for name in "ab"}
         for frame in [frames["a"]] * 200 + [frames["b"]] * 10:
             wire.send(frame)
@@ -267,33 +311,78 @@ def test_what_overflows_for_one_router_is_dropped_in_its_own_queue(queues):
         host.end()
 
 
-def test_a_tap_is_a_cable_to_this_host():
-    """The host's own stack is at the far end: it resolves, and its ping comes back with addresses exchanged."""
-    need("ping")
-    host = Host()
-    box = vre.Platform(cores=1, name=f"links{os.getpid()}")
-    box.nic("t", link=vre.Tap("tapvre", netns=host.netns, mtu=576))
-    box.router(
-        "r",
-        ports={"t": {"mac": "02:00:00:00:0c:01"}},
-        config="""c :: Classifier(12/0806 20/0001, 12/0800, -); FromDevice(t) -> c; c[2] -> Discard;
-          out :: Queue(64) -> ToDevice(t); c[0] -> ARPResponder(10.9.0.1 02:00:00:00:0c:01) -> out;
-          c[1] -> Strip(14) -> CheckIPHeader -> ICMPPingResponder
-          -> arp :: ARPQuerier(10.9.0.1, 02:00:00:00:0c:01) -> out; Idle -> [1]arp;""",
-    )
+ANSWERS = """c :: Classifier(12/0806 20/0001, 12/0800, -); FromDevice(t) -> c; c[2] -> Discard;
+  out :: Queue(64) -> ToDevice(t); c[0] -> ARPResponder(10.9.0.1 02:00:00:00:0c:01) -> out;
+  c[1] -> Strip(14) -> CheckIPHeader -> ICMPPingResponder
+  -> arp :: ARPQuerier(10.9.0.1, 02:00:00:00:0c:01) -> out; Idle -> [1]arp;"""
+
+
+def answering(link, host, device, say=None):
+    """Hold that a router at the far end of an interface answers a host's ping."""
+    box = vre.Platform(cores=1, name=f"links{os.getpid()}", say=say)
+    box.nic("t", link=link)
+    box.router("r", config=ANSWERS, ports={"t": {"mac": "02:00:00:00:0c:01"}})
     with box:
         box.start()
-        host.address("tapvre", "10.9.0.2/24")
-        assert "mtu 576" in host.run("ip link show tapvre")
-        box.write("r/arp.insert", "10.9.0.2 " + host.run("ip -br link show tapvre").split()[2])
+        host.address(device, "10.9.0.2/24")
+        box.write("r/arp.insert", "10.9.0.2 " + host.run(f"ip -br link show {device}").split()[2])
         with host.start("ping -c 3 -i 0.05 -W 5 -s 548 10.9.0.1", stdout=subprocess.PIPE) as ping:
             wait_for(box, lambda: ping.poll() is not None, 60)
             assert "3 received" in ping.stdout.read()
+        (row,) = box.reader.interfaces()
+        shown = host.run("ip link")
         box.parts.pause()
         box.halt()
         assert_accounts(box)
+    return row, shown
+
+
+def test_a_tap_is_a_cable_to_this_host():
+    """The host's own stack is at the far end."""
+    need("ping")
+    host = Host()
+    row, shown = answering(vre.Tap("tapvre", netns=host.netns, mtu=576), host, "tapvre")
+    assert row["sends by"] == "write" and "tapvre: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 576" in shown
     assert "tapvre" not in host.run("ip -br link")
     host.end()
+
+
+def test_an_xdp_program_takes_frames_and_goes_with_the_platform():
+    need("ping")
+    host = Host()
+    one = "numrxqueues 1 numtxqueues 1"
+    host.run(f"ip link add out {one} type veth peer name in {one}")
+    for end in ("in", "out"):
+        host.run(f"ip link set {end} up")
+    # AF_XDP says nothing of what is to be completed: who sends to such an interface must not leave anything to it.
+    host.run("ethtool -K out tx off") if shutil.which("ethtool") else pytest.skip("needs ethtool: not installed")
+    try:
+        row, shown = answering(vre.Xdp("in", netns=host.netns, mode="skb"), host, "out")
+    except vre.ConfigError as error:
+        assert "CAP_BPF" in str(error)
+        pytest.skip(f"needs an XDP program: {error}")
+    finally:
+        after = host.run("ip link")
+        host.end()
+    assert "xdpgeneric" in shown and "xdp" not in after
+    assert row["sends by"] == "AF_XDP" and row["received"] >= 3
+
+
+def test_a_vxlan_leads_to_another_machine():
+    """The other machine is a namespace with the kernel's own device."""
+    need("ping")
+    here, there = Host(), Host()
+    here.run(f"ip link add u type veth peer name u netns {there.pid}")
+    for host, address in ((here, "192.0.2.1/24"), (there, "192.0.2.2/24")):
+        host.address("u", address)
+    made = there.run("ip link add vx type vxlan id 7 remote 192.0.2.1 dstport 4789 dev u", check=False)
+    if made:
+        pytest.skip(f"needs VXLAN devices: {made}")
+    there.run("ip link set vx up")
+    row, _ = answering(vre.Vxlan("192.0.2.2", 7, netns=here.netns), there, "vx")
+    assert row["link"] == "vxlan" and "vxlan" not in here.run("ip -d link")
+    here.end()
+    there.end()
 
 
 def test_the_wires_that_follow_go_on_with_the_same_interfaces():

@@ -65,7 +65,10 @@ def test_a_setting_that_there_is_not_is_said_at_once():
         ({"slots": 5}, "slots: must be an integer from 16 to 65536, not 5"),
         ({"queues": "many"}, "queues: must be 'multi' or 'single'"),
         ({"speed": 1e400}, "speed: must be bits a second"),
-        ({"link": "eth1"}, "link: must be a Generator, Replay, Capture, Cable, Sink, Veth, Interface or Tap"),
+        (
+            {"link": "eth1"},
+            "link: must be a Generator, Replay, Capture, Cable, Sink, Veth, Interface, Xdp, Tap or Vxlan",
+        ),
         ({"link": vre.Generator(rate=-1)}, "rate: must be a rate"),
         ({"link": vre.Generator(rate=float("inf"))}, "rate: must be a rate"),
         ({"link": vre.Generator(size=9000)}, "size: must be from"),

@@ -26,6 +26,7 @@ from vre.cli.report import (
     stray_line,
 )
 from vre.config.captures import allow_overwriting
+from vre.config.links import take_by_force
 from vre.config.model import Model
 from vre.config.reader import load_model
 from vre.errors import ConfigError, PlatformEnded, PlatformError
@@ -137,7 +138,11 @@ def _report(box: Platform, elapsed: float, as_json: bool) -> None:
 @click.option("--name", help="Name of the platform and its run directory [the file's name].")
 @click.option("--json", "as_json", is_flag=True, help="Print the account as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-@click.option("--force", is_flag=True, help="Let captures overwrite existing files.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Overwrite captured files; use the default route's interface.",
+)
 @sandbox_option
 def run(
     file: Path,
@@ -152,6 +157,7 @@ def run(
     model = load_model(file, name)
     if force:
         allow_overwriting(model)
+        take_by_force(model)
     model.sandbox = sandbox or model.sandbox
     _run(model, duration, as_json, quiet)
 

@@ -118,6 +118,19 @@ def mtu(value: Any) -> int:
     return integer(LEAST_MTU, LARGE_ROOM - ETHER_SIZE - VLAN_TAG_SIZE)(value)
 
 
+def vni(value: Any) -> int:
+    """Take the number of a VXLAN network (RFC 7348)."""
+    return integer(0, (1 << 24) - 1)(value)
+
+
+def address(value: Any) -> str:
+    """Take the address of a host."""
+    try:
+        return str(ip_address(string(value)))
+    except ValueError:
+        raise ValueError(f"must be an IP address, not {shown(repr(value))}") from None
+
+
 def sending(value: Any) -> str:
     """Take how frames are sent."""
     return choice("auto", "xdp", "messages")(value)

@@ -22,6 +22,8 @@ from vre.config.model import (
     Sink,
     Tap,
     Veth,
+    Vxlan,
+    Xdp,
 )
 from vre.errors import Problem
 from workers.core.stride import DISCIPLINES
@@ -129,6 +131,19 @@ _LINKS: dict[type[Any], dict[str, Kind]] = {
         "send": fields.sending,
         "offload": fields.boolean,
     },
+    Xdp: {
+        "xdp": fields.interface,
+        "netns": _optional(fields.string),
+        "mode": fields.choice("auto", "skb", "native"),
+        "force": fields.boolean,
+    },
+    Vxlan: {
+        "remote": fields.address,
+        "vni": fields.vni,
+        "port": fields.integer(1, 65535),
+        "netns": _optional(fields.string),
+        "mtu": fields.mtu,
+    },
     Tap: {"tap": fields.interface, "netns": _optional(fields.string), "mtu": fields.mtu},
     ControlLink: {},
 }
@@ -152,7 +167,7 @@ def _misfits(model: Model) -> Iterator[tuple[tuple[str, ...], str]]:
 def _link(link: Link, *path: str) -> Iterator[tuple[tuple[str, ...], str]]:
     kinds = _LINKS.get(type(link))
     if kinds is None:
-        yield path, "must be a Generator, Replay, Capture, Cable, Sink, Veth, Interface or Tap"
+        yield path, "must be a Generator, Replay, Capture, Cable, Sink, Veth, Interface, Xdp, Tap or Vxlan"
     else:
         yield from _each(link, kinds, *path)
 

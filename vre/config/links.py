@@ -7,11 +7,12 @@ A table has the key that names its kind, as in `{ pcap = "web.pcap" }`, or descr
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vre.config import fields
-from vre.config.model import Cable, Capture, Generator, Interface, Link, Replay, Sink, Tap, Veth
+from vre.config.model import Cable, Capture, Generator, Interface, Link, Model, Replay, Sink, Tap, Veth, Vxlan, Xdp
 from vre.config.tables import Tables
 from workers.files import place
 from workers.wire.capture_reader import CaptureError, Findings, read_records
@@ -71,6 +72,16 @@ def _kinds(folder: Path) -> dict[str, tuple[Callable[..., Link], Kinds]]:
             Interface,
             {"interface": fields.interface, "netns": fields.string, "force": fields.boolean, **_SENDING},
         ),
+        "xdp": (
+            Xdp,
+            {
+                "xdp": fields.interface,
+                "netns": fields.string,
+                "mode": fields.choice("auto", "skb", "native"),
+                "force": fields.boolean,
+            },
+        ),
+        "vxlan": (_vxlan, {"vxlan": _vxlan_keys, "netns": fields.string, "mtu": fields.mtu}),
         "tap": (Tap, {"tap": fields.interface, "netns": fields.string, "mtu": fields.mtu}),
     }
 
@@ -91,6 +102,19 @@ _GENERATOR: Kinds = {
 
 def _generator(sink: bool = False, **values: Any) -> Link:
     return Sink() if sink else Generator(**values)
+
+
+def _vxlan(vxlan: dict[str, Any], **values: Any) -> Link:
+    return Vxlan(**vxlan, **values)
+
+
+def _vxlan_keys(value: Any) -> dict[str, Any]:
+    """Take what `vxlan` is a table of."""
+    kinds: Kinds = {"remote": fields.address, "vni": fields.vni, "port": fields.integer(1, 65535)}
+    wanted = 'must be a table, as in { remote = "192.0.2.1", vni = 7 }'
+    if not isinstance(value, dict) or not {"remote", "vni"} <= value.keys() <= kinds.keys():
+        raise ValueError(wanted)
+    return {key: kinds[key](one) for key, one in value.items()}
 
 
 def _veth(veth: str, **values: Any) -> Link:
@@ -114,3 +138,9 @@ def _output(value: Any, folder: Path) -> str:
     if not path.parent.is_dir():
         raise ValueError(f"there is no folder {path.parent}")
     return str(path)
+
+
+def take_by_force(model: Model) -> None:
+    """Let ports take interfaces that the host's default route leads through."""
+    for nic in model.nics.values():
+        nic.links = tuple(replace(one, force=True) if isinstance(one, Interface | Xdp) else one for one in nic.links)

@@ -174,8 +174,55 @@ class ControlLink:
     port: str
 
 
+@dataclass(frozen=True)
+class Xdp:
+    """A link that is an existing interface, whose frames an XDP program takes before the system's own stack.
+
+    Parameters
+    ----------
+    xdp : str
+        The interface; it has one RX queue, or the others are the stack's.
+    netns : str, optional
+        The namespace that it is in [the platform's].
+    mode : {"auto", "skb", "native"}
+        How the program is run: by any driver, or by one that can.
+    force : bool
+        Take it although the host's default route leads through it.
+    """
+
+    xdp: str
+    netns: str | None = None
+    mode: str = "auto"
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Vxlan:
+    """A link over an IP network to a platform on another machine (RFC 7348); the device goes with the platform.
+
+    Parameters
+    ----------
+    remote : str
+        Address of the other machine.
+    vni : int
+        Number of the network, the same at both ends.
+    port : int
+        UDP port.
+    netns : str, optional
+        The namespace whose network carries it [the platform's].
+    mtu : int
+        Bytes of the largest packet, Ethernet header not included.
+    """
+
+    remote: str
+    vni: int
+    port: int = 4789
+    netns: str | None = None
+    mtu: int = 1450
+
+
 #: Links that lead out of the platform: what is at the far end is an interface of the operating system.
-World = Veth | Interface | Tap
+World = Veth | Interface | Tap | Xdp | Vxlan
 Link = Generator | Replay | Capture | Cable | Sink | ControlLink | World
 
 

@@ -13,7 +13,20 @@ from vre.config.control_ports import ControlPort, connect_control
 from vre.config.fields import LONGEST_INTERFACE, Percent
 from vre.config.limits import misfits
 from vre.config.machines import MACHINES
-from vre.config.model import Cable, Capture, Generator, Interface, Model, Replay, RouterPort, Sink, Tap, Veth, World
+from vre.config.model import (
+    Cable,
+    Capture,
+    Generator,
+    Interface,
+    Model,
+    Replay,
+    RouterPort,
+    Sink,
+    Tap,
+    Veth,
+    World,
+    Xdp,
+)
 from vre.errors import Problem, nearest
 from workers.arguments import show_ether
 
@@ -251,7 +264,7 @@ def _check_interfaces(model: Model, problem: Place) -> list[Problem]:
     found, taken = [], dict[tuple[str | None, str], str]()
     for nic in model.nics.values():
         match nic.world:
-            case Interface(name, netns) | Tap(name, netns) | Veth(netns, str(name)):
+            case Interface(name, netns) | Xdp(name, netns) | Tap(name, netns) | Veth(netns, str(name)):
                 pass
             case Veth(netns):
                 name = nic.name[:LONGEST_INTERFACE]

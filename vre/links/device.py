@@ -19,7 +19,7 @@ from vre.links.errors import LinkError, refused
 from vre.links.filters import attach, only, without
 from vre.links.interfaces import Interface, Interfaces
 from vre.links.packet_socket import bind, open_receiver, open_sender, overrun
-from vre.links.xdp_socket import COMPLETION_RING, TX_RING, XdpSender
+from vre.links.xdp_socket import COMPLETION_RING, TX_RING, XdpSocket
 from vre.memory.address_space import view
 from vre.memory.devices import SHORT_FRAME, DevicePlan
 from workers.datapath.headers import ETHER_SIZE, VLAN_TAG_SIZE
@@ -52,7 +52,7 @@ class Device:
         self._index = 0
         self._sender: socket.socket | None = None
         self._receivers: list[socket.socket] = []
-        self._xdp: XdpSender | None = None
+        self._xdp: XdpSocket | None = None
         self._said = UP
         self.descriptors: list[int] = []
 
@@ -118,9 +118,9 @@ class Device:
         self.descriptors += [made.fileno() for made in (*self._receivers, self._sender)]
 
     def _open_xdp(self, found: Interface, wanted: bool) -> None:
-        plan, record = self.plan, self.record
+        plan = self.plan
         try:
-            xdp = XdpSender(self.namespace, plan.chunks)
+            xdp = XdpSocket(self.namespace, plan.chunks)
             self.opened.callback(xdp.socket.close)
             xdp.bind(found.index)
         except OSError as error:
@@ -129,6 +129,11 @@ class Device:
                 raise LinkError(f"{why}; leave out 'send', or set it to \"messages\"") from None
             self.say(f"{why}: frames are sent with sendmmsg")
             return
+        self._send_by(xdp)
+
+    def _send_by(self, xdp: XdpSocket) -> None:
+        """Let frames leave by an AF_XDP socket that is bound."""
+        plan, record = self.plan, self.record
         fd = xdp.socket.fileno()
         record["producer"], record["consumer"] = plan.tx_ring + xdp.tx.producer, plan.tx_ring + xdp.tx.consumer
         record["descriptors"] = plan.tx_ring + xdp.tx.entries

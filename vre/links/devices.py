@@ -8,13 +8,14 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
-from vre.config.model import Interface, Tap, Veth
+from vre.config.model import Interface, Tap, Veth, Vxlan, Xdp
 from vre.errors import ConfigError, Problem
 from vre.links.device import Device
 from vre.links.errors import LinkError, refused
-from vre.links.kinds import InterfaceDevice, VethDevice
+from vre.links.kinds import InterfaceDevice, VethDevice, VxlanDevice
 from vre.links.namespaces import make_namespace
 from vre.links.tap import TapDevice
+from vre.links.xdp import XdpDevice
 from vre.memory.devices import DevicePlan
 
 #: How often the interfaces are looked at.
@@ -61,6 +62,10 @@ class Devices:
         link = plan.link
         if isinstance(link, Veth):
             device = VethDevice(plan, self._report, self._namespace(), number)
+        elif isinstance(link, Vxlan):
+            device = VxlanDevice(plan, self._report, self._namespace(), number)
+        elif isinstance(link, Xdp):
+            device = XdpDevice(plan, self._report)
         elif isinstance(link, Interface):
             device = InterfaceDevice(plan, self._report)
         else:

@@ -10,6 +10,7 @@ _NEEDS = {
     "namespace": "CAP_SYS_ADMIN (to enter network namespaces)",
     "make": "CAP_NET_ADMIN (to make an interface)",
     "set": "CAP_NET_ADMIN (to set an interface)",
+    "program": "CAP_BPF and CAP_NET_ADMIN (for an XDP program; 'interface' in place of 'xdp' needs none)",
     "packet": "CAP_NET_RAW (for packet sockets)",
 }
 _WITHOUT = (

@@ -11,7 +11,7 @@ import struct
 from vre.links.namespaces import inside
 
 _SIOCETHTOOL = 0x8946
-_GET_FLAGS, _SET_FLAGS, _SET_TX_CHECKSUM = 0x25, 0x26, 0x17
+_GET_FLAGS, _SET_FLAGS, _SET_TX_CHECKSUM, _GET_CHANNELS = 0x25, 0x26, 0x17, 0x3C
 _TX_VLAN = 1 << 7
 
 
@@ -29,6 +29,21 @@ def send_whole_frames(namespace: int, name: str, offload: bool) -> None:
             _ask(control, name, _SET_FLAGS, flags & ~_TX_VLAN)
 
     inside(namespace, work)
+
+
+def receive_queues(namespace: int, name: str) -> int:
+    """Return over how many queues an interface spreads the frames that it receives."""
+
+    def work() -> int:
+        channels = array.array("I", [_GET_CHANNELS, *[0] * 8])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            try:
+                fcntl.ioctl(control, _SIOCETHTOOL, struct.pack("16sQ16x", name.encode(), channels.buffer_info()[0]))
+            except OSError:
+                return 1  # it has no such setting
+        return max(1, channels[5] + channels[8])
+
+    return inside(namespace, work)
 
 
 def _ask(control: socket.socket, name: str, command: int, value: int) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ from vre.links.errors import LinkError, refused
 from vre.links.ethtool import send_whole_frames
 from vre.links.interfaces import Interfaces
 from vre.links.namespaces import open_namespace, path_of
-from vre.links.netlink import make_veth
+from vre.links.netlink import make_veth, make_vxlan
 from vre.links.ownership import carries_default_route, claim_interface
 from vre.memory.devices import DevicePlan
 
@@ -63,13 +64,41 @@ class VethDevice(Device):
             return
 
 
+class VxlanDevice(Device):
+    """A VXLAN device; it is in a namespace that is the platform's alone, and goes with it."""
+
+    def __init__(self, plan: DevicePlan, report: Callable[[str], None], own: int, number: int) -> None:
+        super().__init__(plan, report)
+        assert isinstance(plan.link, model.Vxlan)
+        self.link, self.namespace, self.near = plan.link, own, f"port{number}"
+
+    def make(self) -> None:
+        """Make it. Raises LinkError."""
+        link = self.link
+        carrier = named_namespace(link.netns)
+        try:
+            make_vxlan(carrier, self.near, self.namespace, link.remote, link.vni, link.port, link.mtu)
+            interfaces = Interfaces(self.namespace)
+            interfaces.set_up(self.near)
+            interfaces.close()
+        except FileExistsError:
+            raise LinkError(f"there is a VXLAN device for VNI {link.vni} on UDP port {link.port} already") from None
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                raise LinkError("this kernel has no VXLAN devices ('modprobe vxlan' brings them)") from None
+            raise refused(error, "make", f"making a VXLAN device to {link.remote}") from None
+        finally:
+            os.close(carrier)
+
+
 class InterfaceDevice(Device):
     """An interface that is there already."""
 
     def __init__(self, plan: DevicePlan, report: Callable[[str], None]) -> None:
         super().__init__(plan, report)
-        assert isinstance(plan.link, model.Interface)
-        self.link, self.near = plan.link, plan.link.interface
+        link = plan.link
+        assert isinstance(link, model.Interface | model.Xdp)
+        self.link, self.near = link, link.interface if isinstance(link, model.Interface) else link.xdp
 
     def make(self) -> None:
         """Claim it. Raises LinkError."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from ipaddress import ip_address
 
 from vre.links.namespaces import inside
 
@@ -14,6 +15,7 @@ _REQUEST, _ACKNOWLEDGE, _EXCLUSIVE, _CREATE = 1, 4, 0x200, 0x400
 # Attributes of a link.
 _NAME, _MTU, _LINK_INFO, _NAMESPACE = 3, 4, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_VXLAN_ID, _VXLAN_GROUP, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_GROUP6 = 1, 2, 7, 15, 16
 _HEADER = struct.Struct("=IHHII")
 #: An interface without a number: `struct ifinfomsg`.
 _FRESH = bytes(16)
@@ -32,6 +34,17 @@ def make_veth(namespace: int, name: str, far: str, far_namespace: int, mtu: int)
     peer = _FRESH + attribute(_NAME, far.encode() + b"\0") + length
     peer += attribute(_NAMESPACE, struct.pack("=I", far_namespace))
     _make(namespace, name, length, b"veth", attribute(_VETH_PEER, peer))
+
+
+def make_vxlan(carrier: int, name: str, namespace: int, remote: str, vni: int, port: int, mtu: int) -> None:
+    """Make a VXLAN device `name` in a namespace, over the network of another, `carrier`. Raises OSError."""
+    where = ip_address(remote)
+    data = attribute(_VXLAN_ID, struct.pack("=I", vni)) + attribute(_VXLAN_PORT, struct.pack(">H", port))
+    data += attribute(_VXLAN_GROUP if where.version == 4 else _VXLAN_GROUP6, where.packed)
+    # All that it receives is for a port, and what it sends goes to one machine: nothing is learnt.
+    data += attribute(_VXLAN_LEARNING, b"\0")
+    attributes = attribute(_MTU, struct.pack("=I", mtu)) + attribute(_NAMESPACE, struct.pack("=I", namespace))
+    _make(carrier, name, attributes, b"vxlan", data)
 
 
 def _make(namespace: int, name: str, attributes: bytes, kind: bytes, data: bytes) -> None:

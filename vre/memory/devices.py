@@ -9,11 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from shm.link_layout import CHUNK, DEVICE, MESSAGE, MESSAGES, PLACE, PLACES, QUEUE, SUPER_FRAMES, VECTOR
+from shm.link_layout import (
+    CHUNK,
+    DEVICE,
+    MESSAGE,
+    MESSAGES,
+    PLACE,
+    PLACES,
+    QUEUE,
+    SUPER_FRAMES,
+    VECTOR,
+    XDP_FRAMES,
+)
 from shm.manifest import DeviceEntry, MappingEntry
 from shm.offload_layout import MERGE, MOST, VNET
 from shm.segment import PAGE
-from vre.config.model import Interface, Nic, Router, Tap, Veth, World
+from vre.config.model import Interface, Nic, Router, Tap, Veth, Vxlan, World, Xdp
 from vre.memory.address_space import AddressSpace, view
 from vre.memory.router import receives
 
@@ -23,7 +34,7 @@ SHORT_FRAME, LONG_FRAME = 2048, 4096
 #: The same for super-frames, and how many of them a ring holds.
 SUPER_FRAME, SUPER_FRAMES_HELD = 1 << 17, 64
 #: Addresses for an AF_XDP socket's TX and completion rings: their entries, and words in front.
-XDP_ROOM = PLACES * 16 + PAGE
+XDP_ROOM = XDP_FRAMES * 16 + PAGE
 #: Most routers of a device that have a queue of their own: each is a descriptor, and memory of the kernel.
 QUEUES = 64
 #: What a TAP is read into: the longest frame that there can be.
@@ -57,8 +68,8 @@ class DevicePlan:
         The first is for frames that no other has.
     buffer : int
         Address of what a TAP is read into, 0 for other kinds.
-    tx_ring, completion_ring : int
-        Addresses for mappings of XDP_ROOM bytes each.
+    tx_ring, completion_ring, rx_ring, fill_ring : int
+        Addresses for mappings of XDP_ROOM bytes each; the last two are 0 if it does not receive by AF_XDP.
     scratch, merge : int
         Addresses of a VNET header with a frame, and of a MERGE with its super-frame, if it has offloads, else 0.
     mappings : list of MappingEntry
@@ -79,6 +90,8 @@ class DevicePlan:
     completion_ring: int
     scratch: int = 0
     merge: int = 0
+    rx_ring: int = 0
+    fill_ring: int = 0
     mappings: list[MappingEntry] = field(default_factory=list)
 
     @property
@@ -99,14 +112,18 @@ class DevicePlan:
     @property
     def kind(self) -> str:
         """What the link is called in a platform file."""
-        return {Veth: "veth", Interface: "interface", Tap: "tap"}[type(self.link)]
+        return type(self.link).__name__.lower()
 
     @property
     def interface(self) -> str:
         """The interface that the user knows: of a pair, the far end."""
-        if isinstance(self.link, Veth):
-            return self.link.name or self.nic.name[:15]
-        return self.link.interface if isinstance(self.link, Interface) else self.link.tap
+        match self.link:
+            case Veth(_, name):
+                return name or self.nic.name[:15]
+            case Vxlan(remote, vni):
+                return f"VNI {vni} to {remote}"
+            case Interface(name) | Xdp(name) | Tap(name):
+                return name
 
     def fill(self, claims: int, claim_of: Callable[[str], int], counts: int, gate: int, dilated: bool) -> None:
         """Write the first values; the segment exists. `claim_of` gives the address of a router's claim."""
@@ -144,25 +161,32 @@ def plan_device(space: AddressSpace, nic: Nic, routers: Iterable[Router]) -> Dev
     arena = space.part("link", nic.name)
     # A power of two, as the RX ring of a port.
     frames = 1 << (nic.slots - 1).bit_length()
-    offload = not isinstance(nic.world, Tap) and nic.world.offload
+    offload = isinstance(nic.world, Veth | Interface) and nic.world.offload
     frames = SUPER_FRAMES_HELD if offload else frames
     address = arena.take(DEVICE.size)
     places, messages, vectors = (arena.take(PLACES * kind.size) for kind in (PLACE, MESSAGE, VECTOR))
-    chunks = arena.take(PLACES * CHUNK, PAGE)
+    receives_by_xdp = isinstance(nic.world, Xdp)
+    chunks = arena.take((PLACES + (XDP_FRAMES if receives_by_xdp else 0)) * CHUNK, PAGE)
     if isinstance(nic.world, Tap):
         buffer = arena.take(TAP_BUFFER, PAGE)
         return DevicePlan(nic, nic.world, address, places, messages, vectors, chunks, frames, [], buffer, 0, 0)
+    if receives_by_xdp:
+        tx, done, rx, fill = (space.hole(XDP_ROOM) for _ in range(4))
+        plan = DevicePlan(nic, nic.world, address, places, messages, vectors, chunks, frames, [], 0, tx, done)
+        plan.rx_ring, plan.fill_ring = rx, fill
+        return plan
     whose: list[tuple[str | None, tuple[int, int]]] = [(None, (0, 0))]
     if nic.queues == "multi":
         whose += _claims(nic, routers)[:QUEUES]
+    # All that is in the segment, before the addresses for mappings behind it.
+    scratch = arena.take(VNET.size + LONG_FRAME) if offload else 0
+    merge = arena.take(MERGE.size + VNET.size + MOST) if offload else 0
     first = arena.take(len(whose) * QUEUE.size)
     queues = [
         QueuePlan(name, claim, first + i * QUEUE.size, space.hole(frames * (SUPER_FRAME if offload else LONG_FRAME)))
         for i, (name, claim) in enumerate(whose)
     ]
     tx_ring, completion_ring = space.hole(XDP_ROOM), space.hole(XDP_ROOM)
-    scratch = arena.take(VNET.size + LONG_FRAME) if offload else 0
-    merge = arena.take(MERGE.size + VNET.size + MOST) if offload else 0
     return DevicePlan(
         nic,
         nic.world,

@@ -106,6 +106,8 @@ def settle(wire, device, end, fate):
     for index in range(load64(device + DEVICE["settled"]), end):
         place = place_at(device, index)
         router = load32(place + PLACE["router"])
+        if load64(counts + 8 * router) == 0:
+            continue  # it has been removed, with its account
         if fate == SENT:
             count_frame(
                 wire,

@@ -23,7 +23,7 @@ from workers.wire.packet_socket import receive_packets
 from workers.wire.sink import SINK_RECORD, enter, run_sink, sent_at
 from workers.wire.super_frames import send_merged
 from workers.wire.tap import receive_tap, send_tap
-from workers.wire.xdp_socket import reap, send_xdp
+from workers.wire.xdp_socket import reap, receive_xdp, send_xdp
 
 #: Bytes of what a device counts when it receives, from `received` to `completed`.
 RECEIVED_COUNTS = 48
@@ -45,6 +45,8 @@ def receive(wire, device, wall):
         count = receive_packets(wire, device, wall)
     elif state["rx"] == TAP:
         count = receive_tap(wire, device, wall)
+    else:
+        count = receive_xdp(wire, device, wall)
     state["batch"] = 0
     commit(wire)
     return count

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sending by an AF_XDP socket whose frames the kernel copies: no program, and no privilege beyond the socket's.
+"""AF_XDP sockets whose frames the kernel copies. Sending takes no program, and no privilege beyond the socket's.
 
 A place has the descriptor of the same index in the TX ring, whose address is that of its chunk: `offered` is the ring's
 producer, and what the kernel has consumed is accounted for. Its completion says that the chunk may be written again.
@@ -10,16 +10,20 @@ from __future__ import annotations
 from shm.intrinsics import acquire32, kernel, load32, load64, record, release32, store32, store64
 from shm.link_layout import CHUNK_BITS, DEVICE, PLACE
 from shm.syscalls import SENDTO, sys6
+from workers.datapath.wire_transaction import change, undo_is_full
 from workers.wire.device import (
     DEVICE_RECORD,
     LINK_DOWN,
     LINK_FULL,
+    RECEIVED_MOST,
     RETRY_NS,
     SENT,
+    arrival_time,
     place_at,
     refuse,
     settle,
     stalls,
+    take,
     taken,
 )
 
@@ -28,6 +32,37 @@ _DONTWAIT, _WORD = 0x40, 0xFFFFFFFF
 _EAGAIN, _EBUSY = 11, 16
 # struct xdp_desc.
 _ADDRESS, _LENGTH, _DESCRIPTOR = 0, 8, 16
+
+
+@kernel
+def give_chunks_back(device):
+    """Give the frames that have been taken, and committed, back to the kernel, which fills their chunks again."""
+    state = record(device, DEVICE_RECORD)
+    for index in range(state["rx_given"], state["rx_next"]):
+        at = index & state["rx_mask"]
+        # The fill ring has as many entries, and had all of them at first.
+        store64(state["fill_entries"] + 8 * at, load64(state["rx_descriptors"] + at * _DESCRIPTOR))
+    release32(state["fill_producer"], state["rx_next"] + state["rx_mask"] + 1)
+    release32(state["rx_consumer"], state["rx_next"])
+    state["rx_given"] = state["rx_next"]
+
+
+@kernel
+def receive_xdp(wire, device, wall):
+    """Receive what waits in an AF_XDP socket's RX ring; return how many frames."""
+    state = record(device, DEVICE_RECORD)
+    if state["rx_given"] != state["rx_next"]:
+        give_chunks_back(device)
+    time, count, first = arrival_time(device, wall), 0, state["rx_next"]
+    waiting = (acquire32(state["rx_producer"]) - first) & _WORD
+    while count < waiting and count < RECEIVED_MOST and not undo_is_full(wire):
+        descriptor = state["rx_descriptors"] + ((first + count) & state["rx_mask"]) * _DESCRIPTOR
+        frame = state["chunks"] + load64(descriptor + _ADDRESS)
+        take(wire, device, frame, load32(descriptor + _LENGTH), time)
+        count += 1
+    if count:
+        change(wire, device + DEVICE["rx_next"], first + count)
+    return count
 
 
 @kernel
