@@ -87,7 +87,9 @@ def send_run(wire, state, tail, count, since, clock, wall):
     capture, cable = state["capture"], state["cable"]
     router = load16(tags + 2 * (tail & mask))
     account = load64(counts + 8 * router)
-    now, sent, size, told, took, most, place, alike = stamp(clock), 0, 0, 0, 0, 0, 0, 0
+    now, sent, size, told, took, most = stamp(clock), 0, 0, 0, 0, 0
+    # Frames of one batch came at one time: what they took is worked out once.
+    seen = units = place = alike = 0
     while sent < count:
         at = (tail + sent) & mask
         if load16(tags + 2 * at) != router or (cable and undo_is_full(wire)):
@@ -104,15 +106,18 @@ def send_run(wire, state, tail, count, since, clock, wall):
             now = stamp(through)
         if capture:
             capture_frame(capture, frame_address(slot, pool), length, wall)
-        if time:
-            units = latency(time, now)
-            told += 1
-            took += units
-            most = units if units > most else most
-            found = account + TALLY["buckets"] + 8 * bucket(units)
+        if time != seen or link:
+            seen, units, found = time, 0, 0
+            if time:
+                units = latency(time, now)
+                most = units if units > most else most
+                found = account + TALLY["buckets"] + 8 * bucket(units)
             if found != place:
                 count_alike(wire, place, alike)
                 place, alike = found, 0
+        if time:
+            told += 1
+            took += units
             alike += 1
         if cable:
             carry(wire, load64(cable), account, frame_address(slot, pool), length, now)
