@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -120,6 +121,27 @@ def test_a_command_keeps_its_status_its_input_and_its_folder(small, tmp_path):
     assert done.returncode == 2 and "there is no host 'h3'; the hosts are h1, h2" in done.stderr
     done = as_root("exec", "--name", small, "red", "true")
     assert done.returncode == 2 and "'red' is a router" in done.stderr
+
+
+def test_a_shell_in_a_host_has_the_terminal(small):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "vre", "lab", "exec", "--name", small, "h1"],
+            os.environ | {"SHELL": "/bin/sh", "PYTHONPATH": str(ROOT), "PS1": "> "},
+        )
+    os.write(terminal, b"sleep 1000\n")
+    said, held = b"", ["exec", "--name", small, "h1", "--", "pgrep", "-fx", "sleep 1000"]
+    while as_root(*held).returncode:
+        pass
+    os.write(terminal, b"\x03")  # Ctrl-C ends what runs there, and not the shell
+    os.write(terminal, b"echo $((6 * 7)); tty; exit 5\n")
+    while b"/dev/" not in said:
+        said += os.read(terminal, 4096)
+    assert b"42" in said and b"no job control" not in said
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5, said
+    os.close(terminal)
 
 
 def test_processes_of_a_host_see_each_other_and_no_others(small):
@@ -296,23 +318,22 @@ def user(open_folder):
 
 
 def test_an_ordinary_user_makes_hosts(user, open_folder):
-    namespaces = os.listdir("/run/netns")
     done = user("-c", HOSTS_ALONE, write(open_folder, "small"), open_folder / "home" / "log")
     assert done.stdout == "0\n2\n", ("the ping's status, and the number of a process in its namespace", done)
-    assert os.listdir("/run/netns") == namespaces, "theirs are in a mount namespace of their own"
+    assert "small-h1" not in os.listdir("/run/netns"), "theirs are in a mount namespace of their own"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(700)
 def test_an_ordinary_user_has_labs_as_well(user, open_folder):
-    home, file, namespaces = open_folder / "home", write(open_folder, "small"), os.listdir("/run/netns")
+    home, file = open_folder / "home", write(open_folder, "small")
 
     def vre(*arguments):
         return user("-m", "vre", "lab", *arguments, timeout=600)
 
     done = vre("up", "--detach", file)
     assert done.returncode == 0, done.stderr
-    assert os.listdir("/run/netns") == namespaces
+    assert "small-h1" not in os.listdir("/run/netns")
     done = vre("exec", "h1", "--", "ping", "-c", "3", "-i", "0.2", "-w", "20", "10.0.2.2")
     assert done.returncode == 0, done
     assert vre("exec", "h1", "--", "ip", "addr", "add", "10.0.9.1/24", "dev", "eth0").returncode == 0

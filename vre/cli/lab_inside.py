@@ -34,11 +34,12 @@ def run_in(host: str, command: tuple[str, ...], name: str | None) -> None:
 
     Options of COMMAND's own follow `--`: `vre lab exec h1 -- ping -c 3 10.0.2.2`.
     """
-    from vre.lab.entering import run_in_host, shell
+    from vre.lab.entering import run_in_host, run_shell
 
     _, state, described = _running(name)
     _require_host(described, host)
-    sys.exit(run_in_host(state, described.namespace(host), command or shell()))
+    namespace = described.namespace(host)
+    sys.exit(run_in_host(state, namespace, command) if command else run_shell(state, namespace))
 
 
 def _require_host(described: Lab, host: str) -> None:

@@ -31,6 +31,31 @@ def run_in_host(state: State, namespace: str, command: Sequence[str]) -> int:
     return in_host(state, namespace, lambda: _become(command))
 
 
+def run_shell(state: State, namespace: str) -> int:
+    """Run the user's shell in a host, as :func:`run_in_host` does."""
+    if not os.isatty(0):
+        return run_in_host(state, namespace, _shell())
+    # A shell gives the terminal back to the group that had it: one that it can name in its PID namespace.
+    status = in_host(state, namespace, lambda: _lead(_shell()))
+    _take_terminal(os.getpgrp())
+    return status
+
+
+def _lead(command: Sequence[str]) -> NoReturn:
+    """Be another program, with a process group of its own that has the terminal."""
+    os.setpgid(0, 0)
+    _take_terminal(os.getpid())
+    _become(command)
+
+
+def _take_terminal(group: int) -> None:
+    """Let a process group have the terminal, also if that is in the background so far."""
+    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.tcsetpgrp(0, group)
+    signal.signal(signal.SIGTTOU, before)
+
+
 def in_host(state: State, namespace: str, become: Callable[[], NoReturn]) -> int:
     """Run a child process in a host, which `become`s what it is to be; return its exit status."""
     folder = os.getcwd()
@@ -87,7 +112,7 @@ def _become(command: Sequence[str]) -> NoReturn:
         os._exit(_NOT_RUN)
 
 
-def shell() -> list[str]:
+def _shell() -> list[str]:
     """Return the user's shell."""
     named = os.environ.get("SHELL", "")
     return [named if named and Path(named).exists() else "/bin/sh"]
