@@ -101,7 +101,7 @@ class Wire:
             found.append(data)
 
 
-@pytest.mark.parametrize("send", ["auto", "messages"])
+@pytest.mark.parametrize("send", ["auto", pytest.param("messages", marks=pytest.mark.slow)])
 def test_hosts_ping_each_other_and_traceroute_names_the_router(send):
     need("ping", "traceroute", "curl")
     with Network(send=send) as net:
@@ -176,7 +176,7 @@ MIRROR = "FromDevice(eth0) -> ToDevice(eth1); FromDevice(eth1) -> ToDevice(eth0)
 
 def test_frames_pass_as_they_are():
     """Tags, tags in tags, the longest frame and the shortest: nothing is stripped, cut or made up."""
-    with Network(MIRROR, macs=("*", "*")) as net:
+    with Network(MIRROR, macs=("*", "*"), send="messages") as net:
         near, far = Wire(net.hosts[0], "eth0"), Wire(net.hosts[1], "eth1")
         sent = [
             udp(),
@@ -258,7 +258,7 @@ def test_an_interface_that_goes_down_costs_its_own_frames_and_comes_back():
         assert net.settle().dropped["link_down"] >= 5
 
 
-@pytest.mark.parametrize("queues", ["multi", "single"])
+@pytest.mark.parametrize("queues", ["multi", pytest.param("single", marks=pytest.mark.slow)])
 def test_what_overflows_for_one_router_is_dropped_in_its_own_queue(queues):
     """While no frame is let in, a flood for one router fills the kernel's rings: all, or its own only."""
     need()
