@@ -12,6 +12,7 @@ import inspect
 import sys
 from bisect import bisect_right
 from contextlib import contextmanager
+from types import FunctionType
 
 from shm import intrinsics
 from shm.channel import DOWN_BYTES, UP_BYTES
@@ -237,7 +238,7 @@ class Fence:
             if module in (intrinsics, sys.modules[__name__]):
                 continue
             for name, value in list(vars(module).items()):
-                fenced = twins.get(value) if callable(value) and getattr(value, "__hash__", None) else None
+                fenced = twins.get(value) if isinstance(value, FunctionType) else None
                 if fenced is None and module.__name__.startswith("vre_path_") and name[:2] in ("P_", "E_"):
                     fenced = self._process(value)
                 if fenced:

@@ -21,7 +21,8 @@ IN = "FromDevice(eth0) -> Strip(14) -> CheckIPHeader(INTERFACES 10.1.0.1/24, BAD
 OUT = " -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> ToDevice(eth1);"
 
 ROUTER = """
-FromDevice(eth0) -> Paint(1) -> c :: Classifier(12/0806 20/0001, 12/0806 20/0002, 12/0800, -);
+FromDevice(eth0) -> Paint(1) -> own :: Punt(10.0.0.1) -> c :: Classifier(12/0806 20/0001, 12/0806 20/0002, 12/0800, -);
+own[1] -> c; own[2] -> c;
 c[0] -> ARPResponder(10.0.0.1 2:0:0:0:0:1) -> back :: Queue(50) -> ToDevice(eth0);
 c[1] -> [1] q :: ARPQuerier(10.0.0.1, 2:0:0:0:0:1) -> back;
 c[3] -> EtherMirror -> EtherRewrite(2:0:0:0:0:1, 2:0:0:0:0:2) -> Unstrip(0) -> m :: MarkIPHeader(14) -> Discard;
