@@ -9,6 +9,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from tests.workers.frames import HOST, IN, MAC, OUT, ip_of, udp
+from workers.core.slow_path import run_slow
 
 
 def test_fragments_reassemble_to_the_packet(bench):
@@ -150,3 +151,19 @@ def test_what_is_no_echo_request_to_a_host_goes_to_output_1(bench, kind):
     ether = Ether(dst="ff:ff:ff:ff:ff:ff" if kind == "broadcast" else MAC, src=HOST)
     assert b.through(bytes(ether / packet)) == []
     assert b.dropped == {"discard": 1}
+
+
+def test_an_element_that_several_paths_lead_to_is_asked_once_whether_it_needs_a_visit(bench):
+    b = bench(
+        "FromDevice(eth0) -> Strip(14) -> CheckIPHeader -> arp :: ARPQuerier(10.0.0.1, 2:0:0:0:0:1) -> ToDevice(eth1);"
+        "FromDevice(eth1) -> Strip(14) -> CheckIPHeader -> arp; FromDevice(eth2) -> [1] arp;"
+    )
+    asked = []
+    for slow in b.slow:
+        slow._visits = [
+            (element, lambda state, now, due=due: asked.append(due(state, now)), state)
+            for element, due, state in slow._visits
+        ]
+    paths = sum(bool(slow._visits) for slow in b.slow)
+    assert run_slow(b.slow, lambda: 0, 1) is False
+    assert paths > 1 and len(asked) == 1

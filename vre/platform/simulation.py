@@ -160,7 +160,8 @@ class Simulation:
                 if task in self._shapes
             ]
             self.price_tasks()
-        waiting = [task for task in self._slow.get(core, ()) if task.pending()]
+        idle: set[int] = set()
+        waiting = [task for task in self._slow.get(core, ()) if task.pending(idle)]
         if waiting:
             min(waiting, key=SlowTask.current_pass).run()
             add64(core + CORE["now"], self._machine.slow_cycles)

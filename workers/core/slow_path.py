@@ -90,25 +90,33 @@ class SlowTask:
             if (cls := self.classes[element]).due
         ]
 
-    def pending(self) -> bool:
-        """Return whether there is work, for a path that is enabled."""
-        return load64(self.task + TASK["enabled"]) != 0 and (self._waiting() or self._due() is not None)
+    def pending(self, idle: set[int] | None = None) -> bool:
+        """Return whether there is work, for a path that is enabled.
+
+        `idle` has the states of elements that have been asked for a visit just now and need none. It is added to:
+        elements that many paths of a router lead to are asked once.
+        """
+        return load64(self.task + TASK["enabled"]) != 0 and (
+            self._waiting() or self._due(set() if idle is None else idle) is not None
+        )
 
     def _waiting(self) -> bool:
         return bool(is_waiting(self.punt))
 
-    def _due(self) -> int | None:
-        """Return an element with a visit due, and room for its results."""
-        if not self._visits or room(self.inject, 1) == 0:
+    def _due(self, idle: set[int]) -> int | None:
+        """Return an element with a visit due, and room for its results; those in `idle` are not asked."""
+        visits = [visit for visit in self._visits if self.block + self.places[visit[0]] not in idle]
+        if not visits or room(self.inject, 1) == 0:
             return None
         now, found = load64(self.core + CORE["clock_ns"]), None
         self._stamp()
-        for visit in list(self._visits):
+        for visit in visits:
             element, due, state = visit
             try:
                 if due(state, now):
                     found = element
                     break
+                idle.add(self.block + self.places[element])
             except Exception as error:  # it gets no more visits; it still handles packets
                 self._visits.remove(visit)
                 self._report(element, told(error))
@@ -122,7 +130,7 @@ class SlowTask:
 
     def run(self) -> None:
         """Handle one packet or one visit, alternately, and charge the task."""
-        element = None if self._visited and self._waiting() else self._due()
+        element = None if self._visited and self._waiting() else self._due(set())
         self._visited = element is not None
         if element is None and available(self.punt, 1) == 0:
             return
@@ -246,7 +254,8 @@ def run_slow(tasks: list[SlowTask], read_ticks: Tick, budget_ticks: int) -> bool
     end = read_ticks() + budget_ticks
     handled = False
     while read_ticks() < end:
-        waiting = [task for task in tasks if task.pending()]
+        idle: set[int] = set()
+        waiting = [task for task in tasks if task.pending(idle)]
         if not waiting:
             break
         min(waiting, key=SlowTask.current_pass).run()
