@@ -91,7 +91,7 @@ def test_a_rogue_that_never_had_a_packet_is_not_said_to_be_contained(tmp_path, m
 def test_nothing_is_judged_where_no_domu_works(tmp_path, monkeypatch):
     broken = tmp_path / "polite.py"
     broken.write_text("class Attack:\n    def push(self, packet):\n        raise ModuleNotFoundError('numpy.ma')\n")
-    monkeypatch.setattr("vre.chaos.runner._FED_S", 1.0)
+    monkeypatch.setattr("vre.chaos.runner._WORKS_S", 1.0)
     monkeypatch.setattr("vre.chaos.runner._POLITE", broken)
     with pytest.raises(PlatformError, match="no fault can be judged here"):
         run(load_model(lab(tmp_path)), ("loop",), lambda text: None)

@@ -201,15 +201,15 @@ def test_a_core_that_only_sorts_packets_works_as_any_other():
         assert red.stats().forwarded > 0.9 * red.stats().injected
 
 
-def test_a_wire_that_dies_before_it_is_one_undoes_the_change_and_no_more():
+def test_wires_that_die_before_they_are_one_undo_the_change_and_no_more():
     with make(rate=50_000) as box:
         box.start()
         engine, killed = box.parts.runtime.engine, []
-        wait = engine.tend
+        wait_for(box, lambda: len(engine.supervisor.wires) == 2)  # the wire and its standby
+        wait, old = engine.tend, set(engine.supervisor.wires)
 
         def tend(seconds):
-            new = [pid for pid in engine.supervisor.wires if engine.incarnations.numbers[pid] > 1] if not killed else []
-            for pid in new:
+            for pid in engine.supervisor.wires - old - set(killed):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
             wait(seconds)
@@ -217,7 +217,8 @@ def test_a_wire_that_dies_before_it_is_one_undoes_the_change_and_no_more():
         engine.tend = tend
         with pytest.raises(PlatformError, match="ended while they started"):
             box.replace("red", OTHER)
-        assert killed
+        assert len(killed) > 1, "one that dies is followed by another"
+        engine.tend = wait
         for _ in range(100):
             box.tend(0.05)
             if not box.parts.changes.finisher.unfinished:

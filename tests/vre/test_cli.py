@@ -135,8 +135,8 @@ def test_a_finite_run_ends_by_itself_and_every_packet_is_accounted_for(lab):
     assert "20,000 injected =" in table.stdout
 
 
-#: The zygote, a core, its standby, the wire, the writer of a capture.
-PROCESSES = 5
+#: The zygote, a core and the wire, a standby of each, the writer of a capture.
+PROCESSES = 6
 
 
 def wait_for_platform(process, name):

@@ -41,6 +41,8 @@ _APART = 8
 _POLITE = Path(vre.chaos.rogues.__path__[0]) / "polite.py"
 #: How long a busy host may take until a rogue has its first packet, in seconds.
 _FED_S = 10.0
+#: How long the rogues' domU may take to return its first packet, also on a host that is busy compiling.
+_WORKS_S = 60.0
 #: The status of a rogue that has got what it should not.
 SUCCEEDED = 99
 
@@ -223,7 +225,7 @@ class Chaos:
 
     def _require_a_working_domu(self) -> None:
         """Raise PlatformError if the rogues' domU fails by itself: every fault would seem to be contained."""
-        domu, end = self._domus.domus[ROUTER], time.monotonic() + _FED_S
+        domu, end = self._domus.domus[ROUTER], time.monotonic() + _WORKS_S
         while not self._works(domu):
             if time.monotonic() >= end:
                 raise PlatformError(
