@@ -13,7 +13,7 @@ from vre.config.model import Model, Router
 from vre.config.reader import from_text
 from vre.placement.allocate import allocate, expected_shares, placement
 from vre.supervision.cpus import fit
-from vre.supervision.restart_policy import GiveUp, Quarantine, Recover, Restart, Stamped, Supervisor, cause
+from vre.supervision.restart_policy import GiveUp, Quarantine, Recover, Restart, Rewire, Stamped, Supervisor, cause
 from vre.supervision.watchdog import Watchdog
 
 TWO_PATHS = "FromDevice(a) -> Queue -> ToDevice(b); FromDevice(b) -> Counter -> ToDevice(a);"
@@ -72,8 +72,13 @@ def test_old_deaths_are_forgotten_and_other_exits_told_apart():
         supervisor.forked(i, 3)
         assert supervisor.exited(i, -11, i * 1.0) == Restart(3)
     assert supervisor.exited(4711, 0, 0.0) is None, "not one of ours"
-    supervisor.forked(5, None)
-    assert isinstance(supervisor.exited(5, -9, 0.0), GiveUp)
+    for i in range(100, 200):
+        supervisor.forked(i, None)
+        assert supervisor.exited(i, -9, i * 1.0) == Rewire()
+    for i in range(200, 221):
+        supervisor.forked(i, None)
+        last = supervisor.exited(i, -9, 200.0)
+    assert isinstance(last, GiveUp) and "the wire has ended" in last.reason
     supervisor.stopping = True
     supervisor.forked(6, 0)
     assert supervisor.exited(6, 0, 0.0) is None
