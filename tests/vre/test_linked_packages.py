@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.vre.platforms import element, forward, needs_jail, platform, wait_for_packets
+from tests.vre.platforms import element, forward, needs_jail, platform, wait_for, wait_for_packets
 from workers.sandbox.folders import Readable, follow, reach
 
 BODY = (
@@ -59,6 +59,7 @@ def test_what_is_imported_through_links_is_found_in_the_jail(world, tried_tier, 
             red = box.router("red", forward(element(world, BODY.format(world))))
             box.start()
             wait_for_packets(box, 100, red)
+            wait_for(box, lambda: sum("its domU says: " in event for event in box.events) >= 3)
             said = [event.partition("its domU says: ")[2] for event in box.events]
     finally:
         os.umask(mask)
