@@ -137,7 +137,7 @@ def test_a_domu_whose_weight_does_not_hold_is_stopped_by_turns(tmp_path, monkeyp
         )
         box.start()
         wait_for(box, lambda: box.parts.domus.rows()[0]["share by"] == "stops")
-        assert "does not hold here" in box.events[-1]
+        assert "does not limit it here" in box.events[-1]
         box.tend(1.5)
         row = box.parts.domus.rows()[0]
         # Of one processor: a twentieth, and not what its threads could have had.
