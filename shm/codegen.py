@@ -300,7 +300,9 @@ def register_kernels() -> None:
     """Make every function marked with :func:`shm.intrinsics.kernel` so far callable from compiled code."""
     global _registered
     for function in intrinsics.KERNELS[_registered:]:
-        register_jitable(forceinline=function in intrinsics.INLINED, **UNCALLED)(function)
+        # Left out, whether a function is inlined is its caller's choice: a composed path inlines all that it calls.
+        inlined = {"forceinline": True} if function in intrinsics.INLINED else {}
+        register_jitable(**inlined, **UNCALLED)(function)
     _registered = len(intrinsics.KERNELS)
 
 

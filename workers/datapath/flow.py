@@ -19,15 +19,18 @@ def mix(value):
 
 
 @kernel
-def flow_hash(packet):
-    """Return a hash of 16 bits, the same for all packets of a flow: addresses, protocol and ports; else of `dst`."""
-    net = packet["net"]
+def flow_hash(net, end, dst):
+    """Return a hash of 16 bits, the same for all packets of a flow: addresses, protocol and ports; else of `dst`.
+
+    `net` is the address of the IP header, 0 if there is none, and `end` that of the packet's end: a record that is
+    passed would have to be in memory.
+    """
     if net == 0:
-        return mix(mix(packet["dst"])) >> 16
+        return mix(mix(dst)) >> 16
     protocol = load8(net + IP_PROTOCOL)
     found = mix(mix(be32(net + IP_SRC)) ^ be32(net + IP_DST))
     if protocol in (_TCP, _UDP, _SCTP):
         ports = net + (load8(net) & 15) * 4
-        if be16(net + IP_FRAGMENT) & _FRAGMENTED == 0 and ports + 4 <= packet["data"] + packet["length"]:
+        if be16(net + IP_FRAGMENT) & _FRAGMENTED == 0 and ports + 4 <= end:
             found ^= load32(ports)
     return mix(mix(found ^ protocol)) >> 16

@@ -85,7 +85,7 @@ class RadixIPLookup(Element):
         if unlikely(output >= GROUP):
             if output == NOWHERE:
                 return DROP
-            hop = member(state["hops"], hop, flow_hash(packet))
+            hop = member(state["hops"], hop, flow_hash(packet["net"], packet["data"] + packet["length"], packet["dst"]))
             output = load32(hop + 4)
         gateway = load32(hop)
         if gateway:
