@@ -25,6 +25,29 @@ _ENXIO, _EAGAIN, _ENOBUFS, _ENETDOWN, _EINTR, _ENODEV = 6, 11, 105, 100, 4, 19
 
 
 @kernel
+def account_call(wire, device, result, sent, refused, wall):
+    """Account for what a call to a packet socket has returned; return whether to go on.
+
+    Places up to `sent` have left if it succeeded. If their frame was refused, those up to `refused` are dropped.
+    """
+    if result > 0:
+        settle(wire, device, sent, SENT)
+        taken(device)
+    elif result == -_ENETDOWN or result == -_ENXIO or result == -_ENODEV:
+        refuse(wire, device, -result, wall + RETRY_NS)
+    elif result == -_EAGAIN or result == -_EINTR:
+        if stalls(device, wall) == 0:
+            return 0
+        settle(wire, device, load64(device + DEVICE["filled"]), LINK_FULL)
+    elif result == -_ENOBUFS:
+        # Its queue is full; or it has no carrier, which has no number of its own.
+        settle(wire, device, refused, LINK_FULL if load64(device + DEVICE["state"]) == UP else LINK_DOWN)
+    else:
+        settle(wire, device, refused, LINK_REFUSED)
+    return 1
+
+
+@kernel
 def send_messages(wire, device, wall):
     """Hand what is in a device's places to its packet socket."""
     mask, messages = load64(device + DEVICE["place_mask"]), load64(device + DEVICE["messages"])
@@ -39,19 +62,7 @@ def send_messages(wire, device, wall):
                 load32(place_at(device, settled + i) + PLACE["length"]),
             )
         sent = sys6(SENDMMSG, load64(device + DEVICE["tx_fd"]), messages + at * MESSAGE.size, count, _DONTWAIT, 0, 0)
-        if sent > 0:
-            settle(wire, device, settled + sent, SENT)
-            taken(device)
-        elif sent == -_ENETDOWN or sent == -_ENXIO or sent == -_ENODEV:
-            refuse(wire, device, -sent, wall + RETRY_NS)
-        elif sent == -_EAGAIN or sent == -_EINTR:
-            if stalls(device, wall) == 0:
-                break
-            settle(wire, device, filled, LINK_FULL)
-        elif sent == -_ENOBUFS:
-            # Its queue is full; or it has no carrier, which has no number of its own.
-            settle(wire, device, settled + 1, LINK_FULL if load64(device + DEVICE["state"]) == UP else LINK_DOWN)
-        else:
-            settle(wire, device, settled + 1, LINK_REFUSED)
+        if account_call(wire, device, sent, settled + sent, settled + 1, wall) == 0:
+            break
         settled = load64(device + DEVICE["settled"])
     store64(device + DEVICE["offered"], settled)

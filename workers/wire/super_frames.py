@@ -8,32 +8,17 @@ exchanges such pieces with it; the platform's graphs see frames of the link's MT
 from __future__ import annotations
 
 from shm.intrinsics import copy, kernel, load8, load16, load32, load64, record, store16, store64
-from shm.link_layout import DEVICE, PLACE, UP
+from shm.link_layout import DEVICE, PLACE
 from shm.offload_layout import MERGE, VNET, VNET_SIZE
 from shm.syscalls import SENDTO, sys6
 from workers.datapath.headers import VLAN_TAG_SIZE
 from workers.datapath.wire_transaction import commit, undo_is_full
-from workers.wire.device import (
-    DEVICE_RECORD,
-    LINK_DOWN,
-    LINK_FULL,
-    LINK_REFUSED,
-    RETRY_NS,
-    SENT,
-    chunk_at,
-    place_at,
-    refuse,
-    settle,
-    stalls,
-    take,
-    taken,
-)
+from workers.wire.device import DEVICE_RECORD, chunk_at, place_at, take
 from workers.wire.merging import begin_merge, finish_merge, merge_into
+from workers.wire.messages import account_call
 from workers.wire.segmentation import cut, headers_size, segment_count
 
 _DONTWAIT = 0x40
-#: What errno says: gone, try again, no room, down; interrupted, gone.
-_ENXIO, _EAGAIN, _ENOBUFS, _ENETDOWN, _EINTR, _ENODEV = 6, 11, 105, 100, 4, 19
 
 
 @kernel
@@ -84,17 +69,6 @@ def send_merged(wire, device, wall):
         frame = finish_merge(merge)
         size = VNET_SIZE + load64(merge + MERGE["length"])
         sent = sys6(SENDTO, load64(device + DEVICE["tx_fd"]), frame, size, _DONTWAIT, 0, 0)
-        if sent > 0:
-            settle(wire, device, end, SENT)
-            taken(device)
-        elif sent == -_ENETDOWN or sent == -_ENXIO or sent == -_ENODEV:
-            refuse(wire, device, -sent, wall + RETRY_NS)
-        elif sent == -_EAGAIN or sent == -_EINTR:
-            if stalls(device, wall) == 0:
-                break
-            settle(wire, device, filled, LINK_FULL)
-        elif sent == -_ENOBUFS:
-            settle(wire, device, end, LINK_FULL if load64(device + DEVICE["state"]) == UP else LINK_DOWN)
-        else:
-            settle(wire, device, end, LINK_REFUSED)
+        if account_call(wire, device, sent, end, end, wall) == 0:
+            break
     store64(device + DEVICE["offered"], load64(device + DEVICE["settled"]))
